@@ -1,0 +1,1 @@
+//! Bytes read with every length weighed first.

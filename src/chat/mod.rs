@@ -1,0 +1,1 @@
+//! Dialog to ids; a caller's text can never yield a control id.

@@ -1,0 +1,1 @@
+//! Verdicts, checks, pipeline, policy and the stream hold-back.

@@ -1,0 +1,1 @@
+//! Validated hyperparameters and tensor names as shaped views.

@@ -1,0 +1,1 @@
+//! Block types: layout, size, dequantize, quantize.

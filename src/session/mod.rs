@@ -1,0 +1,1 @@
+//! The conductor: one request from start to end.
