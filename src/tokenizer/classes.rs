@@ -113,7 +113,7 @@ impl Classes {
 }
 
 /// What Python's `str.isspace` says, which is how Meta's tokenizer measures runs: `\s` and four separators beside it.
-pub(super) fn is_python_space(c: char) -> bool {
+pub(crate) fn is_python_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}')
 }
 

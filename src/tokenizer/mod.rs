@@ -8,7 +8,7 @@ mod cuts;
 mod index;
 mod scan;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tiktoken;
 mod unicode_16;
 mod utf8;
@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 
+pub(crate) use classes::is_python_space;
 pub use control::Control;
 pub use scan::PreTokenizer;
 pub use utf8::Utf8Stream;

@@ -1,12 +1,13 @@
 """Writes the small vocabulary and the expected ids of the tokenizer tests.
 
     pip install tiktoken tokenizers
-    python tests/data/tokenizer/generate.py          # writes small.tiktoken, small.json, cases.json beside this file
+    python tests/data/tokenizer/generate.py          # writes the four files below beside this one
     python tests/data/tokenizer/generate.py --check  # says whether the committed files are what this script writes
 
 small.tiktoken  ranks of 256 bytes and 900 merges trained on the text below, in tiktoken's format
 small.json      the same vocabulary as GGUF holds it: tokens and merges in GPT-2's byte alphabet
 cases.json      texts and their ids under Llama 4's and Llama 3's pattern, from the `tiktoken` package (reference.py)
+chat.json       dialogs and their ids: the published prompt formats written out as strings, special tokens read from them
 """
 
 import base64
@@ -15,6 +16,7 @@ import pathlib
 import random
 import sys
 
+import tiktoken
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from reference import PATTERNS, Reference
@@ -83,6 +85,41 @@ LONG = [
 ]  # fmt: skip
 
 
+# The special tokens of the two chat formats and their places after the last rank.
+CHAT_TOKENS = {
+    "llama4": {"begin": ("<|begin_of_text|>", 0), "open": ("<|header_start|>", 5), "close": ("<|header_end|>", 6),
+               "eom": ("<|eom|>", 7), "eot": ("<|eot|>", 8)},
+    "llama3": {"begin": ("<|begin_of_text|>", 0), "open": ("<|start_header_id|>", 6), "close": ("<|end_header_id|>", 7),
+               "eom": ("<|eom_id|>", 8), "eot": ("<|eot_id|>", 9)},
+}  # fmt: skip
+
+# Messages are [role, content, calls a tool].
+DIALOGS = [
+    [["user", "When do you open?", False]],
+    [["system", "You are a helpful assistant", False], ["user", "Answer who are you in the form of jeopardy?", False]],
+    [["system", "Be brief.", False], ["user", "Où est l'entrée?", False], ["assistant", "À gauche.", False], ["user", "नमस्ते", False]],
+    [["user", "2+2?", False], ["assistant", "[add(a=2, b=2)]", True], ["ipython", "4", False]],
+    [["user", "2+2?", False], ["assistant", "[add(a=2, b=2)]", True], ["ipython", "4", False], ["assistant", "It's 4.", False], ["user", "Thanks", False]],
+]  # fmt: skip
+
+
+def chat_ids(ranks, family, dialog):
+    """The dialog as one string in the published format, tokenized with its special tokens recognised."""
+    names = {key: name for key, (name, _) in CHAT_TOKENS[family].items()}
+    specials = {name: len(ranks) + place for name, place in CHAT_TOKENS[family].values()}
+    header = lambda role: f"{names['open']}{role}{names['close']}\n\n"
+    string = names["begin"]
+    for role, content, calls in dialog:
+        # Meta's Llama 4 code ends a tool's answer with eom, its Llama 3 code with eot.
+        eom = calls or (role == "ipython" and family == "llama4")
+        string += header(role) + content + names["eom" if eom else "eot"]
+    string += header("assistant")
+    encoding = tiktoken.Encoding(
+        name="chat", pat_str=PATTERNS[family], mergeable_ranks=ranks, special_tokens=specials
+    )
+    return encoding.encode(string, allowed_special="all")
+
+
 def runs(ids):
     """Ids as [id, times] runs, with a whole repeated cycle of up to 8 ids written once."""
     out, at = [], 0
@@ -141,7 +178,9 @@ def build():
     lines = ",\n".join(json.dumps(case) for case in cases)
     long_lines = ",\n".join(json.dumps(case) for case in long)
     cases_json = f'{{"_comment": "{comment}",\n"cases": [\n{lines}\n],\n"long": [\n{long_lines}\n]}}\n'
-    return {"small.tiktoken": small_tiktoken, "small.json": small_json + "\n", "cases.json": cases_json}
+    chat = ",\n".join(json.dumps({"dialog": dialog} | {f: chat_ids(ranks, f, dialog) for f in PATTERNS}) for dialog in DIALOGS)
+    chat_json = f'{{"_comment": "{comment}",\n"dialogs": [\n{chat}\n]}}\n'
+    return {"chat.json": chat_json, "small.tiktoken": small_tiktoken, "small.json": small_json + "\n", "cases.json": cases_json}
 
 
 def main():
