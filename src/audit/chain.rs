@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::sha256_hex;
 use crate::error::{Error, Result};
-use crate::license::sha256_hex;
 
 /// The longest line that is read or written, in bytes.
 pub(super) const MAX_LINE: u64 = 16 << 10;

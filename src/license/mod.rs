@@ -17,15 +17,3 @@ mod tests;
 pub use model::{Facts, LLAMA4_ATTRIBUTION, LLAMA4_NOTICE, ModelLicense, TextSource};
 pub use receipt::{Acceptance, MAX_PARTY, Receipt};
 pub use store::{ReceiptStore, Status};
-
-/// SHA-256 as 64 lower-case hexadecimal digits.
-pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    use sha2::Digest;
-    use std::fmt::Write;
-    let mut hex = String::with_capacity(64);
-    for byte in sha2::Sha256::digest(bytes) {
-        // Writing into a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
-}

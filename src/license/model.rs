@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::sha256_hex;
+use crate::digest::sha256_hex;
 use crate::error::{Error, Result};
+use crate::gguf::{Gguf, Part};
 
 /// What the Llama 4 Community License (clause 1.b.i) asks to be displayed prominently.
 pub const LLAMA4_ATTRIBUTION: &str = "Built with Llama";
@@ -68,6 +69,23 @@ pub struct ModelLicense {
 }
 
 impl ModelLicense {
+    /// The licence of an opened model file, from its metadata and the files beside its first part.
+    ///
+    /// # Errors
+    /// Those of [`ModelLicense::find`]; [`crate::Kind::Corrupt`] when one of the keys holds something other than a text.
+    pub fn of(model: &Gguf) -> Result<Self> {
+        let said = model.metadata();
+        Self::find(&Facts {
+            license: said.get_str("general.license")?,
+            license_name: said.get_str("general.license.name")?,
+            license_link: said.get_str("general.license.link")?,
+            license_text: said.get_str("palisade.license.text")?,
+            model_name: said.get_str("general.name")?,
+            architecture: said.get_str("general.architecture")?,
+            path: model.parts().first().filter(|part| part.file().is_some()).map(Part::path),
+        })
+    }
+
     /// Finds the licence of a model: the text inside the file, else the files beside it, else a statement.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ModelLicense, sha256_hex};
+use super::ModelLicense;
+use crate::digest::sha256_hex;
 use crate::error::{Error, Result};
 
 /// The longest name of an accepting party, in bytes.

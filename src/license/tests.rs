@@ -8,16 +8,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::Kind;
+use crate::digest::sha256_hex;
 
 const CHILD_FOLDER: &str = "PALISADE_TEST_RECEIPTS";
 
 fn license(text: &str) -> ModelLicense {
-    let facts = Facts {
-        license: Some("mit"),
-        license_text: Some(text),
-        model_name: Some("Test model"),
-        ..Facts::default()
-    };
+    let facts =
+        Facts { license: Some("mit"), license_text: Some(text), model_name: Some("Test model"), ..Facts::default() };
     ModelLicense::find(&facts).unwrap()
 }
 
@@ -28,12 +25,6 @@ fn acceptance(license: &ModelLicense, party: &str) -> Acceptance {
 fn receipt_files(state: &Path) -> Vec<PathBuf> {
     let folder = fs::read_dir(state.join("licenses")).unwrap();
     folder.map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "json")).collect()
-}
-
-#[test]
-fn sha256_is_that_of_the_standard() {
-    // FIPS 180-4, example of one block: "abc".
-    assert_eq!(sha256_hex(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
 #[test]
@@ -312,4 +303,25 @@ fn a_text_that_cannot_be_shown_is_an_error() {
     let text = "x".repeat((1 << 20) + 1);
     let inside = Facts { license_text: Some(&text), ..Facts::default() };
     assert_eq!(ModelLicense::find(&inside).unwrap_err().kind(), Kind::Limit);
+}
+
+#[test]
+fn the_licence_of_a_model_file_is_what_its_metadata_says() {
+    let pairs = [("general.architecture", "llama4"), ("general.license", "other"), ("general.license.name", "llama4")];
+    let mut bytes = b"GGUF".to_vec();
+    bytes.extend(3_u32.to_le_bytes());
+    bytes.extend(0_u64.to_le_bytes());
+    bytes.extend((pairs.len() as u64).to_le_bytes());
+    let text = |bytes: &mut Vec<u8>, text: &str| {
+        bytes.extend((text.len() as u64).to_le_bytes());
+        bytes.extend(text.as_bytes());
+    };
+    for (key, value) in pairs {
+        text(&mut bytes, key);
+        bytes.extend(8_u32.to_le_bytes());
+        text(&mut bytes, value);
+    }
+    let found = ModelLicense::of(&crate::gguf::Gguf::from_bytes("tiny", bytes).unwrap()).unwrap();
+    assert_eq!((found.id.as_str(), &found.source), ("llama4", &TextSource::Statement));
+    assert_eq!(found.model, "unnamed model");
 }
