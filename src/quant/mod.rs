@@ -10,6 +10,8 @@ pub mod q4_k;
 pub mod q6_k;
 pub mod q8_0;
 mod search;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

@@ -21,12 +21,13 @@ pub(super) fn fit_with_min<const N: usize>(x: &[f32; N], w: &[f32; N], top: f32)
     let error = |scale: f32, min: f32, q: &[f32; N]| -> f32 {
         x.iter().zip(w).zip(q).map(|((x, w), q)| w * (scale * q + min - x).powi(2)).sum()
     };
-    let spread = |levels: f32| x.map(|x| nearest(levels / (high - low) * (x - low)).clamp(0.0, top));
+    let spread = |levels: f32, min: f32| x.map(|x| nearest(levels / (high - min) * (x - min)).clamp(0.0, top));
 
-    let (mut scale, mut min) = ((high - low) / top, low);
-    let mut best = error(scale, min, &spread(top));
+    let (mut scale, mut min) = (1.0 / (top / (high - low)), low);
+    let mut best = error(scale, min, &spread(top, low));
     for step in 0..=20 {
-        let q = spread(top - 1.0 + 0.1 * step as f32);
+        // Spread from the best minimum so far: each better fit is the start of the next try.
+        let q = spread(-1.0 + 0.1 * step as f32 + top, min);
         let (mut sum_q, mut sum_q2, mut sum_xq) = (0.0, 0.0, 0.0);
         for ((x, w), q) in x.iter().zip(w).zip(&q) {
             sum_q += w * q;
