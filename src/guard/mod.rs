@@ -59,7 +59,7 @@ pub struct Guard {
 
 /// So many earlier messages are joined with a new one …
 const RECENT_MESSAGES: usize = 4;
-/// … as long as they have at most so many bytes together.
+/// … of which the last so many bytes count.
 const RECENT_BYTES: usize = 8192;
 
 impl Guard {
@@ -101,8 +101,8 @@ impl Guard {
     /// spread over several turns).
     pub fn judge_input(&self, context: &InputContext<'_>, cancel: &CancelFlag) -> Judgement {
         let control = Control::new(cancel.clone(), self.policy.limits().time());
-        let pipeline = self.pipeline(Side::Input, &control);
-        let own = pipeline.judge(context.text, &|f| Some(as_system(f, context.system))).judgement;
+        let pipeline = Pipeline { trusted: context.system, ..self.pipeline(Side::Input, &control) };
+        let own = pipeline.judge(context.text, &Some).judgement;
         let Some((joined, offset)) = join_messages(context) else { return own };
         let wider = pipeline.judge(&joined, &|f| shifted(f, offset)).judgement;
         pipeline::join(own, wider)
@@ -121,7 +121,7 @@ impl Guard {
     }
 
     fn pipeline<'a>(&'a self, side: Side, control: &'a Control) -> Pipeline<'a> {
-        Pipeline { checks: &self.checks, policy: &self.policy, recommended: &self.recommended, side, control }
+        Pipeline { checks: &self.checks, policy: &self.policy, recommended: &self.recommended, side, trusted: false, control }
     }
 }
 
@@ -132,40 +132,28 @@ impl std::fmt::Debug for Guard {
     }
 }
 
-fn as_system(mut finding: Finding, system: bool) -> Finding {
-    let order = matches!(finding.category, Category::PromptInjection | Category::Jailbreak);
-    if system && order {
-        finding.evidence = match finding.evidence {
-            Evidence::Match(most) => Evidence::Match(most.min(Action::Flag)),
-            // A score cannot be capped by the policy's action, so it becomes at most a mention.
-            Evidence::Score(score) if score >= 0.5 => Evidence::Match(Action::Flag),
-            Evidence::Score(score) => Evidence::Score(score),
-        };
-    }
-    finding
-}
-
 /// The last messages with the new one at the end, and where the new one begins.
 fn join_messages(context: &InputContext<'_>) -> Option<(String, usize)> {
     if context.system {
         return None;
     }
-    let mut bytes = 0;
-    let taken: Vec<&str> = context
-        .recent_user
-        .iter()
-        .rev()
-        .take(RECENT_MESSAGES)
-        .take_while(|m| {
-            bytes += m.len();
-            bytes <= RECENT_BYTES
-        })
-        .copied()
-        .collect();
+    let mut taken: Vec<&str> = Vec::with_capacity(RECENT_MESSAGES);
+    let mut room = RECENT_BYTES;
+    for message in context.recent_user.iter().rev().take(RECENT_MESSAGES) {
+        let mut from = message.len().saturating_sub(room);
+        while !message.is_char_boundary(from) {
+            from += 1;
+        }
+        let tail = message.get(from..).unwrap_or_default();
+        room -= tail.len();
+        if !tail.is_empty() {
+            taken.push(tail);
+        }
+    }
     if taken.is_empty() {
         return None;
     }
-    let mut joined = String::with_capacity(bytes.saturating_add(context.text.len()));
+    let mut joined = String::with_capacity(RECENT_BYTES.saturating_add(context.text.len()));
     for message in taken.into_iter().rev() {
         joined.push_str(message);
         joined.push('\n');

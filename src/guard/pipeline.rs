@@ -42,6 +42,8 @@ pub(super) struct Pipeline<'a> {
     pub(super) policy: &'a Policy,
     pub(super) recommended: &'a Recommended,
     pub(super) side: Side,
+    /// Whether the text comes from the host: then orders to the model are at most flagged.
+    pub(super) trusted: bool,
     pub(super) control: &'a Control,
 }
 
@@ -132,6 +134,9 @@ impl Pipeline<'_> {
                 (if score >= threshold { setting.action } else { mild }, score, threshold)
             }
         };
+        if self.trusted && matches!(category, Category::PromptInjection | Category::Jailbreak) {
+            action = action.min(Action::Flag);
+        }
         if action == Action::Mask && span.is_none() {
             action = Action::Block;
         }
@@ -274,7 +279,7 @@ mod tests {
         .unwrap();
         let control = Control::new(CancelFlag::new(), limit);
         let recommended = Recommended::default();
-        let p = Pipeline { checks, policy: &policy, recommended: &recommended, side: Side::Input, control: &control };
+        let p = Pipeline { checks, policy: &policy, recommended: &recommended, side: Side::Input, trusted: false, control: &control };
         p.judge("call Ann now", &Some).judgement
     }
 
@@ -364,7 +369,7 @@ mod tests {
         cancel.raise();
         let control = Control::new(cancel, LONG);
         let recommended = Recommended::default();
-        let p = Pipeline { checks: &[], policy: &policy, recommended: &recommended, side: Side::Output, control: &control };
+        let p = Pipeline { checks: &[], policy: &policy, recommended: &recommended, side: Side::Output, trusted: false, control: &control };
         let j = p.judge("x", &Some).judgement;
         assert!(j.is_block());
         assert_eq!(j.failure.map(|e| e.kind()), Some(Kind::Cancelled));
