@@ -266,7 +266,8 @@ fn load(loader: &mut Loader<'_>, m: &MatrixRef) -> Result<Matrix> {
 
 fn load_layer(loader: &mut Loader<'_>, h: &Hparams, l: &LayerPlan, kernels: Kernels, kv: KvType) -> Result<LayerParts> {
     let qkv = [load(loader, &l.q)?, load(loader, &l.k)?, load(loader, &l.v)?];
-    let shared = Mlp { gate: load(loader, &l.ffn.gate)?, up: load(loader, &l.ffn.up)?, down: load(loader, &l.ffn.down)? };
+    let shared =
+        Mlp { gate: load(loader, &l.ffn.gate)?, up: load(loader, &l.ffn.up)?, down: load(loader, &l.ffn.down)? };
     let routed = match &l.routed {
         None => None,
         Some((router, experts)) => {
