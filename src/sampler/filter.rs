@@ -31,6 +31,9 @@ pub(super) struct Filter {
 /// The least mass that top-p looks at first; each further look goes this factor lower.
 const GLANCE: f32 = 1.0 / 256.0;
 
+/// How many masses are looked over at once.
+const BLOCK: usize = 32;
+
 impl Filter {
     /// Runs the filters over `logits`, of which `best` is the greatest. What stays is in id order.
     pub(super) fn apply(&mut self, logits: &[f32], best: f32, options: &SamplerOptions) {
@@ -46,8 +49,8 @@ impl Filter {
             self.kept.retain(|candidate| candidate.mass >= options.min_p);
             return;
         }
-        self.masses.clear();
-        self.masses.extend(logits.iter().map(|&logit| mass(logit)));
+        self.masses.resize(logits.len(), 0.0);
+        self.masses.iter_mut().zip(logits).for_each(|(slot, &logit)| *slot = mass(logit));
         if options.top_p < 1.0 {
             self.keep_top_p(logits, f64::from(options.top_p) * sum(&self.masses), options.min_p);
         } else {
@@ -111,9 +114,16 @@ impl Filter {
     /// All tokens whose mass is at least `least` and not zero.
     fn collect(&mut self, logits: &[f32], least: f32) {
         self.kept.clear();
-        let tokens = (0..).zip(logits).zip(&self.masses);
-        let great = tokens.filter(|(_, mass)| **mass >= least && **mass > 0.0);
-        self.kept.extend(great.map(|((id, &logit), &mass)| Candidate { logit, id, mass }));
+        let blocks = logits.chunks(BLOCK).zip(self.masses.chunks(BLOCK));
+        for ((logits, masses), first) in blocks.zip((0..).step_by(BLOCK)) {
+            // Most blocks hold nothing great, and a look without an early exit is a few vector instructions.
+            if !masses.iter().fold(false, |held, mass| held | (*mass >= least)) {
+                continue;
+            }
+            let tokens = (first..).zip(logits).zip(masses);
+            let great = tokens.filter(|(_, mass)| **mass >= least && **mass > 0.0);
+            self.kept.extend(great.map(|((id, &logit), &mass)| Candidate { logit, id, mass }));
+        }
     }
 
     /// Of what is kept, keeps the fewest best whose masses reach `target`; all, if together they do not.
@@ -180,9 +190,10 @@ fn exp(x: f32) -> f32 {
     let shifted = bounded * std::f32::consts::LOG2_E + ROUND;
     let whole = shifted - ROUND;
     // ln 2 in two parts, so that the remainder keeps its bits (Cody and Waite).
-    let r = (bounded - whole * 0.693_359_375) - whole * -2.121_944_4e-4;
+    let r = (bounded - whole * (355.0 / 512.0)) - whole * -2.121_944_4e-4;
     // Taylor's series to the sixth power; |r| is at most 0.35.
-    let p = 1.0 + r * (1.0 + r * (1.0 / 2.0 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0))))));
+    let p =
+        1.0 + r * (1.0 + r * (1.0 / 2.0 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0))))));
     let power = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
     if x < -87.0 { 0.0 } else { p * power }
 }

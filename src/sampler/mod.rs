@@ -94,11 +94,8 @@ impl Sampler {
         if let Some(mask) = allowed {
             mask.exclude(&mut self.logits);
         }
-        let best = self.logits.iter().fold(f32::NEG_INFINITY, |best, &x| if x > best { x } else { best });
-        let id = self.logits.iter().position(|&x| x == best && x > f32::NEG_INFINITY);
-        let id = id.and_then(|id| u32::try_from(id).ok());
-        let none = || Error::numeric(format!("none of {} tokens is left to choose from", logits.len()));
-        Ok((id.ok_or_else(none)?, best))
+        best(&self.logits)
+            .ok_or_else(|| Error::numeric(format!("none of {} tokens is left to choose from", logits.len())))
     }
 
     /// What the filters left at the last call, in id order, with masses relative to the best token's.
@@ -106,4 +103,19 @@ impl Sampler {
     fn kept(&self) -> Vec<(u32, f32)> {
         self.filter.kept()
     }
+}
+
+/// The lowest id of the greatest logit, unless that is minus infinity. In blocks, because a loop over a block without
+/// an early exit is a few vector instructions.
+fn best(logits: &[f32]) -> Option<(u32, f32)> {
+    let (blocks, rest) = logits.as_chunks::<16>();
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    for block in blocks {
+        lanes.iter_mut().zip(block).for_each(|(lane, &x)| *lane = if x > *lane { x } else { *lane });
+    }
+    let best = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |best, &x| if x > best { x } else { best });
+    let holds = |block: &[f32]| block.iter().fold(false, |held, x| held | (*x == best));
+    let block = logits.chunks(256).position(holds).filter(|_| best > f32::NEG_INFINITY)?;
+    let id = logits.iter().skip(block * 256).position(|x| *x == best)? + block * 256;
+    Some((u32::try_from(id).ok()?, best))
 }

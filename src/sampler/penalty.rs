@@ -23,11 +23,8 @@ pub(super) fn apply(
         let logit = logits.get_mut(id as usize).ok_or_else(|| {
             Error::argument(format!("history: token {id}; expected ids below {size}, the number of logits"))
         })?;
-        let repeated = if *logit > 0.0 {
-            *logit / options.repetition_penalty
-        } else {
-            *logit * options.repetition_penalty
-        };
+        let repeated =
+            if *logit > 0.0 { *logit / options.repetition_penalty } else { *logit * options.repetition_penalty };
         let taken = options.frequency_penalty * run.len() as f32 + options.presence_penalty;
         // A logit at the edge of f32 stays a number. Minus infinity stays what it is: excluded.
         if repeated > f32::NEG_INFINITY {

@@ -135,7 +135,7 @@ mod tests {
             let before = out.len();
             found = watcher.push(&piece.iter().collect::<String>(), &mut out);
             assert!(found.is_none() || watcher.pending() == 0);
-            assert!(text.as_bytes()[before..].starts_with(out[before..].as_bytes()));
+            assert!(text.as_bytes()[before..].starts_with(&out.as_bytes()[before..]));
         }
         if found.is_none() {
             watcher.finish(&mut out);
@@ -158,7 +158,8 @@ mod tests {
     fn any_cut_finds_what_the_whole_has() {
         let sets: [&[&str]; 6] =
             [&["aab"], &["aabaaa", "ba"], &["END", "\n\nUser:"], &["é", "né!"], &["abab", "bab", "b"], &[]];
-        let texts = ["aaaaab", "aabaabaaa", "x END", "a\n\n\nUser: b", "cane né!e", "xabababx", "aab", "EN", "", "naïve né"];
+        let texts =
+            ["aaaaab", "aabaabaaa", "x END", "a\n\n\nUser: b", "cane né!e", "xabababx", "aab", "EN", "", "naïve né"];
         for stops in sets {
             for text in texts {
                 for size in 1..=text.len().max(1) {

@@ -8,6 +8,8 @@ use crate::Kind;
 
 const LLAMA4: usize = 202_048;
 
+type Field = fn(&mut SamplerOptions) -> &mut f32;
+
 /// Everything off, so that one step at a time can be switched on.
 fn plain() -> SamplerOptions {
     SamplerOptions { temperature: 1.0, top_p: 1.0, ..SamplerOptions::default() }
@@ -70,7 +72,8 @@ fn compare(logits: &[f32], history: &[u32], allowed: Option<&TokenMask>, options
     let mut sampler = Sampler::new(options.clone()).unwrap();
     let id = sampler.sample(logits, history, allowed).unwrap();
     // Tokens too improbable for f32 cannot be drawn; the definition has them with a mass near e^-87.
-    let expected: Vec<_> = by_definition(logits, history, allowed, options).into_iter().filter(|t| t.1 > 1e-37).collect();
+    let expected: Vec<_> =
+        by_definition(logits, history, allowed, options).into_iter().filter(|t| t.1 > 1e-37).collect();
     let kept: Vec<_> = sampler.kept().into_iter().filter(|token| token.1 > 1e-37).collect();
     let ids = |(id, _): &(u32, _)| *id;
     let (kept_ids, expected_ids): (Vec<u32>, Vec<u32>) =
@@ -179,7 +182,9 @@ fn logits_that_are_no_numbers_give_an_error_and_no_token() {
         let mut sampler = Sampler::new(SamplerOptions { temperature, ..SamplerOptions::default() }).unwrap();
         let mask = TokenMask::from_fn(3, |id| id == 0);
         let minus = f32::NEG_INFINITY;
-        for logits in [&[1.0, f32::NAN, 2.0][..], &[f32::INFINITY, 0.0, 0.0], &[minus, minus, minus], &[minus, 1.0, 2.0], &[]] {
+        for logits in
+            [&[1.0, f32::NAN, 2.0][..], &[f32::INFINITY, 0.0, 0.0], &[minus, minus, minus], &[minus, 1.0, 2.0], &[]]
+        {
             assert_eq!(sampler.sample(logits, &[], Some(&mask)).unwrap_err().kind(), Kind::Numeric, "{logits:?}");
         }
         // What follows an error is not spoiled by it, and the edges of f32 are numbers.
@@ -194,7 +199,7 @@ fn logits_that_are_no_numbers_give_an_error_and_no_token() {
 #[test]
 fn options_out_of_range_are_refused_by_name() {
     let mut checked = 0;
-    let fields: [(&str, fn(&mut SamplerOptions) -> &mut f32); 6] = [
+    let fields: [(&str, Field); 6] = [
         ("temperature", |o| &mut o.temperature),
         ("top_p", |o| &mut o.top_p),
         ("min_p", |o| &mut o.min_p),
