@@ -20,6 +20,8 @@ use crate::tokenizer::Tokenizer;
 pub struct EngineOptions {
     /// The model, a GGUF file (the first one of a split model).
     pub model: PathBuf,
+    /// A model inside the program, in the place of a file; `model` is then its name in messages.
+    pub model_bytes: Option<&'static [u8]>,
     /// A policy file; `None` takes the embedded default.
     pub policy: Option<PathBuf>,
     /// A folder with a classifier; `None` takes the embedded default.
@@ -150,7 +152,10 @@ impl Engine {
             Some(path) => Some(AuditLog::open(path, options.time_unix).map_err(|e| e.context("opening the audit log"))?),
             None => None,
         };
-        let gguf = Arc::new(Gguf::open(&options.model)?);
+        let gguf = Arc::new(match options.model_bytes {
+            Some(bytes) => Gguf::from_bytes(&options.model.display().to_string(), bytes)?,
+            None => Gguf::open(&options.model)?,
+        });
         let license = ModelLicense::of(&gguf)?;
         let tokenizer = Tokenizer::from_gguf(gguf.metadata())?;
         let format = ChatFormat::of(&tokenizer)?;
