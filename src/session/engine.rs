@@ -106,10 +106,7 @@ impl Engine {
     ///
     /// # Errors
     /// What any part gives, with the part named; [`crate::Kind::Cancelled`] when `progress` said so.
-    pub fn open(
-        options: &EngineOptions,
-        progress: &mut (dyn FnMut(LoadProgress) -> bool + Send),
-    ) -> Result<Arc<Self>> {
+    pub fn open(options: &EngineOptions, progress: &mut (dyn FnMut(LoadProgress) -> bool + Send)) -> Result<Arc<Self>> {
         Self::open_with(options, progress, Ok)
     }
 
@@ -144,12 +141,17 @@ impl Engine {
         progress: &mut (dyn FnMut(LoadProgress) -> bool + Send),
         add: impl FnOnce(Guard) -> Result<Guard>,
     ) -> Result<Self> {
-        let guard_options =
-            GuardOptions { policy: options.policy.clone(), classifier: options.classifier.clone(), ..GuardOptions::default() };
+        let guard_options = GuardOptions {
+            policy: options.policy.clone(),
+            classifier: options.classifier.clone(),
+            ..GuardOptions::default()
+        };
         let guard = add(Guard::open(&guard_options).map_err(|e| e.context("opening the guard"))?)?;
         let receipts = ReceiptStore::open(options.state_dir.as_deref())?;
         let audit = match &options.audit {
-            Some(path) => Some(AuditLog::open(path, options.time_unix).map_err(|e| e.context("opening the audit log"))?),
+            Some(path) => {
+                Some(AuditLog::open(path, options.time_unix).map_err(|e| e.context("opening the audit log"))?)
+            }
             None => None,
         };
         let gguf = Arc::new(match options.model_bytes {
@@ -168,7 +170,8 @@ impl Engine {
             )));
         }
         // Control tokens other than the legal ends never leave the model, so its answer can be read back as history.
-        let legal = |id: u32| (id as usize) < tokenizer.vocab_size() && (tokenizer.is_stop(id) || !tokenizer.is_control(id));
+        let legal =
+            |id: u32| (id as usize) < tokenizer.vocab_size() && (tokenizer.is_stop(id) || !tokenizer.is_control(id));
         let allowed = TokenMask::from_fn(u32::try_from(vocab).unwrap_or(u32::MAX), legal);
         let info = describe(&decoder, &guard);
         let (guard, sessions) = (Arc::new(guard), AtomicU64::new(0));

@@ -104,5 +104,6 @@ pub fn text(path: &PathBuf) -> Result<String> {
         std::fs::read(path)
     };
     let bytes = bytes.map_err(|e| Error::io(&what, &e))?;
-    String::from_utf8(bytes).map_err(|e| Error::utf8(format!("{what}: no UTF-8 at byte {}", e.utf8_error().valid_up_to())))
+    String::from_utf8(bytes)
+        .map_err(|e| Error::utf8(format!("{what}: no UTF-8 at byte {}", e.utf8_error().valid_up_to())))
 }

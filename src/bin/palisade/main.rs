@@ -1,7 +1,12 @@
 //! The command-line tool: the SDK's face for evaluation, on the same public API as everyone else's programs.
 //!
 //! Results go to stdout, everything else to stderr; the exit code is 0 only when the command did what it says.
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::exit, reason = "a command-line tool talks to its terminal")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::exit,
+    reason = "a command-line tool talks to its terminal"
+)]
 #![allow(unreachable_pub, reason = "a binary has no outside")]
 
 mod ask;
@@ -21,7 +26,14 @@ use clap::{Parser, Subcommand};
 
 /// Guarded on-device Llama 4: quantized generation on this machine's CPU, every word judged on its way in and out.
 #[derive(Parser)]
-#[command(name = "palisade", version, about, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "palisade",
+    version,
+    about,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
