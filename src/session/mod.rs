@@ -131,7 +131,7 @@ impl Session {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn give_back(&self, history: History) {
+    fn give_back(&self, history: History) {
         *self.lock() = Some(history);
     }
 }
