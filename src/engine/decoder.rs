@@ -125,6 +125,17 @@ impl Decoder {
         self.context
     }
 
+    /// Tokens of a prompt computed together.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Runs `work` on one of the decoder's threads, whose stacks are large whatever the caller's is.
+    pub fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.pool.install(work)
+    }
+
     /// Where the bytes are.
     #[must_use]
     pub fn bytes(&self) -> LoadedBytes {
