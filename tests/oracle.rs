@@ -3,8 +3,11 @@
 
 mod reference;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use palisade::engine::{Decoder, DecoderOptions, RunControl};
+use palisade::gguf::Gguf;
 use serde_json::Value;
 
 const ALL: [&str; 13] = [
@@ -77,6 +80,92 @@ fn the_reference_agrees_with_hugging_face() {
                 let gap = largest_gap(want.iter().copied(), got[*p].iter().map(|v| f64::from(*v)));
                 assert!(gap < 5e-5, "{name}: the stream at {l}, position {p}, is {gap} away");
             }
+        }
+    }
+}
+
+fn decoder(model: &Path, options: DecoderOptions) -> Arc<Decoder> {
+    let gguf = Arc::new(Gguf::open(model).unwrap());
+    Arc::new(Decoder::load(&gguf, &options, &mut |_| true).unwrap())
+}
+
+/// The engine's log-probability of each id after the first.
+fn next_logprobs(decoder: &Arc<Decoder>, ids: &[u32]) -> Vec<f64> {
+    decoder.score(ids, &mut RunControl::default()).unwrap().into_iter().map(f64::from).collect()
+}
+
+/// Mean and largest difference between the engine and Hugging Face, at the positions that the fixture judges.
+fn departure(name: &str, kernels: &str) -> (f64, f64) {
+    let want = expected(name);
+    let options = DecoderOptions { threads: 2, kernels: Some(kernels.to_owned()), ..Default::default() };
+    let got = next_logprobs(&decoder(&want.model, options), &want.ids);
+    assert_eq!(got.len(), want.ids.len() - 1, "{name}");
+    let gaps: Vec<f64> = want.next.iter().map(|(p, v)| (v - got[*p]).abs()).collect();
+    let gap = largest_gap(gaps.iter().copied(), std::iter::repeat(0.0));
+    (gaps.iter().sum::<f64>() / gaps.len() as f64, gap)
+}
+
+#[test]
+fn full_precision_agrees_with_hugging_face_within_a_thousandth() {
+    for kernels in palisade::kernels::available() {
+        for name in ["scout-f32", "maverick-f16", "llama3-f32", "scout-chunk16"] {
+            let (_, worst) = departure(name, kernels.name);
+            assert!(worst <= 1e-3, "{name} on {}: a log-probability is {worst} away", kernels.name);
+        }
+    }
+}
+
+#[test]
+fn positions_past_the_chunk_agree_with_hugging_face_within_a_thousandth() {
+    let (_, worst) = departure("scout-long", palisade::kernels::best().name);
+    assert!(worst <= 1e-3, "a log-probability is {worst} away");
+}
+
+#[test]
+fn quantized_models_stay_near_their_dequantized_reference() {
+    let bounds = [("q8_0", 0.02), ("q4_0", 0.03), ("kmix", 0.03)];
+    for kernels in palisade::kernels::available() {
+        for name in ALL {
+            let Some((_, bound)) = bounds.iter().find(|(suffix, _)| name.ends_with(suffix)) else { continue };
+            let (mean, worst) = departure(name, kernels.name);
+            assert!(mean <= *bound, "{name} on {}: {mean} on average, at most {worst}", kernels.name);
+        }
+    }
+}
+
+/// Logits after the first 64 ids, then after each further one, as bits.
+fn conversation_bits(model: &Path, ids: &[u32], threads: usize, prefill_batch: usize) -> Vec<u32> {
+    let decoder = decoder(model, DecoderOptions { threads, prefill_batch, ..Default::default() });
+    let mut talk = decoder.conversation().unwrap();
+    let mut rows = vec![talk.feed(&ids[..64], &mut RunControl::default()).unwrap()];
+    rows.extend(ids[64..].iter().map(|id| talk.feed(&[*id], &mut RunControl::default()).unwrap()));
+    rows.into_iter().flatten().map(f32::to_bits).collect()
+}
+
+#[test]
+fn threads_and_prefill_batches_do_not_change_a_bit() {
+    for name in ["scout-f32", "scout-q8_0", "maverick-q4_0", "scout-kmix", "scout-chunk16", "llama3-tied-q8_0"] {
+        let Expected { model, ids, .. } = expected(name);
+        let one = conversation_bits(&model, &ids, 1, 1);
+        for (threads, batch) in [(2, 1), (1, 7), (2, 7), (1, 64), (2, 64)] {
+            assert!(
+                one == conversation_bits(&model, &ids, threads, batch),
+                "{name}: {threads} threads, batches of {batch}"
+            );
+        }
+    }
+}
+
+#[test]
+fn decoding_step_by_step_gives_the_rows_of_the_reference() {
+    for name in ["scout-f32", "maverick-f16", "llama3-f32", "scout-chunk16"] {
+        let Expected { model, ids, .. } = expected(name);
+        let trace = reference::Model::load(&model).forward(&ids);
+        let mut talk = decoder(&model, DecoderOptions::default()).conversation().unwrap();
+        for (p, (id, row)) in ids.iter().zip(&trace.logits).enumerate() {
+            let got = talk.feed(&[*id], &mut RunControl::default()).unwrap();
+            let gap = largest_gap(got.iter().map(|v| f64::from(*v)), row.iter().map(|v| f64::from(*v)));
+            assert!(got.len() == row.len() && gap < 1e-3, "{name}: a logit at position {p} is {gap} away");
         }
     }
 }

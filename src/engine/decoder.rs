@@ -125,6 +125,17 @@ impl Decoder {
         self.context
     }
 
+    /// Tokens of a prompt computed together.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Runs `work` on one of the decoder's threads, whose stacks are large whatever the caller's is.
+    pub fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.pool.install(work)
+    }
+
     /// Where the bytes are.
     #[must_use]
     pub fn bytes(&self) -> LoadedBytes {
@@ -266,7 +277,8 @@ fn load(loader: &mut Loader<'_>, m: &MatrixRef) -> Result<Matrix> {
 
 fn load_layer(loader: &mut Loader<'_>, h: &Hparams, l: &LayerPlan, kernels: Kernels, kv: KvType) -> Result<LayerParts> {
     let qkv = [load(loader, &l.q)?, load(loader, &l.k)?, load(loader, &l.v)?];
-    let shared = Mlp { gate: load(loader, &l.ffn.gate)?, up: load(loader, &l.ffn.up)?, down: load(loader, &l.ffn.down)? };
+    let shared =
+        Mlp { gate: load(loader, &l.ffn.gate)?, up: load(loader, &l.ffn.up)?, down: load(loader, &l.ffn.down)? };
     let routed = match &l.routed {
         None => None,
         Some((router, experts)) => {

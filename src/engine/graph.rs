@@ -47,7 +47,8 @@ pub(super) fn plan(parts: &Parts, rows: Rows) -> TractResult<Arc<TypedSimplePlan
     m.symbols.add_assertion("S>=1")?;
     let ids = m.add_source("ids", i64::fact(&[s.to_dim()]))?;
     let norm = |weight: &Arc<[f32]>| Norm { kernels: parts.kernels, weight: Arc::clone(weight), eps: parts.eps };
-    let project = |weights: &Arc<[Matrix]>, residual| Project { kernels: parts.kernels, weights: Arc::clone(weights), residual };
+    let project =
+        |weights: &Arc<[Matrix]>, residual| Project { kernels: parts.kernels, weights: Arc::clone(weights), residual };
     let mut x = m.wire_node("token_embd", Embed { table: Arc::clone(&parts.embedding) }, &[ids])?[0];
     for (l, layer) in parts.layers.iter().enumerate() {
         let name = |part: &str| format!("blk.{l}.{part}");

@@ -106,7 +106,12 @@ impl LayerCache {
     }
 
     /// Keys and values of one head at positions `from … to`, page by page: `(position of the first row − from, keys, values)`.
-    pub(super) fn runs(&self, head: usize, from: usize, to: usize) -> impl Iterator<Item = (usize, KvRows<'_>, KvRows<'_>)> {
+    pub(super) fn runs(
+        &self,
+        head: usize,
+        from: usize,
+        to: usize,
+    ) -> impl Iterator<Item = (usize, KvRows<'_>, KvRows<'_>)> {
         let d = self.head_dim;
         (from / PAGE..to.div_ceil(PAGE)).map(move |number| {
             let page = &self.pages[number - self.first];

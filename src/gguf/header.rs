@@ -7,7 +7,7 @@ use super::limits::{ALIGNMENT, DEFAULT_ALIGNMENT, DIMS, Limits};
 use super::metadata::Metadata;
 use super::pairs;
 use super::tensor::{TensorInfo, TensorType};
-use super::value::Value;
+use super::value::{Value, shown};
 use crate::bytes::{Cursor, reserve};
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
@@ -107,7 +107,7 @@ fn alignment(metadata: &Metadata) -> Result<u32> {
 fn read_tensor<R: Read>(cur: &mut Cursor<R>, i: u64, part: usize, limits: &Limits) -> Result<TensorInfo> {
     let name = read_name(cur, limits).map_err(|e| e.context(format_args!("name of tensor number {i}")))?;
     let entry = read_entry(cur, part, name.clone());
-    entry.map_err(|e| e.context(format_args!("tensor {name}")))
+    entry.map_err(|e| e.context(format_args!("tensor {}", shown(&name))))
 }
 
 fn read_name<R: Read>(cur: &mut Cursor<R>, limits: &Limits) -> Result<String> {
@@ -119,7 +119,7 @@ fn read_name<R: Read>(cur: &mut Cursor<R>, limits: &Limits) -> Result<String> {
     }
     let name = cur.text(len)?;
     if name.contains('\0') {
-        return Err(Error::corrupt(format!("{name:?} contains a NUL")));
+        return Err(Error::corrupt(format!("{} contains a NUL", shown(&name))));
     }
     Ok(name)
 }
@@ -167,7 +167,7 @@ fn unique_names(tensors: &[TensorInfo]) -> Result<()> {
     let mut seen = HashSet::new();
     seen.try_reserve(tensors.len()).map_err(|e| Error::memory(format!("names of {} tensors: {e}", tensors.len())))?;
     match tensors.iter().find(|t| !seen.insert(t.name.as_str())) {
-        Some(twice) => Err(Error::corrupt(format!("tensor {} is listed twice", twice.name))),
+        Some(twice) => Err(Error::corrupt(format!("tensor {} is listed twice", shown(&twice.name)))),
         None => Ok(()),
     }
 }
@@ -180,7 +180,7 @@ fn lay_out(tensors: &mut [TensorInfo], header_end: u64, total: u64, alignment: u
     let start = if tensors.is_empty() { header_end } else { align(header_end).ok_or_else(too_far)? };
     let (mut end, mut before) = (start, "the header");
     for t in tensors {
-        let fail = |what: String| Err(Error::corrupt(format!("tensor {}: offset {} {what}", t.name, t.offset)));
+        let fail = |what: String| Err(Error::corrupt(format!("tensor {}: offset {} {what}", shown(&t.name), t.offset)));
         if !t.offset.is_multiple_of(alignment.into()) {
             return fail(format!("is not a multiple of the alignment {alignment}"));
         }
@@ -189,20 +189,24 @@ fn lay_out(tensors: &mut [TensorInfo], header_end: u64, total: u64, alignment: u
             return fail(format!("is past the end of the file of {total} bytes"));
         };
         if offset < end {
-            return fail(format!("overlaps {before}, which ends at {}", end - start));
+            return fail(format!("overlaps {}, which ends at {}", shown(before), end - start));
         }
         if offset > total || offset.checked_add(t.bytes).is_none_or(|end| end > total) {
             return fail(format!("and {} bytes run past the end of the file of {total} bytes", t.bytes));
         }
         if offset != expected {
-            return fail(format!("leaves a hole after {before}, expected {}", expected - start));
+            return fail(format!("leaves a hole after {}, expected {}", shown(before), expected - start));
         }
         t.offset = offset;
         end = offset + t.bytes;
         before = &t.name;
     }
     if total > align(end).ok_or_else(too_far)? {
-        return Err(Error::corrupt(format!("{} bytes follow {before}, which ends the file's content", total - end)));
+        return Err(Error::corrupt(format!(
+            "{} bytes follow {}, which ends the file's content",
+            total - end,
+            shown(before)
+        )));
     }
     Ok(())
 }

@@ -222,14 +222,10 @@ impl Metadata {
         require_u32_or_array = get_u32_or_array -> PerLayer,
     }
 
-    /// Adds a pair. `false` when the key is there already.
-    pub(super) fn insert(&mut self, key: String, value: Value) -> bool {
-        if self.index.contains_key(&key) {
-            return false;
-        }
+    /// Adds a pair whose key is not there yet.
+    pub(super) fn insert(&mut self, key: String, value: Value) {
         self.index.insert(key.clone(), self.pairs.len());
         self.pairs.push((key, value));
-        true
     }
 
     fn integer<T: TryFrom<i128>>(&self, key: &str, expected: &str) -> Result<Option<T>> {

@@ -10,7 +10,9 @@ mod metadata;
 mod pairs;
 mod split;
 mod tensor;
+mod unfinished;
 mod value;
+mod writer;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -28,8 +30,9 @@ pub use limits::Limits;
 pub use metadata::{Metadata, PerLayer};
 pub use tensor::{TensorInfo, TensorType};
 pub use value::{Array, StrArray, Value};
+pub use writer::{Sink, Writer};
 
-/// Bytes of a header read at a time.
+/// Most bytes of a header read at a time.
 const BUFFER: usize = 256 << 10;
 
 /// An open model file (or the files of a split model): what it says about itself, and its bytes by position.
@@ -176,6 +179,7 @@ impl Gguf {
 }
 
 fn read_header(part: &Part, i: usize, limits: &Limits, cancel: &CancelFlag) -> Result<Header> {
-    let mut cur = Cursor::new(BufReader::with_capacity(BUFFER, part.reader()), part.len());
+    let buffer = usize::try_from(part.len()).map_or(BUFFER, |len| len.min(BUFFER));
+    let mut cur = Cursor::new(BufReader::with_capacity(buffer, part.reader()), part.len());
     Header::read(&mut cur, i, limits, cancel).map_err(|e| e.context(part.path().display()))
 }

@@ -4,13 +4,13 @@ use std::io::Read;
 
 use super::limits::Limits;
 use super::metadata::Metadata;
-use super::value::{ARRAY, Array, STRING, StrArray, Value};
+use super::value::{ARRAY, Array, STRING, StrArray, Value, shown};
 use crate::bytes::{Cursor, STEP, not_utf8, reserve};
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
 
 /// What a pair costs in memory beside its text: two keys' headers, the value, a place in the index.
-const PAIR_COST: u64 = 160;
+pub(super) const PAIR_COST: u64 = 160;
 
 /// Reads `n` pairs.
 pub(super) fn read<R: Read>(cur: &mut Cursor<R>, n: u64, limits: &Limits, cancel: &CancelFlag) -> Result<Metadata> {
@@ -19,11 +19,11 @@ pub(super) fn read<R: Read>(cur: &mut Cursor<R>, n: u64, limits: &Limits, cancel
     for i in 0..n {
         cancel.check()?;
         let key = reader.key().map_err(|e| e.context(format_args!("key of metadata pair {i}")))?;
-        let value = reader.value(&key).map_err(|e| e.context(format_args!("metadata {key}")))?;
-        let shown = key.clone();
-        if !all.insert(key, value) {
-            return Err(Error::corrupt(format!("metadata {shown} is there twice")));
+        let value = reader.value(&key).map_err(|e| e.context(format_args!("metadata {}", shown(&key))))?;
+        if all.contains(&key) {
+            return Err(Error::corrupt(format!("metadata {} is there twice", shown(&key))));
         }
+        all.insert(key, value);
     }
     Ok(all)
 }
@@ -57,7 +57,7 @@ impl<R: Read> Pairs<'_, R> {
         self.pay(PAIR_COST.saturating_add(len.saturating_mul(2)))?;
         let key = self.cur.text(len)?;
         if key.contains('\0') {
-            return Err(Error::corrupt(format!("{key:?} contains a NUL")));
+            return Err(Error::corrupt(format!("{} contains a NUL", shown(&key))));
         }
         Ok(key)
     }
@@ -86,8 +86,8 @@ impl<R: Read> Pairs<'_, R> {
     fn string(&mut self, key: &str) -> Result<String> {
         let len = self.cur.u64().map_err(|e| e.context("length"))?;
         self.cur.need(len).map_err(|e| e.context("length"))?;
-        let template = key.starts_with("tokenizer.chat_template");
-        within("length", len, if template { self.limits.template_bytes } else { self.limits.string_bytes })?;
+        let most = if is_template(key) { self.limits.template_bytes } else { self.limits.string_bytes };
+        within("length", len, most)?;
         self.pay(len)?;
         self.cur.text(len)
     }
@@ -165,6 +165,11 @@ impl<R: Read> Pairs<'_, R> {
         self.budget = self.budget.checked_sub(bytes).ok_or_else(e)?;
         Ok(())
     }
+}
+
+/// Whether a key holds a chat template, the main one or a named one.
+pub(super) fn is_template(key: &str) -> bool {
+    key.starts_with("tokenizer.chat_template")
 }
 
 fn truth(byte: u8) -> Result<bool> {

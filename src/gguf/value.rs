@@ -89,6 +89,27 @@ pub(super) fn type_name(id: u32) -> Option<&'static str> {
     })
 }
 
+macro_rules! from {
+    ($($ty:ty => $variant:ident),* $(,)?) => {
+        $(
+            impl From<$ty> for Value {
+                fn from(x: $ty) -> Self {
+                    Self::$variant(x)
+                }
+            }
+        )*
+    };
+}
+
+from!(u8 => U8, i8 => I8, u16 => U16, i16 => I16, u32 => U32, i32 => I32, u64 => U64, i64 => I64, f32 => F32, f64 => F64,
+    bool => Bool, String => Str, Array => Array);
+
+impl From<&str> for Value {
+    fn from(x: &str) -> Self {
+        Self::Str(x.to_owned())
+    }
+}
+
 impl Value {
     /// The type's number in a file.
     #[must_use]
@@ -253,6 +274,16 @@ impl StrArray {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
         (0..self.len()).map(|i| self.get(i).unwrap_or_default())
     }
+}
+
+/// A name out of a file as a message shows it: control characters escaped, cut when long.
+pub(super) fn shown(name: &str) -> String {
+    const SHOWN: usize = 100;
+    let mut out: String = name.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    if name.chars().nth(SHOWN).is_some() {
+        out.push('…');
+    }
+    out
 }
 
 impl fmt::Display for Value {

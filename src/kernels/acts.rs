@@ -49,7 +49,11 @@ impl Acts {
     #[must_use]
     pub fn gather(&self, tokens: &[usize]) -> Self {
         fn take<T: Copy>(from: &[T], width: usize, rows: &[usize]) -> Vec<T> {
-            if from.is_empty() { Vec::new() } else { rows.iter().flat_map(|&r| &from[r * width..][..width]).copied().collect() }
+            if from.is_empty() {
+                Vec::new()
+            } else {
+                rows.iter().flat_map(|&r| &from[r * width..][..width]).copied().collect()
+            }
         }
         Self {
             tokens: tokens.len(),

@@ -87,7 +87,9 @@ fn row_dot(ty: BlockType, panel: &[u8], row: usize, x: &Acts, token: usize) -> f
 
 fn float_at(ty: BlockType, bytes: &[u8], row: usize) -> f32 {
     match ty {
-        BlockType::F32 => f32::from_le_bytes([bytes[4 * row], bytes[4 * row + 1], bytes[4 * row + 2], bytes[4 * row + 3]]),
+        BlockType::F32 => {
+            f32::from_le_bytes([bytes[4 * row], bytes[4 * row + 1], bytes[4 * row + 2], bytes[4 * row + 3]])
+        }
         BlockType::Bf16 => bf16::from_le_bytes([bytes[2 * row], bytes[2 * row + 1]]).to_f32(),
         _ => f16_at(bytes, row),
     }

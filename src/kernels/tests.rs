@@ -142,7 +142,8 @@ fn every_set_computes_vectors_as_scalar_does() {
                 (k.rms_norm)(&x, Some(&w), 1e-5, &mut norm);
                 let mut bare = vec![0.0; n];
                 (k.rms_norm)(&x, None, 1e-5, &mut bare);
-                let (mut gate, mut sum, mut soft) = (x.clone(), x.clone(), x.iter().map(|v| v * 20.0).collect::<Vec<_>>());
+                let (mut gate, mut sum, mut soft) =
+                    (x.clone(), x.clone(), x.iter().map(|v| v * 20.0).collect::<Vec<_>>());
                 (k.silu_mul)(&mut gate, &w, 0.7);
                 (k.add)(&mut sum, &w);
                 (k.softmax)(&mut soft);

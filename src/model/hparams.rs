@@ -167,7 +167,9 @@ impl Hparams {
         let experts = keys.get("expert_count")?.unwrap_or(0);
         let experts = if experts == 0 { 0 } else { keys.within("expert_count", experts, 4096)? };
         if architecture == Architecture::Llama && experts != 0 {
-            return Err(Error::unsupported(format!("llama.expert_count: {experts}, this build runs dense llama files")));
+            return Err(Error::unsupported(format!(
+                "llama.expert_count: {experts}, this build runs dense llama files"
+            )));
         }
         if experts > 0 && keys.get("expert_used_count")?.unwrap_or(1) != 1 {
             return Err(Error::unsupported("llama4.expert_used_count: expected 1, the routing of Llama 4".to_owned()));
@@ -219,11 +221,11 @@ impl Hparams {
 
 /// The vocabulary is as long as the embedding, which the file really holds.
 fn vocabulary(gguf: &Gguf) -> Result<usize> {
-    let embedding = gguf.tensor("token_embd.weight").ok_or_else(|| Error::corrupt("tensor token_embd.weight is missing"))?;
-    usize::try_from(embedding.rows())
-        .ok()
-        .filter(|rows| *rows <= 1 << 24)
-        .ok_or_else(|| Error::corrupt(format!("tensor token_embd.weight: {} rows, expected at most 2^24", embedding.rows())))
+    let embedding =
+        gguf.tensor("token_embd.weight").ok_or_else(|| Error::corrupt("tensor token_embd.weight is missing"))?;
+    usize::try_from(embedding.rows()).ok().filter(|rows| *rows <= 1 << 24).ok_or_else(|| {
+        Error::corrupt(format!("tensor token_embd.weight: {} rows, expected at most 2^24", embedding.rows()))
+    })
 }
 
 impl Keys<'_> {
@@ -235,7 +237,9 @@ impl Keys<'_> {
         };
         let first = values.get(0).ok_or_else(|| Error::corrupt(format!("{key}: an empty array")))?;
         if (0..layers).any(|l| values.get(l) != Some(first)) {
-            return Err(Error::unsupported(format!("{key}: this build needs the same number in each of {layers} layers")));
+            return Err(Error::unsupported(format!(
+                "{key}: this build needs the same number in each of {layers} layers"
+            )));
         }
         self.within(name, first, 4096)
     }
@@ -244,7 +248,9 @@ impl Keys<'_> {
         let named = self.first(&["attention.key_length", "attention.head_dim"])?;
         let dim = match named {
             Some(value) => self.within("attention.key_length", value, 1024)?,
-            None if width.is_multiple_of(heads) => self.within("embedding_length / head_count", (width / heads) as u32, 1024)?,
+            None if width.is_multiple_of(heads) => {
+                self.within("embedding_length / head_count", (width / heads) as u32, 1024)?
+            }
             None => return Err(Error::corrupt(format!("{} is missing", self.key("attention.key_length")))),
         };
         if let Some(value) = self.get("attention.value_length")?
@@ -253,7 +259,10 @@ impl Keys<'_> {
             return Err(Error::unsupported(format!("{}: {value}, expected {dim}", self.key("attention.value_length"))));
         }
         if !dim.is_multiple_of(2) {
-            return Err(Error::corrupt(format!("{}: {dim}, expected an even number", self.key("attention.key_length"))));
+            return Err(Error::corrupt(format!(
+                "{}: {dim}, expected an even number",
+                self.key("attention.key_length")
+            )));
         }
         Ok(dim)
     }

@@ -78,18 +78,25 @@ fn linear_factor(gguf: &Gguf, arch: &str) -> Result<f32> {
                 Err(Error::corrupt(format!("{key}: {factor}, expected a positive number")))
             }
         }
-        Some(other) => Err(Error::unsupported(format!("{key}: {other:?}, this build knows \"none\", \"linear\" and \"llama3\""))),
+        Some(other) => {
+            Err(Error::unsupported(format!("{key}: {other:?}, this build knows \"none\", \"linear\" and \"llama3\"")))
+        }
     }
 }
 
 fn divisors(gguf: &Gguf, pairs: usize) -> Result<Option<Vec<f32>>> {
     let Some(tensor) = gguf.tensor("rope_freqs.weight") else { return Ok(None) };
     if tensor.elements() != pairs as u64 {
-        return Err(Error::corrupt(format!("tensor rope_freqs.weight: {} values, expected {pairs}", tensor.elements())));
+        return Err(Error::corrupt(format!(
+            "tensor rope_freqs.weight: {} values, expected {pairs}",
+            tensor.elements()
+        )));
     }
     let values = crate::weights::read_values(gguf, tensor, pairs)?;
     match values.iter().find(|v| !v.is_finite() || **v <= 0.0) {
-        Some(bad) => Err(Error::corrupt(format!("tensor rope_freqs.weight: divisor {bad}, expected a positive number"))),
+        Some(bad) => {
+            Err(Error::corrupt(format!("tensor rope_freqs.weight: divisor {bad}, expected a positive number")))
+        }
         None => Ok(Some(values)),
     }
 }
@@ -101,6 +108,7 @@ fn scout_divisor(frequency: f32) -> f32 {
 
 /// The 8/4 scaling leaves a blend of values between 1 and 8 below wavelength 8,192 and ends on 8.
 fn is_stale(divisors: &[f32], plain: &[f32]) -> bool {
-    let blended = divisors.iter().zip(plain).any(|(d, f)| *d > 1.001 && *d < STALE_LAST - 0.001 && scout_divisor(*f) == 1.0);
+    let blended =
+        divisors.iter().zip(plain).any(|(d, f)| *d > 1.001 && *d < STALE_LAST - 0.001 && scout_divisor(*f) == 1.0);
     divisors.last().is_some_and(|d| (d - STALE_LAST).abs() < 1e-3) && blended
 }

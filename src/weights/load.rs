@@ -51,7 +51,8 @@ pub(super) fn read_panels(
         let first = step * panels_a_step * PANEL_ROWS;
         let rows = (piece.rows.saturating_sub(first)).min(panels_a_step * PANEL_ROWS);
         let offset = (piece.first_row + first) as u64 * row_bytes as u64;
-        let bytes = buffer.as_mut().get_mut(..rows * row_bytes).ok_or_else(|| Error::internal("a step without room"))?;
+        let bytes =
+            buffer.as_mut().get_mut(..rows * row_bytes).ok_or_else(|| Error::internal("a step without room"))?;
         gguf.read(tensor, offset, bytes)?;
         bytes
             .par_chunks(PANEL_ROWS * row_bytes)
@@ -163,14 +164,17 @@ impl<'a> Loader<'a> {
             let map = maps.get(info.part).ok_or_else(|| Error::internal("no part"))?;
             let start = usize::try_from(info.offset).map_err(|_| Error::limit(format!("tensor {name}")))?;
             let step = rows * ty.row_bytes(cols)?;
-            return Ok((0..copies).map(|c| matrix(Store::Mapped { map: Arc::clone(map), at: start + c * step })).collect());
+            return Ok((0..copies)
+                .map(|c| matrix(Store::Mapped { map: Arc::clone(map), at: start + c * step }))
+                .collect());
         }
         if let Some(pager) = self.pager.as_ref().filter(|_| paged) {
             return Ok((0..copies)
                 .map(|c| matrix(Store::Paged { pager: Arc::clone(pager), slot: pager.add(piece(c)) }))
                 .collect());
         }
-        let whole = one.checked_mul(copies).ok_or_else(|| Error::limit(format!("tensor {name} does not fit memory")))?;
+        let whole =
+            one.checked_mul(copies).ok_or_else(|| Error::limit(format!("tensor {name} does not fit memory")))?;
         let mut bytes = AlignedBytes::zeroed(whole)?;
         for (copy, out) in bytes.as_mut().chunks_exact_mut(one.max(1)).enumerate() {
             let Self { progress, on_progress, .. } = self;
@@ -187,7 +191,8 @@ impl<'a> Loader<'a> {
 fn map_parts(gguf: &Gguf) -> Result<Vec<Arc<FileMap>>> {
     let map = |part: &crate::gguf::Part| {
         let name = part.path().display().to_string();
-        let file = part.file().ok_or_else(|| Error::unsupported(format!("{name} is not a file and cannot be mapped")))?;
+        let file =
+            part.file().ok_or_else(|| Error::unsupported(format!("{name} is not a file and cannot be mapped")))?;
         FileMap::new(file, &name).map(Arc::new)
     };
     gguf.parts().iter().map(map).collect()

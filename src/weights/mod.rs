@@ -1,8 +1,8 @@
 //! Where the weights' bytes live: read and laid out for the kernels (resident), read on demand under a byte budget (paged),
 //! or mapped from the file when the host asks for it.
 
-pub mod layout;
 mod aligned;
+pub mod layout;
 mod load;
 mod map;
 mod pager;

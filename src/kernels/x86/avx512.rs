@@ -53,7 +53,14 @@ fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
 /// # Safety
 /// The set's features; `bytes` is one or two whole panels of `panel` bytes; `x` is quantized; `t + N` rows exist.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn pair<const N: usize>(ty: BlockType, bytes: &[u8], panel: usize, x: &Acts, t: usize, out: &mut [f32]) -> usize {
+unsafe fn pair<const N: usize>(
+    ty: BlockType,
+    bytes: &[u8],
+    panel: usize,
+    x: &Acts,
+    t: usize,
+    out: &mut [f32],
+) -> usize {
     if bytes.len() == panel {
         let out = &mut out[t * PANEL_ROWS..(t + N) * PANEL_ROWS];
         // SAFETY: one whole panel, the caller's other promises.
@@ -226,8 +233,7 @@ unsafe fn six_bits(a: *const u8, b: *const u8) -> [__m512i; 8] {
     // SAFETY: the four chunks of nibbles and two of high bits of one sub-block in each panel.
     let (mut w, pairs) = unsafe { (nibbles(a, b), [128, 160].map(|at| load(a.add(at), b.add(at)))) };
     for (half, pairs) in pairs.into_iter().enumerate() {
-        let high =
-            [_mm512_slli_epi16(pairs, 4), _mm512_slli_epi16(pairs, 2), pairs, _mm512_srli_epi16(pairs, 2)];
+        let high = [_mm512_slli_epi16(pairs, 4), _mm512_slli_epi16(pairs, 2), pairs, _mm512_srli_epi16(pairs, 2)];
         for (c, high) in high.into_iter().enumerate() {
             w[4 * half + c] = _mm512_or_si512(w[4 * half + c], _mm512_and_si512(high, two));
         }

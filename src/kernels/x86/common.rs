@@ -121,7 +121,12 @@ unsafe fn quantize_avx2(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut 
             let max = _mm_cvtss_f32(_mm_max_ss(max, _mm_movehdup_ps(max)));
             // The sum is NaN if and only if a value is NaN or infinities meet; the scalar rule looks at NaN alone.
             if !max.is_finite() || x[32 * b..32 * b + 32].iter().any(|v| v.is_nan()) {
-                scalar::quantize(&x[32 * b..][..32], &mut q[32 * b..][..32], &mut scales[b..=b], &mut sums[2 * b..][..2]);
+                scalar::quantize(
+                    &x[32 * b..][..32],
+                    &mut q[32 * b..][..32],
+                    &mut scales[b..=b],
+                    &mut sums[2 * b..][..2],
+                );
                 continue;
             }
             let inverse = _mm256_set1_ps(if max > 0.0 { 127.0 / max } else { 0.0 });
@@ -269,7 +274,14 @@ pub(super) fn attn_scores(q: &[f32], width: usize, keys: KvRows<'_>, scores: &mu
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn scores_avx2<const H: usize>(q: &[f32], width: usize, keys: KvRows<'_>, n: usize, out: &mut [f32], stride: usize) {
+unsafe fn scores_avx2<const H: usize>(
+    q: &[f32],
+    width: usize,
+    keys: KvRows<'_>,
+    n: usize,
+    out: &mut [f32],
+    stride: usize,
+) {
     for j in 0..n {
         let mut acc = [_mm256_setzero_ps(); H];
         for c in (0..width).step_by(8) {
@@ -278,7 +290,11 @@ unsafe fn scores_avx2<const H: usize>(q: &[f32], width: usize, keys: KvRows<'_>,
                 let k = kv(keys, j, width, c);
                 for (h, acc) in acc.iter_mut().enumerate() {
                     let at = h * width + c;
-                    let q = if c + 8 <= width { _mm256_loadu_ps(q.as_ptr().add(at)) } else { tail(&q[at..at + width - c], 0.0) };
+                    let q = if c + 8 <= width {
+                        _mm256_loadu_ps(q.as_ptr().add(at))
+                    } else {
+                        tail(&q[at..at + width - c], 0.0)
+                    };
                     *acc = _mm256_fmadd_ps(q, k, *acc);
                 }
             }
@@ -306,7 +322,14 @@ pub(super) fn attn_mix(p: &[f32], stride: usize, values: KvRows<'_>, width: usiz
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn mix_avx2<const H: usize>(p: &[f32], stride: usize, values: KvRows<'_>, n: usize, width: usize, out: &mut [f32]) {
+unsafe fn mix_avx2<const H: usize>(
+    p: &[f32],
+    stride: usize,
+    values: KvRows<'_>,
+    n: usize,
+    width: usize,
+    out: &mut [f32],
+) {
     for c in (0..width).step_by(8) {
         let len = (width - c).min(8);
         let mut acc: [__m256; H] = std::array::from_fn(|h| tail(&out[h * width + c..][..len], 0.0));

@@ -1,0 +1,58 @@
+//! The one trait every check implements, and what stops a check that takes too long.
+
+use std::time::{Duration, Instant};
+
+use super::text::JudgedText;
+use super::verdict::{CheckId, Finding, Side};
+use crate::cancel::CancelFlag;
+use crate::error::{Error, Result};
+
+/// Something that looks at a text and reports what it saw. It decides nothing: the pipeline applies the policy, and turns
+/// an `Err` or a panic of a check into a block.
+pub trait Check: Send + Sync {
+    /// The name under which verdicts are reported.
+    fn id(&self) -> CheckId;
+
+    /// Everything this check sees in `text` on its way to `side`. Long work calls [`Control::check`] now and then.
+    ///
+    /// # Errors
+    /// Any error means that the text could not be judged; it is then blocked.
+    fn judge(&self, text: &JudgedText<'_>, side: Side, control: &Control) -> Result<Vec<Finding>>;
+}
+
+/// The two reasons to stop judging: the host asked, or the time is up.
+#[derive(Clone, Debug)]
+pub struct Control {
+    cancel: CancelFlag,
+    started: Instant,
+    deadline: Option<Instant>,
+}
+
+impl Control {
+    /// Stops when `cancel` is raised or `limit` has passed since now.
+    #[must_use]
+    pub fn new(cancel: CancelFlag, limit: Duration) -> Self {
+        let started = Instant::now();
+        Self { cancel, started, deadline: started.checked_add(limit) }
+    }
+
+    /// `Err` when work has to stop.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Cancelled`] or [`crate::Kind::GuardTimeout`].
+    pub fn check(&self) -> Result<()> {
+        self.cancel.check()?;
+        match self.deadline {
+            Some(deadline) if Instant::now() > deadline => {
+                Err(Error::guard_timeout(format!("the guard took longer than {:?}", deadline - self.started)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How long judging has taken so far.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}

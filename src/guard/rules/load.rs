@@ -1,0 +1,278 @@
+//! Rule files: TOML to compiled rules, with every mistake named.
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use regex_automata::meta::Regex;
+use regex_automata::util::syntax;
+use serde::Deserialize;
+
+use super::personal::Test;
+use super::{Meaning, Pattern, Phrase, RuleSet, SQUEEZED_LEAST};
+use crate::error::{Error, Result};
+use crate::guard::taxonomy::Category;
+use crate::guard::text::JudgedText;
+use crate::guard::verdict::Action;
+
+/// A compiled set of patterns may use so much memory.
+const MOST_AUTOMATON_BYTES: usize = 16 << 20;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    phrases: Vec<Phrases>,
+    #[serde(default)]
+    patterns: Vec<Regexes>,
+}
+
+/// One rule made of phrases.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Phrases {
+    id: String,
+    category: String,
+    #[serde(default = "both")]
+    sides: Vec<SideName>,
+    #[serde(default = "block")]
+    most: Action,
+    any: Vec<String>,
+}
+
+/// One rule made of a regular expression.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Regexes {
+    id: String,
+    category: String,
+    #[serde(default = "both")]
+    sides: Vec<SideName>,
+    #[serde(default = "block")]
+    most: Action,
+    regex: String,
+    test: Option<Test>,
+    #[serde(default)]
+    near: Vec<String>,
+    /// Examples the loader tries: a rule that does not match its own is refused.
+    #[serde(default)]
+    matches: Vec<String>,
+    /// And these it must not match.
+    #[serde(default)]
+    passes: Vec<String>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum SideName {
+    Input,
+    Output,
+}
+
+fn both() -> Vec<SideName> {
+    vec![SideName::Input, SideName::Output]
+}
+
+fn block() -> Action {
+    Action::Block
+}
+
+pub(super) fn compile(files: &[(&str, &str)], public: &[String]) -> Result<RuleSet> {
+    let mut build = Builder::default();
+    for (name, text) in files {
+        let file: File =
+            toml::from_str(text).map_err(|e| Error::corrupt(format!("rules {name}: {}", e.to_string().trim())))?;
+        for rule in file.phrases {
+            let at = format!("rules {name}: {}", rule.id);
+            build.phrases(rule).map_err(|e| e.context(at))?;
+        }
+        for rule in file.patterns {
+            let at = format!("rules {name}: {}", rule.id);
+            build.pattern(rule).map_err(|e| e.context(at))?;
+        }
+    }
+    let set = build.finish(public)?;
+    set.examples()?;
+    Ok(set.rules)
+}
+
+#[derive(Default)]
+struct Builder {
+    phrases: Vec<Phrase>,
+    texts: Vec<String>,
+    patterns: Vec<Pattern>,
+    sources: Vec<String>,
+    longest: (usize, String),
+    examples: Vec<(String, usize, Vec<String>, Vec<String>)>,
+}
+
+struct Built {
+    rules: RuleSet,
+    examples: Vec<(String, usize, Vec<String>, Vec<String>)>,
+}
+
+fn meaning(category: &str, sides: &[SideName], most: Action) -> Result<Meaning> {
+    let category: Category = category.parse().map_err(|e: Error| Error::corrupt(e.message()))?;
+    if sides.is_empty() || most == Action::Allow {
+        return Err(Error::corrupt("a rule needs a side and an action above allow"));
+    }
+    let (input, output) = (sides.contains(&SideName::Input), sides.contains(&SideName::Output));
+    Ok(Meaning { category, input, output, most })
+}
+
+impl Builder {
+    fn phrases(&mut self, rule: Phrases) -> Result<()> {
+        let meaning = meaning(&rule.category, &rule.sides, rule.most)?;
+        for text in &rule.any {
+            // Phrases go through the same reading as judged text, so that both meet in the same form.
+            let judged = JudgedText::new(text)?;
+            let clean = judged.views().get(1).map_or(text.as_str(), |v| v.text()).trim().to_lowercase();
+            if clean.chars().filter(|c| c.is_alphanumeric()).count() < 4 {
+                return Err(Error::corrupt(format!("phrase {text:?} is too short")));
+            }
+            self.weigh(clean.chars().count(), &rule.id);
+            for form in forms(&clean) {
+                self.phrases.push(Phrase { meaning: meaning.clone() });
+                self.texts.push(form);
+            }
+        }
+        Ok(())
+    }
+
+    fn pattern(&mut self, rule: Regexes) -> Result<()> {
+        let meaning = meaning(&rule.category, &rule.sides, rule.most)?;
+        let source = format!("(?i){}", rule.regex);
+        let bad = |e: &dyn std::fmt::Display| Error::corrupt(format!("regex: {e}"));
+        let hir = syntax::parse(&source).map_err(|e| bad(&e))?;
+        let longest = hir.properties().maximum_len().ok_or_else(|| bad(&"it can match without end"))?;
+        if hir.properties().minimum_len().unwrap_or(0) == 0 {
+            return Err(bad(&"it can match nothing"));
+        }
+        self.weigh(longest, &rule.id);
+        let regex = Regex::builder().configure(config()).build(&source).map_err(|e| bad(&e))?;
+        let near = if rule.near.is_empty() { None } else { Some(automaton(&rule.near)?) };
+        self.examples.push((rule.id, self.patterns.len(), rule.matches, rule.passes));
+        self.patterns.push(Pattern { meaning, regex, test: rule.test, near });
+        self.sources.push(source);
+        Ok(())
+    }
+
+    fn weigh(&mut self, longest: usize, id: &str) {
+        if longest > self.longest.0 {
+            self.longest = (longest, id.to_owned());
+        }
+    }
+
+    fn finish(self, public: &[String]) -> Result<Built> {
+        let finder = automaton(&self.texts)?;
+        // A phrase that is too short without its spaces keeps its place in the table with a text that cannot occur.
+        let squeezed: Vec<String> = self
+            .texts
+            .iter()
+            .map(|t| t.chars().filter(|c| c.is_alphanumeric()).collect::<String>())
+            .map(|t| if t.chars().count() < SQUEEZED_LEAST { "\0".to_owned() } else { t })
+            .collect();
+        let squeezed = automaton(&squeezed)?;
+        let any = Regex::builder()
+            .configure(config().match_kind(regex_automata::MatchKind::All))
+            .build_many(&self.sources)
+            .map_err(|e| Error::corrupt(format!("rules: all patterns together: {e}")))?;
+        let rules = RuleSet {
+            phrases: self.phrases,
+            finder,
+            squeezed,
+            patterns: self.patterns,
+            any,
+            public: public.to_vec(),
+            longest: self.longest,
+        };
+        Ok(Built { rules, examples: self.examples })
+    }
+}
+
+impl Built {
+    /// Tries every rule on its own examples.
+    fn examples(&self) -> Result<()> {
+        for (id, index, matches, passes) in &self.examples {
+            let Some(pattern) = self.rules.patterns.get(*index) else { continue };
+            let hit = |text: &str| -> Result<bool> {
+                let judged = JudgedText::new(text)?;
+                Ok(judged.views().iter().any(|view| {
+                    pattern.regex.find_iter(view.text()).any(|m| {
+                        pattern.test.is_none_or(|t| t.passes(view.text().get(m.range()).unwrap_or_default()))
+                            && super::stands_alone(view.text(), &m.range())
+                            && pattern.has_company(view.text(), &m.range())
+                    })
+                }))
+            };
+            for (examples, wanted) in [(matches, true), (passes, false)] {
+                for text in examples {
+                    if hit(text)? != wanted {
+                        let how = if wanted { "does not match its example" } else { "matches its counter-example" };
+                        return Err(Error::corrupt(format!("rules: {id} {how} {text:?}")));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn config() -> regex_automata::meta::Config {
+    Regex::config().nfa_size_limit(Some(MOST_AUTOMATON_BYTES)).hybrid_cache_capacity(MOST_AUTOMATON_BYTES)
+}
+
+/// ASCII letters match in either case; for other scripts the usual written forms are listed.
+fn forms(lower: &str) -> Vec<String> {
+    let mut out = vec![lower.to_owned()];
+    if !lower.is_ascii() {
+        let mut chars = lower.chars();
+        let title: String = chars.next().map(|c| c.to_uppercase().chain(chars).collect()).unwrap_or_default();
+        out.extend([title, lower.to_uppercase()].into_iter().filter(|f| f != lower));
+    }
+    out
+}
+
+fn automaton(texts: &[String]) -> Result<AhoCorasick> {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .match_kind(MatchKind::Standard)
+        .kind(Some(AhoCorasickKind::ContiguousNFA))
+        .build(texts)
+        .map_err(|e| Error::corrupt(format!("phrases: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(text: &str) -> String {
+        compile(&[("t", text)], &[]).map(|_| ()).unwrap_err().message().to_owned()
+    }
+
+    #[test]
+    fn mistakes_in_rules_are_named() {
+        let p = |regex: &str, rest: &str| format!("[[patterns]]\nid = \"x\"\ncategory = \"S1\"\nregex = '{regex}'\n{rest}");
+        for (text, word) in [
+            ("[[phrases]]\nid = \"x\"\ncategory = \"S99\"\nany = [\"abcd efgh\"]".to_owned(), "S99"),
+            ("[[phrases]]\nid = \"x\"\ncategory = \"S1\"\nany = [\"a\"]".to_owned(), "too short"),
+            ("[[phrases]]\nid = \"x\"\ncategory = \"S1\"\nmost = \"allow\"\nany = [\"abcd\"]".to_owned(), "above allow"),
+            ("[[phrases]]\nid = \"x\"\ncategory = \"S1\"\nsides = []\nany = [\"abcd\"]".to_owned(), "side"),
+            (p("a+", ""), "without end"),
+            (p("a*", ""), "nothing"),
+            (p("(", ""), "regex"),
+            (p("abc", "matches = [\"xyz\"]"), "does not match"),
+            (p("abc", "passes = [\"abc\"]"), "counter-example"),
+            (p("abc", "test = \"guess\""), "guess"),
+            ("[[rules]]\nid = \"x\"".to_owned(), "rules"),
+        ] {
+            let found = problem(&text);
+            assert!(found.contains(word), "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn the_shipped_rules_compile_and_pass_their_own_examples() {
+        let rules = RuleSet::embedded(&[]).unwrap();
+        assert!(rules.phrases.len() > 50 && rules.patterns.len() > 10);
+        let (longest, rule) = rules.longest_match();
+        assert!(longest <= 96, "{rule} can match {longest}");
+    }
+}

@@ -1,0 +1,210 @@
+//! The check that needs no model: phrases, patterns, personal data, control-token text and hidden text.
+
+mod load;
+mod personal;
+
+use std::ops::Range;
+
+use aho_corasick::AhoCorasick;
+use regex_automata::PatternSet;
+use regex_automata::meta::Regex;
+
+use super::check::{Check, Control};
+use super::taxonomy::Category;
+use super::text::{JudgedText, View, ViewKind};
+use super::verdict::{Action, CheckId, Evidence, Finding, Side};
+use crate::error::Result;
+
+/// Compiled rules. Every pattern runs in linear time, and none matches more than [`RuleSet::longest_match`].
+pub struct RuleSet {
+    phrases: Vec<Phrase>,
+    finder: AhoCorasick,
+    /// The phrases without spaces, for views in which the spaces between words are lost.
+    squeezed: AhoCorasick,
+    patterns: Vec<Pattern>,
+    /// All patterns at once, to know which of them are worth running alone.
+    any: Regex,
+    public: Vec<String>,
+    longest: (usize, String),
+}
+
+/// What a match of a rule means.
+#[derive(Clone, Debug)]
+struct Meaning {
+    category: Category,
+    input: bool,
+    output: bool,
+    most: Action,
+}
+
+/// Which rule a phrase of the automaton belongs to.
+struct Phrase {
+    meaning: Meaning,
+}
+
+struct Pattern {
+    meaning: Meaning,
+    regex: Regex,
+    test: Option<personal::Test>,
+    near: Option<AhoCorasick>,
+}
+
+/// Context words count within so many bytes before and after a match.
+const NEAR: usize = 48;
+/// A shorter phrase without its spaces would be found inside ordinary words.
+const SQUEEZED_LEAST: usize = 12;
+/// Hidden text with so many letters was put there on purpose.
+const HIDDEN_LETTERS: usize = 4;
+
+impl RuleSet {
+    /// The rules inside the library. `public` are contacts that are not personal data.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Corrupt`] when the build embedded damaged rules.
+    pub fn embedded(public: &[String]) -> Result<Self> {
+        Self::from_files(&super::assets::RULES, public)
+    }
+
+    /// Compiles rules from the texts of rule files, each with a name for messages.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Corrupt`] naming the file, the rule and what is wrong with it.
+    pub fn from_files(files: &[(&str, &str)], public: &[String]) -> Result<Self> {
+        load::compile(files, public)
+    }
+
+    /// The most characters any rule can match, and the rule that can.
+    #[must_use]
+    pub fn longest_match(&self) -> (usize, &str) {
+        (self.longest.0, &self.longest.1)
+    }
+
+    fn phrases(&self, view: &View<'_>, side: Side, out: &mut Vec<Finding>) {
+        let text = view.text();
+        for found in self.finder.find_overlapping_iter(text) {
+            let range = found.range();
+            if let Some(phrase) = self.phrases.get(found.pattern().as_usize())
+                && stands_alone(text, &range)
+            {
+                phrase.meaning.report(side, view.span(range), out);
+            }
+        }
+    }
+
+    /// Phrases in a view whose words may have run together. A match begins and ends where a run of letters does.
+    fn squeezed(&self, view: &View<'_>, side: Side, out: &mut Vec<Finding>) {
+        let mut letters = String::with_capacity(view.text().len());
+        let mut at = Vec::with_capacity(view.text().len());
+        for (i, c) in view.text().char_indices().filter(|(_, c)| c.is_alphanumeric()) {
+            at.extend(std::iter::repeat_n((i, i + c.len_utf8()), c.len_utf8()));
+            letters.push(c);
+        }
+        for found in self.squeezed.find_overlapping_iter(&letters) {
+            let (Some(first), Some(last)) = (at.get(found.start()), at.get(found.end() - 1)) else { continue };
+            if let Some(phrase) = self.phrases.get(found.pattern().as_usize()) {
+                phrase.meaning.report(side, view.span(first.0..last.1), out);
+            }
+        }
+    }
+
+    fn patterns(&self, view: &View<'_>, side: Side, out: &mut Vec<Finding>) {
+        let text = view.text();
+        let mut hits = PatternSet::new(self.patterns.len());
+        self.any.which_overlapping_matches(&text.into(), &mut hits);
+        for pattern in hits.iter().filter_map(|id| self.patterns.get(id.as_usize())) {
+            // Digits are what these look for; where digits were read as letters there is nothing for them.
+            if pattern.test.is_some() && matches!(view.kind(), ViewKind::Leet | ViewKind::Turned) {
+                continue;
+            }
+            for found in pattern.regex.find_iter(text) {
+                let range = found.range();
+                let value = text.get(range.clone()).unwrap_or_default();
+                let passes = pattern.test.is_none_or(|t| t.passes(value) && !t.is_public(value, &self.public));
+                if passes && stands_alone(text, &range) && pattern.has_company(text, &range) {
+                    pattern.meaning.report(side, view.span(range), out);
+                }
+            }
+        }
+    }
+}
+
+impl Check for RuleSet {
+    fn id(&self) -> CheckId {
+        CheckId::RULES
+    }
+
+    fn judge(&self, text: &JudgedText<'_>, side: Side, control: &Control) -> Result<Vec<Finding>> {
+        let mut out = Vec::new();
+        for view in text.views() {
+            control.check()?;
+            self.phrases(view, side, &mut out);
+            if view.kind() == ViewKind::Joined {
+                self.squeezed(view, side, &mut out);
+            }
+            self.patterns(view, side, &mut out);
+        }
+        for hidden in text.hidden() {
+            let letters = hidden.text.chars().filter(|c| c.is_alphabetic()).count();
+            let most = if letters >= HIDDEN_LETTERS { Action::Block } else { Action::Flag };
+            out.push(Finding {
+                category: Category::PromptInjection,
+                evidence: Evidence::Match(most),
+                span: Some(hidden.span.clone()),
+            });
+        }
+        Ok(out)
+    }
+}
+
+impl std::fmt::Debug for RuleSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RuleSet")
+            .field("phrases", &self.phrases.len())
+            .field("patterns", &self.patterns.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Meaning {
+    fn report(&self, side: Side, span: Range<usize>, out: &mut Vec<Finding>) {
+        let applies = match side {
+            Side::Input => self.input,
+            Side::Output => self.output,
+        };
+        if applies {
+            let evidence = Evidence::Match(self.most);
+            let finding = Finding { category: self.category, evidence, span: Some(span) };
+            if !out.contains(&finding) {
+                out.push(finding);
+            }
+        }
+    }
+}
+
+impl Pattern {
+    /// Whether one of the context words stands near, if the rule asks for any.
+    fn has_company(&self, text: &str, range: &Range<usize>) -> bool {
+        let Some(near) = &self.near else { return true };
+        let floor = |mut i: usize| {
+            while !text.is_char_boundary(i) {
+                i -= 1;
+            }
+            i
+        };
+        let from = floor(range.start.saturating_sub(NEAR));
+        let to = floor(range.end.saturating_add(NEAR).min(text.len()));
+        let around = text.get(from..to).unwrap_or_default();
+        near.find_overlapping_iter(around).any(|m| stands_alone(around, &m.range()))
+    }
+}
+
+/// Whether a match is not the middle of a longer word or number.
+fn stands_alone(text: &str, range: &Range<usize>) -> bool {
+    let glued = |a: Option<char>, b: Option<char>| matches!((a, b), (Some(a), Some(b)) if a.is_alphanumeric() && b.is_alphanumeric());
+    let (Some(before), Some(inside), Some(after)) =
+        (text.get(..range.start), text.get(range.clone()), text.get(range.end..))
+    else {
+        return false;
+    };
+    !glued(before.chars().next_back(), inside.chars().next()) && !glued(inside.chars().next_back(), after.chars().next())
+}

@@ -1,0 +1,283 @@
+//! Holds the answer back and releases what the guard has cleared. The only room that can make a [`Cleared`].
+
+mod cut;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cut::Cutter;
+
+use super::check::Control;
+use super::pipeline::{self, Judged};
+use super::policy::StreamMode;
+use super::verdict::{Action, CheckId, Finding, Judgement, Side, Verdict};
+use super::{Category, Guard, mask};
+use crate::cancel::CancelFlag;
+use crate::error::Error;
+
+/// Text that the output guard has cleared. Nothing outside this module can make one, so a sink that takes nothing else
+/// cannot be given unjudged text.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Cleared {
+    text: String,
+    place: Range<usize>,
+}
+
+impl Cleared {
+    fn new(text: String, place: Range<usize>) -> Self {
+        Self { text, place }
+    }
+
+    /// The text to show. Masked spans are replaced in it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Which bytes of the answer it stands for.
+    #[must_use]
+    pub fn place(&self) -> Range<usize> {
+        self.place.clone()
+    }
+}
+
+/// What came of pushing a piece or of the end.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Step {
+    /// Text to release now, in order.
+    pub cleared: Vec<Cleared>,
+    /// Every verdict above Allow that is new, spans counting from the start of the answer. Includes the one that blocks.
+    pub verdicts: Vec<Verdict>,
+    /// Set once, when the answer ends here. Nothing is released after it.
+    pub blocked: Option<Judgement>,
+}
+
+/// What a stream is opened with.
+#[derive(Clone, Debug, Default)]
+pub struct OutputContext {
+    /// Raised to stop; text not yet judged is then dropped.
+    pub cancel: CancelFlag,
+}
+
+/// What a stream has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamStats {
+    /// How many units were judged.
+    pub judgements: usize,
+    /// Bytes of the answer that came in.
+    pub pushed: usize,
+    /// Bytes of the answer that were released (masked ones count by their original length).
+    pub released: usize,
+    /// Time spent judging.
+    pub judging: Duration,
+}
+
+/// The hold-back of one answer.
+///
+/// A unit (see [`super::StreamPolicy`]) leaves when it was judged together with the text before it and the look-ahead
+/// after it. The units, and what is judged with each, depend on the text alone and not on how it was cut into pieces.
+/// When a match begins in a unit, no byte of that unit or of anything after it leaves.
+pub struct OutputStream {
+    guard: Arc<Guard>,
+    cancel: CancelFlag,
+    /// Released context and pending text; `base` is the place of its first byte in the answer.
+    text: String,
+    base: usize,
+    /// Where the pending text begins in `text`.
+    pending: usize,
+    /// Where the released units in `text` begin.
+    units: VecDeque<usize>,
+    cutter: Cutter,
+    reported: Vec<(CheckId, Option<Category>, Option<Range<usize>>)>,
+    over: bool,
+    stats: StreamStats,
+}
+
+impl OutputStream {
+    pub(super) fn new(guard: Arc<Guard>, context: OutputContext) -> Self {
+        let cutter = Cutter::new(guard.policy().stream());
+        Self {
+            guard,
+            cancel: context.cancel,
+            text: String::new(),
+            base: 0,
+            pending: 0,
+            units: VecDeque::new(),
+            cutter,
+            reported: Vec::new(),
+            over: false,
+            stats: StreamStats::default(),
+        }
+    }
+
+    /// Takes the next piece of the answer. Pieces may be of any length and are cut anywhere between characters.
+    pub fn push(&mut self, piece: &str) -> Step {
+        let mut step = Step::default();
+        if self.over {
+            return step;
+        }
+        self.stats.pushed += piece.len();
+        self.text.push_str(piece);
+        if self.guard.policy().stream().mode == StreamMode::Whole {
+            self.check_length(&mut step);
+            return step;
+        }
+        while !self.over {
+            match self.cutter.next(&self.text) {
+                Ok(Some(window)) => self.judge(window.cut, window.end, false, &mut step),
+                Ok(None) => break,
+                Err(error) => self.fail(error, &mut step),
+            }
+        }
+        self.forget();
+        step
+    }
+
+    /// The answer has ended, for whatever reason: what is left is judged, then released or not.
+    pub fn finish(mut self) -> Step {
+        self.end()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn stats(&self) -> StreamStats {
+        self.stats
+    }
+
+    /// As [`OutputStream::finish`], for a caller who still wants the statistics. After it every push is empty.
+    pub fn end(&mut self) -> Step {
+        let mut step = Step::default();
+        if !self.over && self.pending < self.text.len() {
+            let end = self.text.len();
+            self.judge(end, end, true, &mut step);
+        }
+        self.over = true;
+        step
+    }
+
+    /// Judges the unit that ends at `cut` with the look-ahead up to `end`, and releases it or ends the stream.
+    fn judge(&mut self, cut: usize, end: usize, last: bool, step: &mut Step) {
+        let from = self.context_start();
+        let (unit_from, unit_to) = (self.pending - from, cut - from);
+        let control = Control::new(self.cancel.clone(), self.guard.policy().limits().time());
+        let window = self.text.get(from..end).unwrap_or_default();
+        // What lies before the unit was judged with it; what begins after it belongs to the next unit.
+        let keep = |f: Finding| match &f.span {
+            Some(span) if span.end <= unit_from || (!last && span.start >= unit_to) => None,
+            _ => Some(f),
+        };
+        let Judged { mut judgement, whole } = self.guard.pipeline(Side::Output, &control).judge(window, &keep);
+        self.stats.judgements += 1;
+        self.stats.judging += judgement.elapsed;
+        let masks = mask::spans(&judgement.verdicts);
+        if judgement.action != Action::Block {
+            let torn = |s: &Range<usize>| s.start < unit_to && s.end > unit_to;
+            let reach = masks.iter().map(|(s, _)| s).chain(&whole).filter(|s| torn(s)).map(|s| s.end).max();
+            if let (Some(reach), false) = (reach, last) {
+                self.cutter.extend(cut, from + reach);
+                return;
+            }
+        }
+        let offset = self.base + from;
+        judgement.masked = None;
+        for verdict in &mut judgement.verdicts {
+            verdict.span = verdict.span.take().map(|s| s.start + offset..s.end + offset);
+            // A span that begins in released text would leave half masked.
+            if verdict.action == Action::Mask && verdict.span.as_ref().is_some_and(|s| s.start < self.base + self.pending) {
+                verdict.action = Action::Block;
+                judgement.action = Action::Block;
+            }
+        }
+        super::verdict::sort_strictest_first(&mut judgement.verdicts);
+        self.report(&judgement, step);
+        if judgement.action == Action::Block {
+            self.stop(judgement, step);
+        } else {
+            self.release(cut, from, &masks, step);
+        }
+    }
+
+    fn release(&mut self, cut: usize, from: usize, masks: &[(Range<usize>, Category)], step: &mut Step) {
+        let unit = self.text.get(self.pending..cut).unwrap_or_default();
+        let text = mask::apply(unit, self.pending - from, masks);
+        step.cleared.push(Cleared::new(text, self.base + self.pending..self.base + cut));
+        self.stats.released += unit.len();
+        self.units.push_back(self.pending);
+        self.pending = cut;
+        self.cutter.restart(cut);
+        let released = self.base + cut;
+        self.reported.retain(|(_, _, span)| span.as_ref().is_none_or(|s| s.end > released));
+    }
+
+    /// Where judging begins: at the start of an earlier unit within the context's length, else at a word.
+    fn context_start(&self) -> usize {
+        let most = self.guard.policy().stream().context_chars;
+        let released = self.text.get(..self.pending).unwrap_or_default();
+        let earliest = match most.checked_sub(1) {
+            None => return self.pending,
+            Some(n) => released.char_indices().rev().nth(n).map_or(0, |(i, _)| i),
+        };
+        if let Some(start) = self.units.iter().find(|s| **s >= earliest) {
+            return *start;
+        }
+        let tail = released.get(earliest..).unwrap_or_default();
+        tail.find(char::is_whitespace).map_or(self.pending, |i| earliest + i)
+    }
+
+    /// Drops released text that no later unit looks back at.
+    fn forget(&mut self) {
+        let keep = self.context_start().min(self.units.back().copied().unwrap_or(self.pending));
+        if keep == 0 {
+            return;
+        }
+        self.text.drain(..keep);
+        self.base += keep;
+        self.pending -= keep;
+        self.units.retain(|s| *s >= keep);
+        self.units.iter_mut().for_each(|s| *s -= keep);
+        self.cutter.shift(keep);
+    }
+
+    fn report(&mut self, judgement: &Judgement, step: &mut Step) {
+        for verdict in &judgement.verdicts {
+            let key = (verdict.stage, verdict.category, verdict.span.clone());
+            if verdict.action == Action::Block || !self.reported.contains(&key) {
+                self.reported.push(key);
+                step.verdicts.push(verdict.clone());
+            }
+        }
+    }
+
+    /// Ends the stream; what was not released is gone.
+    fn stop(&mut self, judgement: Judgement, step: &mut Step) {
+        self.over = true;
+        self.text = String::new();
+        self.pending = 0;
+        self.units.clear();
+        step.blocked = Some(judgement);
+    }
+
+    fn fail(&mut self, error: Error, step: &mut Step) {
+        let control = Control::new(self.cancel.clone(), self.guard.policy().limits().time());
+        let judgement = pipeline::failed(Side::Output, error, "", &control);
+        self.report(&judgement, step);
+        self.stop(judgement, step);
+    }
+
+    fn check_length(&mut self, step: &mut Step) {
+        let most = self.guard.policy().limits().text_bytes;
+        if self.text.len() > most {
+            self.fail(Error::limit(format!("an answer of more than {most} bytes cannot be judged as a whole")), step);
+        }
+    }
+}
+
+impl std::fmt::Debug for OutputStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The text is not shown: it has not been cleared.
+        f.debug_struct("OutputStream").field("stats", &self.stats).field("over", &self.over).finish_non_exhaustive()
+    }
+}

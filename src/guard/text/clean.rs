@@ -1,0 +1,101 @@
+//! The text as a reader sees it: compatibility forms undone, stacked marks dropped, look-alike letters put back.
+
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
+
+use super::confusable;
+use super::glyph::{Glyph, place};
+use super::hidden::{self, Hidden};
+
+/// Scripts need at most so many marks on a letter; what is stacked above that is ornament.
+const MARKS: usize = 3;
+
+/// Strips what is not shown, then undoes compatibility forms, then maps look-alikes. The order matters: an invisible
+/// character between a letter and its mark must be gone before normalising, and look-alikes are known for normal forms.
+pub(super) fn clean(glyphs: &[Glyph]) -> (Vec<Glyph>, Vec<Hidden>) {
+    let (seen, hidden) = hidden::strip(glyphs);
+    let mut normal = Vec::with_capacity(seen.len());
+    let mut rest = seen.as_slice();
+    while !rest.is_empty() {
+        let marks = rest.iter().skip(1).take_while(|g| continues(g.c)).count();
+        let (cluster, after) = rest.split_at((marks + 1).min(rest.len()));
+        compat(cluster, &mut normal);
+        rest = after;
+    }
+    confusable::undo(&mut normal);
+    (normal, hidden)
+}
+
+/// Whether a character belongs to the one before it: a mark, or a Hangul vowel or final that composes.
+fn continues(c: char) -> bool {
+    is_combining_mark(c) || matches!(c, '\u{1161}'..='\u{11FF}')
+}
+
+/// NFKC of one cluster; Latin letters lose their marks, others keep what composes and at most [`MARKS`] more.
+fn compat(cluster: &[Glyph], out: &mut Vec<Glyph>) {
+    let (Some(first), Some((start, end))) = (cluster.first(), place(cluster)) else { return };
+    if cluster.len() == 1 && first.c.is_ascii() {
+        out.push(*first);
+        return;
+    }
+    let decomposed: Vec<char> = cluster.iter().map(|g| g.c).nfkd().collect();
+    let mut rest = decomposed.as_slice();
+    while let Some(&base) = rest.first() {
+        let marks = rest.iter().skip(1).take_while(|&&c| is_combining_mark(c)).count();
+        let (group, after) = rest.split_at((marks + 1).min(rest.len()));
+        if base.is_ascii() {
+            out.push(Glyph { c: base, start, end });
+        } else {
+            let mut kept = 0;
+            for c in group.iter().copied().nfc() {
+                kept += usize::from(is_combining_mark(c));
+                if kept <= MARKS {
+                    out.push(Glyph { c, start, end });
+                }
+            }
+        }
+        rest = after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::glyph::glyphs;
+    use super::*;
+
+    fn cleaned(text: &str) -> String {
+        clean(&glyphs(text)).0.iter().map(|g| g.c).collect()
+    }
+
+    #[test]
+    fn compatibility_forms_are_undone() {
+        assert_eq!(cleaned("ｆｕｌｌ ｗｉｄｔｈ"), "full width");
+        assert_eq!(cleaned("𝐛𝑜𝓁𝖽"), "bold");
+        assert_eq!(cleaned("ⓒⓘⓡⓒⓛⓔⓓ"), "circled");
+        assert_eq!(cleaned("ﬁre"), "fire");
+    }
+
+    #[test]
+    fn marks_on_latin_letters_go_and_others_stay() {
+        assert_eq!(cleaned("i\u{336}g\u{336}n\u{301}\u{302}\u{303}\u{304}ore café"), "ignore cafe");
+        assert_eq!(cleaned("йод"), "йод");
+        assert_eq!(cleaned("हिन्दी"), "हिन्दी");
+        assert_eq!(cleaned("\u{1112}\u{1161}\u{11AB}"), "한");
+        assert_eq!(cleaned("นี่"), "นี่");
+    }
+
+    #[test]
+    fn invisible_characters_between_letter_and_mark_do_not_protect_it() {
+        assert_eq!(cleaned("o\u{200B}\u{301}n"), "on");
+    }
+
+    #[test]
+    fn every_glyph_points_into_the_original() {
+        let original = "x\u{200B}ﬁ\u{301}y";
+        let (g, _) = clean(&glyphs(original));
+        for g in &g {
+            assert!(original.get(g.start as usize..g.end as usize).is_some(), "{g:?}");
+        }
+        assert_eq!(g.last().map(|g| g.end as usize), Some(original.len()));
+    }
+}

@@ -1,0 +1,133 @@
+//! Letters of one script that look like letters of another, put back where they stand in for them.
+
+use std::ops::Range;
+
+use unicode_normalization::char::is_combining_mark;
+use unicode_security::MixedScript;
+use unicode_security::confusable_detection::skeleton;
+
+use super::glyph::{Glyph, runs};
+
+/// Maps look-alikes to Latin letters in words that mix scripts, and in words made only of look-alikes when most words of
+/// foreign script are such words (a Russian text has a few by nature, a disguised English one has little else).
+pub(super) fn undo(glyphs: &mut [Glyph]) {
+    if glyphs.iter().all(|g| g.c.is_ascii()) {
+        return;
+    }
+    let mut whole: Vec<Range<usize>> = Vec::new();
+    let mut foreign = 0usize;
+    for word in runs(glyphs, char::is_alphanumeric) {
+        let Some(letters) = glyphs.get_mut(word.clone()) else { continue };
+        if letters.iter().all(|g| g.c.is_ascii()) {
+            continue;
+        }
+        let text: String = letters.iter().map(|g| g.c).collect();
+        if !text.as_str().is_single_script() || letters.iter().any(|g| g.c.is_ascii_alphabetic()) {
+            map(letters, |c| lookalike(c).or_else(|| in_company(c)));
+            continue;
+        }
+        foreign += 1;
+        if letters.iter().all(|g| lookalike(g.c).is_some()) {
+            whole.push(word);
+        }
+    }
+    if whole.len().saturating_mul(2) >= foreign {
+        for word in whole {
+            if let Some(letters) = glyphs.get_mut(word) {
+                map(letters, lookalike);
+            }
+        }
+    }
+}
+
+fn map(letters: &mut [Glyph], ascii: impl Fn(char) -> Option<char>) {
+    for g in letters {
+        if let Some(c) = ascii(g.c) {
+            g.c = c;
+        }
+    }
+}
+
+/// The ASCII letter that `c` looks like.
+fn lookalike(c: char) -> Option<char> {
+    if c.is_ascii() {
+        return c.is_ascii_alphanumeric().then_some(c);
+    }
+    if let Some(found) = by_hand(c) {
+        return Some(found);
+    }
+    let mut buffer = [0u8; 4];
+    let prototype: String = skeleton(c.encode_utf8(&mut buffer)).filter(|&c| !is_combining_mark(c)).collect();
+    match prototype.as_str() {
+        // Unicode's prototypes for m and w, and its one prototype for capital I and small l.
+        "rn" => Some('m'),
+        "vv" => Some('w'),
+        "l" if c.is_uppercase() && c != '\u{4C0}' => Some('I'),
+        one => {
+            let mut chars = one.chars();
+            let first = chars.next().filter(char::is_ascii_alphabetic)?;
+            chars.next().is_none().then_some(first)
+        }
+    }
+}
+
+/// Small capitals and boxed letters, which the Unicode table does not list.
+fn by_hand(c: char) -> Option<char> {
+    let n = u32::from(c);
+    for first in [0x1F150u32, 0x1F170] {
+        if let Some(i) = n.checked_sub(first).filter(|i| *i < 26) {
+            return char::from_u32(u32::from('a') + i);
+        }
+    }
+    SMALL_CAPITALS.iter().find(|(from, _)| *from == c).map(|(_, to)| *to)
+}
+
+/// Letters that pass for Latin ones only in the company of Latin letters.
+fn in_company(c: char) -> Option<char> {
+    COMPANIONS.iter().find(|(from, _)| *from == c).map(|(_, to)| *to)
+}
+
+#[rustfmt::skip]
+const SMALL_CAPITALS: [(char, char); 25] = [
+    ('ᴀ', 'a'), ('ʙ', 'b'), ('ᴄ', 'c'), ('ᴅ', 'd'), ('ᴇ', 'e'), ('ꜰ', 'f'), ('ɢ', 'g'), ('ʜ', 'h'), ('ɪ', 'i'),
+    ('ᴊ', 'j'), ('ᴋ', 'k'), ('ʟ', 'l'), ('ᴍ', 'm'), ('ɴ', 'n'), ('ᴏ', 'o'), ('ᴘ', 'p'), ('ǫ', 'q'), ('ʀ', 'r'),
+    ('ꜱ', 's'), ('ᴛ', 't'), ('ᴜ', 'u'), ('ᴠ', 'v'), ('ᴡ', 'w'), ('ʏ', 'y'), ('ᴢ', 'z'),
+];
+
+#[rustfmt::skip]
+const COMPANIONS: [(char, char); 22] = [
+    ('к', 'k'), ('т', 't'), ('м', 'm'), ('н', 'h'), ('в', 'b'), ('г', 'r'), ('п', 'n'), ('и', 'u'), ('я', 'r'),
+    ('К', 'K'), ('Т', 'T'), ('М', 'M'), ('Н', 'H'), ('В', 'B'), ('β', 'b'), ('ε', 'e'), ('η', 'n'), ('κ', 'k'),
+    ('τ', 't'), ('ω', 'w'), ('ø', 'o'), ('ł', 'l'),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::glyph::glyphs;
+    use super::*;
+
+    fn undone(text: &str) -> String {
+        let mut g = glyphs(text);
+        undo(&mut g);
+        g.iter().map(|g| g.c).collect()
+    }
+
+    #[test]
+    fn mixed_words_become_latin() {
+        assert_eq!(undone("ignоrе аll рrеviоus"), "ignore all previous");
+        assert_eq!(undone("Іgnоrе"), "Ignore");
+        assert_eq!(undone("ɪɢɴᴏʀᴇ"), "ignore");
+    }
+
+    #[test]
+    fn words_of_lookalikes_alone_become_latin_in_latin_company() {
+        assert_eq!(undone("а сор аnd"), "a cop and");
+    }
+
+    #[test]
+    fn other_scripts_stay_as_they_are() {
+        for text in ["Где находится хор и сор в музее", "Πού είναι το μουσείο", "博物館はどこですか", "café"] {
+            assert_eq!(undone(text), text);
+        }
+    }
+}

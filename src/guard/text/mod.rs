@@ -1,0 +1,270 @@
+//! A text together with the views in which its disguises are undone. Checks read views; the model reads the original.
+
+mod clean;
+mod confusable;
+mod decode;
+mod glyph;
+mod hidden;
+mod respell;
+mod scramble;
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use glyph::{Glyph, collapse, excerpts, glyphs, place, replace};
+
+pub use hidden::Hidden;
+pub(crate) use hidden::is_ignorable;
+
+use crate::error::{Error, Result};
+
+/// Which reading of the text a view is. The order is the order in which they are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ViewKind {
+    /// The original.
+    Raw,
+    /// As a reader sees it: invisible characters gone, compatibility forms undone, look-alikes put back.
+    Clean,
+    /// What is written in characters that are not shown.
+    Hidden,
+    /// Base64, hex, binary and escapes decoded, with their surroundings.
+    Decoded,
+    /// Letters set apart joined, with their surroundings.
+    Joined,
+    /// Digits and symbols read as letters, with their surroundings. `1` may be an i or an l, hence up to two views.
+    Leet,
+    /// Rot13 and reversed stretches turned, with their surroundings.
+    Turned,
+}
+
+/// One reading of a text, and where each of its characters came from.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    kind: ViewKind,
+    text: Cow<'a, str>,
+    /// For each character: its byte in `text`, its first and last byte in the original. Empty when `text` is the original.
+    places: Vec<(u32, u32, u32)>,
+    respaced: bool,
+}
+
+impl<'a> View<'a> {
+    fn of(kind: ViewKind, glyphs: &[Glyph]) -> Self {
+        let mut text = String::with_capacity(glyphs.len());
+        let mut places = Vec::with_capacity(glyphs.len());
+        for g in glyphs {
+            places.push((u32::try_from(text.len()).unwrap_or(u32::MAX), g.start, g.end));
+            text.push(g.c);
+        }
+        Self { kind, text: Cow::Owned(text), places, respaced: false }
+    }
+
+    /// Which reading this is.
+    #[must_use]
+    pub fn kind(&self) -> ViewKind {
+        self.kind
+    }
+
+    /// The text of this reading, in its original letter case. White space is single except in the raw view.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether this view repeats the raw one but for white space, so that a check which ignores white space can skip it.
+    #[must_use]
+    pub fn is_respaced(&self) -> bool {
+        self.respaced
+    }
+
+    /// The bytes of the original that `range` of this view's text stands for.
+    #[must_use]
+    pub fn span(&self, range: Range<usize>) -> Range<usize> {
+        if self.places.is_empty() {
+            return range;
+        }
+        let first = self.places.partition_point(|p| (p.0 as usize) <= range.start).saturating_sub(1);
+        let end = self.places.partition_point(|p| (p.0 as usize) < range.end);
+        let slice = self.places.get(first..end.max(first + 1)).unwrap_or_default();
+        let start = slice.iter().map(|p| p.1).min().unwrap_or(0);
+        let end = slice.iter().map(|p| p.2).max().unwrap_or(0);
+        start as usize..end as usize
+    }
+}
+
+/// A text with its views.
+#[derive(Clone, Debug)]
+pub struct JudgedText<'a> {
+    original: &'a str,
+    views: Vec<View<'a>>,
+    hidden: Vec<Hidden>,
+    rewritten: Vec<Range<usize>>,
+}
+
+/// How much of the text around a disguise belongs to its view, in characters.
+const AROUND: usize = 160;
+/// All views together may be this many times as long as the text …
+const GROWTH: usize = 4;
+/// … and this many bytes, so that a short disguised text is not refused.
+const GROWTH_FREE: usize = 4096;
+
+impl<'a> JudgedText<'a> {
+    /// Builds the views of `original`.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Limit`] when undoing the disguises makes the text more than four times as long.
+    pub fn new(original: &'a str) -> Result<Self> {
+        let raw = View { kind: ViewKind::Raw, text: Cow::Borrowed(original), places: Vec::new(), respaced: false };
+        let mut judged = Self { original, views: vec![raw], hidden: Vec::new(), rewritten: Vec::new() };
+        let (mut now, hidden) = clean::clean(&glyphs(original));
+        judged.hidden = hidden;
+        judged.add_clean(&now);
+        judged.add_hidden();
+        let decoded = decode::find(&now);
+        now = judged.add_changed(ViewKind::Decoded, now, decoded, true);
+        let spelled = respell::spelled(&now);
+        now = judged.add_changed(ViewKind::Joined, now, spelled, true);
+        let leet = respell::leet(&now, 'i');
+        if !leet.is_empty() {
+            if respell::is_ambiguous(&now) {
+                let other = respell::leet(&now, 'l');
+                judged.add_changed(ViewKind::Leet, now.clone(), other, false);
+            }
+            now = judged.add_changed(ViewKind::Leet, now, leet, false);
+        }
+        let turned = scramble::turned(&now);
+        judged.add_changed(ViewKind::Turned, now, turned, false);
+        judged.weigh()
+    }
+
+    /// The text itself.
+    #[must_use]
+    pub fn original(&self) -> &'a str {
+        self.original
+    }
+
+    /// The readings, the raw one first.
+    #[must_use]
+    pub fn views(&self) -> &[View<'a>] {
+        &self.views
+    }
+
+    /// What is written in characters that are not shown.
+    #[must_use]
+    pub fn hidden(&self) -> &[Hidden] {
+        &self.hidden
+    }
+
+    /// Stretches of the original that only make sense as a whole: encoded or spelled runs.
+    pub(crate) fn rewritten(&self) -> &[Range<usize>] {
+        &self.rewritten
+    }
+
+    fn add_clean(&mut self, clean: &[Glyph]) {
+        let mut view = View::of(ViewKind::Clean, &collapse(clean));
+        if view.text == self.original {
+            return;
+        }
+        view.respaced = view.text.split_whitespace().eq(self.original.split_whitespace());
+        self.views.push(view);
+    }
+
+    fn add_hidden(&mut self) {
+        let mut all = Vec::new();
+        for h in self.hidden.iter().filter(|h| !h.text.is_empty()) {
+            let start = u32::try_from(h.span.start).unwrap_or(u32::MAX);
+            let end = u32::try_from(h.span.end).unwrap_or(u32::MAX);
+            all.extend(h.text.chars().chain(['\n']).map(|c| Glyph { c, start, end }));
+        }
+        if !all.is_empty() {
+            self.views.push(View::of(ViewKind::Hidden, &all));
+        }
+    }
+
+    /// Applies `changes` to `glyphs`, adds a view of what changed, and returns the changed glyphs for the next step.
+    fn add_changed(
+        &mut self,
+        kind: ViewKind,
+        glyphs: Vec<Glyph>,
+        changes: Vec<(Range<usize>, Vec<Glyph>)>,
+        whole: bool,
+    ) -> Vec<Glyph> {
+        if changes.is_empty() {
+            return glyphs;
+        }
+        if whole {
+            let places = changes.iter().filter_map(|(r, _)| glyphs.get(r.clone()).and_then(place));
+            self.rewritten.extend(places.map(|(a, b)| a as usize..b as usize));
+        }
+        let (now, at) = replace(&glyphs, changes);
+        self.views.push(View::of(kind, &collapse(&excerpts(&now, &at, AROUND))));
+        now
+    }
+
+    fn weigh(self) -> Result<Self> {
+        let all: usize = self.views.iter().map(|v| v.text.len()).sum();
+        let most = self.original.len().saturating_mul(GROWTH).saturating_add(GROWTH_FREE);
+        if all > most {
+            let len = self.original.len();
+            return Err(Error::limit(format!("undoing the disguises of {len} bytes gives {all} bytes, at most {most}")));
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_has_one_view() {
+        for text in ["When does the museum open?", "I'd like 2 tickets for 12.50 please.", ""] {
+            let judged = JudgedText::new(text).unwrap();
+            assert_eq!(judged.views().len(), 1, "{text}: {:?}", judged.views());
+        }
+    }
+
+    #[test]
+    fn line_breaks_make_a_view_that_repeats() {
+        let judged = JudgedText::new("one\n\ntwo  three").unwrap();
+        assert_eq!(judged.views()[1].text(), "one two three");
+        assert!(judged.views()[1].is_respaced());
+    }
+
+    #[test]
+    fn spans_lead_back_to_the_original() {
+        let original = "say i\u{200B}g\u{200B}nоre now";
+        let judged = JudgedText::new(original).unwrap();
+        let clean = &judged.views()[1];
+        let at = clean.text().find("ignore").unwrap();
+        assert_eq!(&original[clean.span(at..at + 6)], "i\u{200B}g\u{200B}nоre");
+    }
+
+    #[test]
+    fn disguises_can_be_stacked() {
+        let spaced = "i g n 0 r e";
+        let judged = JudgedText::new(spaced).unwrap();
+        assert!(judged.views().iter().any(|v| v.text() == "ignore"), "{:?}", judged.views());
+    }
+
+    #[test]
+    fn text_that_grows_beyond_measure_is_refused() {
+        let error = JudgedText::new(&"\u{FDFA}".repeat(4000)).unwrap_err();
+        assert_eq!(error.kind(), crate::Kind::Limit);
+    }
+
+    #[test]
+    fn views_of_any_text_point_inside_it() {
+        let nasty = ["\u{202E}abc", "\u{E0041}\u{FE0F}", "a\u{301}\u{200D}", "%41%zz&#9999999999;", "\u{1F3F4}\u{E0067}"];
+        for a in nasty {
+            for b in nasty {
+                let original = format!("{a}{b}{a}");
+                for view in JudgedText::new(&original).unwrap().views() {
+                    for (i, c) in view.text().char_indices() {
+                        assert!(original.get(view.span(i..i + c.len_utf8())).is_some(), "{original:?} {view:?}");
+                    }
+                }
+            }
+        }
+    }
+}
