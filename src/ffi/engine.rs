@@ -3,7 +3,7 @@
 
 use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use super::fence::{Fault, fence};
 use super::gate::Poison;
@@ -13,7 +13,8 @@ use super::sized::{self, Versioned, borders};
 use super::status::{PALISADE_CALLBACK, PALISADE_FORKED, PalisadeStatus};
 use super::types::{PALISADE_NAME_SIZE, PALISADE_SHA256_SIZE, PalisadeStr};
 use super::{handle, license};
-use crate::session::{Engine, EngineInfo, EngineOptions, LoadProgress, LoadStage};
+use crate::error::Error;
+use crate::session::{Engine, EngineInfo, EngineOptions, LoadProgress};
 
 /// A model with its guards, shared by any number of sessions. Made by `palisade_engine_open`, given up by
 /// `palisade_engine_free`; its sessions keep what they need of it alive.
@@ -27,12 +28,8 @@ pub(super) struct EngineSlot {
     pub(super) poison: Poison,
 }
 
-/// The files are opened and their headers checked.
-pub const PALISADE_STAGE_OPEN: i32 = 1;
-/// The weights are read.
-pub const PALISADE_STAGE_WEIGHTS: i32 = 2;
-/// The guards are loaded.
-pub const PALISADE_STAGE_GUARD: i32 = 3;
+/// Stack of the thread that only waits: the work has threads of its own.
+const SMALL_STACK: usize = 256 << 10;
 
 /// How far opening an engine has come.
 #[repr(C)]
@@ -40,11 +37,11 @@ pub const PALISADE_STAGE_GUARD: i32 = 3;
 pub struct PalisadeProgress {
     /// The size of this struct in the library's version.
     pub struct_size: u32,
-    /// `PALISADE_STAGE_...`; later versions may add stages.
-    pub stage: i32,
-    /// Of this stage, in its own unit (bytes for the weights).
+    /// Zero.
+    pub reserved: u32,
+    /// Bytes of the model that are read.
     pub done: u64,
-    /// The whole of this stage; 0 when it is not known.
+    /// Bytes of the model to read.
     pub total: u64,
 }
 
@@ -83,6 +80,8 @@ pub struct PalisadeEngineOptions {
     pub map_weights: u8,
     /// Zero.
     pub reserved: [u8; 7],
+    /// The host's time in seconds since 1970, for the audit log. The library reads no clock.
+    pub time_unix: i64,
     /// Called while the engine is opened; may be NULL.
     pub on_progress: PalisadeProgressFn,
     /// Given to `on_progress` untouched.
@@ -92,7 +91,7 @@ pub struct PalisadeEngineOptions {
 // SAFETY: integers, views and nullable pointers, the size first; a test adds up the fields.
 unsafe impl Versioned for PalisadeEngineOptions {
     const BORDERS: &'static [usize] = borders!(PalisadeEngineOptions: model, policy, classifier, state_dir, audit,
-        memory_budget, context, prefill_batch, map_weights, on_progress, user);
+        memory_budget, context, prefill_batch, map_weights, time_unix, on_progress, user);
     fn defaults() -> Self {
         let empty = PalisadeStr::EMPTY;
         Self {
@@ -108,6 +107,7 @@ unsafe impl Versioned for PalisadeEngineOptions {
             prefill_batch: 0,
             map_weights: 0,
             reserved: [0; 7],
+            time_unix: 0,
             on_progress: None,
             user: std::ptr::null_mut(),
         }
@@ -130,6 +130,7 @@ impl PalisadeEngineOptions {
             options.memory_budget = self.memory_budget;
             options.context = self.context as usize;
             options.prefill_batch = self.prefill_batch as usize;
+            options.time_unix = self.time_unix;
             options.map_weights = sized::flag(self.map_weights, "options.map_weights")?;
             Ok(options)
         }
@@ -145,35 +146,40 @@ pub struct PalisadeEngineInfo {
     /// Threads it computes with.
     pub threads: u32,
     /// Entries of the vocabulary.
-    pub vocab: u64,
+    pub vocabulary: u64,
     /// Most tokens of one dialog.
     pub context: u64,
-    /// Bytes of the weights.
+    /// Bytes of weights that stay in memory.
     pub weight_bytes: u64,
+    /// Bytes of the past of one full dialog.
+    pub kv_bytes: u64,
     /// The model's name.
     pub model: [c_char; PALISADE_NAME_SIZE],
     /// Its architecture, such as `llama4`.
     pub architecture: [c_char; PALISADE_NAME_SIZE],
     /// The kernel set in use, such as `avx2`.
     pub kernels: [c_char; PALISADE_NAME_SIZE],
+    /// The name of the guard policy.
+    pub policy: [c_char; PALISADE_NAME_SIZE],
     /// SHA-256 of the guard policy, in hexadecimal digits.
     pub policy_sha256: [c_char; PALISADE_SHA256_SIZE],
 }
 
 // SAFETY: integers and bytes, the size first; a test adds up the fields.
 unsafe impl Versioned for PalisadeEngineInfo {
-    const BORDERS: &'static [usize] =
-        borders!(PalisadeEngineInfo: vocab, context, weight_bytes, model, architecture, kernels, policy_sha256);
+    const BORDERS: &'static [usize] = borders!(PalisadeEngineInfo: vocabulary, context, weight_bytes, kv_bytes, model, architecture, kernels, policy, policy_sha256);
     fn defaults() -> Self {
         Self {
             struct_size: size_of::<Self>() as u32,
             threads: 0,
-            vocab: 0,
+            vocabulary: 0,
             context: 0,
             weight_bytes: 0,
+            kv_bytes: 0,
             model: [0; _],
             architecture: [0; _],
             kernels: [0; _],
+            policy: [0; _],
             policy_sha256: [0; _],
         }
     }
@@ -183,12 +189,14 @@ impl PalisadeEngineInfo {
     fn of(info: &EngineInfo) -> Self {
         Self {
             threads: u32::try_from(info.threads).unwrap_or(u32::MAX),
-            vocab: info.vocab as u64,
+            vocabulary: info.vocabulary as u64,
             context: info.context as u64,
             weight_bytes: info.weight_bytes,
+            kv_bytes: info.kv_bytes,
             model: fixed(&info.model),
-            architecture: fixed(&info.architecture),
-            kernels: fixed(&info.kernels),
+            architecture: fixed(info.architecture),
+            kernels: fixed(info.kernels),
+            policy: fixed(&info.policy),
             policy_sha256: fixed(&info.policy_sha256),
             ..Self::defaults()
         }
@@ -246,41 +254,65 @@ pub unsafe extern "C" fn palisade_engine_open(
         let (out, host) = unsafe { (memory::out(engine, "engine")?, sized::read(options, "options")?) };
         // SAFETY: as the header asks.
         let options = unsafe { host.read() }?;
-        let mut odd = None;
-        let opened = Engine::open(&options, &mut |progress| go_on(&host, &progress, &mut odd));
-        if let Some(fault) = odd {
-            return Err(fault);
-        }
-        let engine = opened?;
+        let engine = match host.on_progress {
+            Some(callback) => {
+                // SAFETY: the host vouches for its callback.
+                open_with_progress(&options, |progress| unsafe { callback(progress, host.user) })?
+            }
+            None => Engine::open(&options, &mut |_| true)?,
+        };
         tell(&engine);
         out.set(handle::hand_out(Arc::new(EngineSlot { engine, poison: Poison::default() }))?);
         Ok(())
     })
 }
 
-/// Asks the host's progress callback whether to go on; an answer that has no meaning is kept in `odd`.
-fn go_on(host: &PalisadeEngineOptions, progress: &LoadProgress, odd: &mut Option<Fault>) -> bool {
-    let Some(callback) = host.on_progress else { return true };
-    let stage = match progress.stage {
-        LoadStage::Open => PALISADE_STAGE_OPEN,
-        LoadStage::Weights => PALISADE_STAGE_WEIGHTS,
-        LoadStage::Guard => PALISADE_STAGE_GUARD,
-    };
+/// Opens on another thread, so that the host's callback runs on this one, which is its own.
+fn open_with_progress(
+    options: &EngineOptions,
+    callback: impl Fn(*const PalisadeProgress) -> i32,
+) -> Result<Arc<Engine>, Fault> {
+    let (tell, told) = mpsc::channel();
+    let (answer, answered) = mpsc::channel();
+    let mut odd = None;
+    let opened = std::thread::scope(|scope| {
+        let work = move || {
+            // Without somebody to answer the loading ends.
+            let mut ask = move |progress| tell.send(progress).is_ok() && answered.recv().unwrap_or(false);
+            Engine::open(options, &mut ask)
+        };
+        let thread = std::thread::Builder::new().name("palisade-wait".to_owned()).stack_size(SMALL_STACK);
+        let thread = thread.spawn_scoped(scope, work).map_err(|e| Error::memory(format!("starting a thread: {e}")))?;
+        while let Ok(progress) = told.recv() {
+            let go_on = ask_host(&progress, &callback).unwrap_or_else(|fault| {
+                odd = Some(fault);
+                false
+            });
+            // It may have ended meanwhile; what came of it is seen below.
+            let _ = answer.send(go_on);
+        }
+        thread.join().unwrap_or_else(|_| Err(Error::internal("opening the engine failed inside the library")))
+    });
+    match odd {
+        Some(fault) => Err(fault),
+        None => Ok(opened?),
+    }
+}
+
+/// What the host's callback says: whether to go on.
+fn ask_host(progress: &LoadProgress, callback: impl Fn(*const PalisadeProgress) -> i32) -> Result<bool, Fault> {
     let struct_size = size_of::<PalisadeProgress>() as u32;
-    let shown = PalisadeProgress { struct_size, stage, done: progress.done, total: progress.total };
-    // SAFETY: the host vouches for its callback.
-    let answer = catch_unwind(AssertUnwindSafe(|| unsafe { callback(&raw const shown, host.user) }));
-    match answer {
-        Ok(0) => return true,
-        Ok(1) => {}
-        Ok(other) => *odd = Some(Fault::new(PALISADE_CALLBACK, format!("on_progress returned {other}"))),
+    let shown = PalisadeProgress { struct_size, reserved: 0, done: progress.done, total: progress.total };
+    match catch_unwind(AssertUnwindSafe(|| callback(&raw const shown))) {
+        Ok(0) => Ok(true),
+        Ok(1) => Ok(false),
+        Ok(other) => Err(Fault::new(PALISADE_CALLBACK, format!("on_progress returned {other}; it is 0 or 1"))),
         Err(payload) => {
             // Its drop could unwind again.
             std::mem::forget(payload);
-            *odd = Some(Fault::new(PALISADE_CALLBACK, "on_progress did not return but unwound"));
+            Err(Fault::new(PALISADE_CALLBACK, "on_progress did not return but unwound"))
         }
     }
-    false
 }
 
 /// Tells the host's log what was opened.

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use super::fence::Fault;
 use super::status::{self, PALISADE_OK, PalisadeStatus};
 use super::types::PalisadeStr;
-use crate::session::guard::{Action, Category, Side, Verdict};
+use crate::guard::{Action, Category, Side, Verdict};
 use crate::session::{End, EndReason, Event, Stats};
 
 /// The request began: `total` is the number of tokens of its prompt.
@@ -35,7 +35,7 @@ pub const PALISADE_END_BLOCKED_INPUT: i32 = 5;
 pub const PALISADE_END_BLOCKED_OUTPUT: i32 = 6;
 /// The host cancelled.
 pub const PALISADE_END_CANCELLED: i32 = 7;
-/// It failed: `status` and `message` say why.
+/// It failed: `status` and `message` say why. When it is a guard that failed, the event's `text` is the refusal to show.
 pub const PALISADE_END_ERROR: i32 = 8;
 
 /// The text passes.
@@ -117,6 +117,10 @@ pub struct PalisadeEnd {
     pub decode_ms: f64,
     /// Milliseconds spent in the guards.
     pub guard_ms: f64,
+    /// Milliseconds from the start to the first released text; 0 when none was.
+    pub first_text_ms: f64,
+    /// Milliseconds from the start to the end.
+    pub total_ms: f64,
 }
 
 /// One event of a request. What it points to is borrowed: valid until the callback returns, or in the pull form until
@@ -130,7 +134,7 @@ pub struct PalisadeEvent {
     pub struct_size: u32,
     /// `PALISADE_EVENT_...`; later versions may add kinds, which a host ignores.
     pub kind: i32,
-    /// The released text of `PALISADE_EVENT_TEXT`; the refusal to show of a blocked `PALISADE_EVENT_END`.
+    /// The released text of `PALISADE_EVENT_TEXT`; the refusal to show at a `PALISADE_EVENT_END` that a guard caused.
     pub text: PalisadeStr,
     /// See `PALISADE_EVENT_PROGRESS`.
     pub done: u64,
@@ -299,6 +303,8 @@ impl PalisadeEnd {
             prefill_ms: end.stats.prefill_ms,
             decode_ms: end.stats.decode_ms,
             guard_ms: end.stats.guard_ms,
+            first_text_ms: end.stats.first_text_ms,
+            total_ms: end.stats.total_ms,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::engine::free;
 use super::event::{Held, PalisadeEvent, faulty_end};
@@ -14,7 +15,7 @@ use super::status::PalisadeStatus;
 use super::types::PalisadeStr;
 use super::{handle, memory};
 use crate::cancel::CancelFlag;
-use crate::session::sampler::SamplerOptions;
+use crate::sampler::SamplerOptions;
 use crate::session::{Generation, Request};
 
 /// One request in the pull form. Made by `palisade_session_start`, given up by `palisade_request_free`.
@@ -42,7 +43,7 @@ struct Reading {
 pub struct PalisadeRequestOptions {
     /// Set by the init function.
     pub struct_size: u32,
-    /// Most tokens of the answer.
+    /// Most tokens of the answer; 0 = the default, 512.
     pub max_tokens: u32,
     /// The question. Needed.
     pub text: PalisadeStr,
@@ -54,7 +55,7 @@ pub struct PalisadeRequestOptions {
     pub time_unix: i64,
     /// For sampling: the same seed, question and dialog give the same answer.
     pub seed: u64,
-    /// 0 = always the likeliest token.
+    /// 0 = always the likeliest token; to 100.
     pub temperature: f32,
     /// Sample from that many of the likeliest tokens; 0 = from all.
     pub top_k: u32,
@@ -68,32 +69,32 @@ pub struct PalisadeRequestOptions {
     pub frequency_penalty: f32,
     /// Makes a token less likely once it was there; 0 = off.
     pub presence_penalty: f32,
-    /// Zero.
-    pub reserved: u32,
+    /// How many of the latest tokens of the answer the penalties look at.
+    pub penalty_window: u32,
 }
 
 // SAFETY: numbers, views and pointers, the size first; a test adds up the fields.
 unsafe impl Versioned for PalisadeRequestOptions {
     const BORDERS: &'static [usize] = borders!(PalisadeRequestOptions: text, stop, stop_count, time_unix, seed,
-        temperature, top_k, top_p, min_p, repetition_penalty, frequency_penalty, presence_penalty, reserved);
+        temperature, top_k, top_p, min_p, repetition_penalty, frequency_penalty, presence_penalty, penalty_window);
     fn defaults() -> Self {
         let sampling = SamplerOptions::default();
         Self {
             struct_size: size_of::<Self>() as u32,
-            max_tokens: 512,
+            max_tokens: 0,
             text: PalisadeStr::EMPTY,
             stop: std::ptr::null(),
             stop_count: 0,
             time_unix: 0,
             seed: sampling.seed,
             temperature: sampling.temperature,
-            top_k: sampling.top_k as u32,
+            top_k: sampling.top_k,
             top_p: sampling.top_p,
             min_p: sampling.min_p,
             repetition_penalty: sampling.repetition_penalty,
             frequency_penalty: sampling.frequency_penalty,
             presence_penalty: sampling.presence_penalty,
-            reserved: 0,
+            penalty_window: sampling.penalty_window,
         }
     }
 }
@@ -104,7 +105,6 @@ impl PalisadeRequestOptions {
     pub(super) unsafe fn read(request: *const Self) -> Result<Request, Fault> {
         // SAFETY: as this function asks.
         let host = unsafe { sized::read(request, "request") }?;
-        sized::reserved(&host.reserved.to_ne_bytes(), "request.reserved")?;
         // SAFETY: as this function asks.
         let (text, stop) = unsafe {
             let text = memory::text(host.text, "request.text")?;
@@ -116,12 +116,13 @@ impl PalisadeRequestOptions {
             sampling: SamplerOptions {
                 seed: host.seed,
                 temperature: host.temperature,
-                top_k: host.top_k as usize,
+                top_k: host.top_k,
                 top_p: host.top_p,
                 min_p: host.min_p,
                 repetition_penalty: host.repetition_penalty,
                 frequency_penalty: host.frequency_penalty,
                 presence_penalty: host.presence_penalty,
+                penalty_window: host.penalty_window,
             },
             stop: stop.into_iter().map(str::to_owned).collect(),
             time_unix: host.time_unix,
@@ -272,8 +273,12 @@ pub unsafe extern "C" fn palisade_request_next(
 pub unsafe extern "C" fn palisade_request_free(request: *mut *mut PalisadeRequest) -> PalisadeStatus {
     fence(|| {
         let ready = |slot: &RequestSlot| {
-            slot.cancel.raise();
-            slot.gate.close(FREE_WAITS, "request")
+            // When nobody is reading, letting it go is enough: the flag is the session's, which may be at its next
+            // request already.
+            slot.gate.close(Duration::ZERO, "request").or_else(|_| {
+                slot.cancel.raise();
+                slot.gate.close(FREE_WAITS, "request")
+            })
         };
         // SAFETY: as the header asks.
         unsafe { free(request, "request", ready) }
