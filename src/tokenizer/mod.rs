@@ -6,6 +6,7 @@ mod classes;
 mod control;
 mod cuts;
 mod index;
+mod metadata;
 mod scan;
 #[cfg(test)]
 pub(crate) mod tests;

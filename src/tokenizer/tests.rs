@@ -38,14 +38,14 @@ fn real_path() -> Option<PathBuf> {
 }
 
 /// What a GGUF file would hold of the small vocabulary: its tokens, one control token more, and its merges.
-struct Small {
-    tokens: Vec<String>,
-    types: Vec<i32>,
-    merges: Vec<String>,
+pub(super) struct Small {
+    pub(super) tokens: Vec<String>,
+    pub(super) types: Vec<i32>,
+    pub(super) merges: Vec<String>,
 }
 
 impl Small {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let parts: Value = serde_json::from_str(PARTS).unwrap();
         let strings = |key: &str| -> Vec<String> {
             parts[key].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
