@@ -2,12 +2,13 @@
 //!
 //! The rooms, from the top of the house down (ARCHITECTURE.md has the map and the reasons):
 //! `ffi` → `session` → `guard`, `license`, `audit`, `chat`, `tokenizer`, `sampler` → `engine` → `model`, `kernels` →
-//! `weights` → `gguf` → `quant` → `error`, `bytes`, `cancel`.
+//! `weights` → `gguf` → `quant` → `error`, `bytes`, `cancel`, `digest`.
 
 pub mod audit;
 pub mod bytes;
 pub mod cancel;
 pub mod chat;
+pub mod digest;
 pub mod engine;
 pub mod error;
 pub mod ffi;

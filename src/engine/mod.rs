@@ -1,1 +1,42 @@
-//! The only room that names tract.
+//! The only room that names tract: a model file becomes a tract graph of our own operations, run by tract's plan.
+//!
+//! One graph serves prefill and decode; its one symbol `S` is the number of new tokens. The past lives inside the attention
+//! operations (see [`kv`]), so a run that fails or is cancelled is undone by resetting the turn and truncating every layer.
+
+mod context;
+mod decoder;
+mod graph;
+mod kv;
+mod linear;
+mod ops;
+
+pub use context::{Context, RunControl};
+pub use decoder::{Decoder, DecoderOptions, LoadedBytes};
+pub use kv::KvType;
+
+use crate::error::Error;
+
+/// The reason a node of the graph gives when the host asked to stop.
+#[derive(Debug)]
+struct Stopped;
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cancelled by the host")
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+/// Our own error where one of our operations raised it, an internal one for a fault of tract.
+fn from_tract(what: &str, e: &tract_onnx::prelude::TractError) -> Error {
+    for cause in e.chain() {
+        if let Some(own) = cause.downcast_ref::<Error>() {
+            return own.clone();
+        }
+        if cause.is::<Stopped>() {
+            return Error::cancelled("cancelled by the host");
+        }
+    }
+    Error::internal(format!("{what}: {e:#}"))
+}

@@ -1,1 +1,113 @@
-//! The table of functions for each instruction set.
+//! The table of functions for each instruction set; `scalar` says what each one means.
+//!
+//! Every function is deterministic to the bit for a given table: the result for one row and one token does not depend on how
+//! many rows or tokens share the call, nor on the thread that makes it.
+
+mod acts;
+mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use acts::{Acts, BLOCK};
+
+use crate::quant::BlockType;
+
+/// Key or value rows of one cache page, one head: `(rows, head size)` row after row.
+#[derive(Clone, Copy, Debug)]
+pub enum KvRows<'a> {
+    /// Single precision.
+    F32(&'a [f32]),
+    /// Half precision, as bits.
+    F16(&'a [u16]),
+}
+
+impl<'a> KvRows<'a> {
+    /// Number of values.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(x) => x.len(),
+            Self::F16(x) => x.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Rows `from … to` of rows that are `width` values wide; what lies outside is cut off.
+    #[must_use]
+    pub fn rows(self, from: usize, to: usize, width: usize) -> KvRows<'a> {
+        let end = (to * width).min(self.len());
+        let start = (from * width).min(end);
+        match self {
+            Self::F32(x) => Self::F32(&x[start..end]),
+            Self::F16(x) => Self::F16(&x[start..end]),
+        }
+    }
+}
+
+/// Panels of a weight matrix (see `weights::layout`): `bytes` holds whole panels of `cols` columns.
+#[derive(Clone, Copy, Debug)]
+pub struct Panels<'a> {
+    /// Block type.
+    pub ty: BlockType,
+    /// Columns of the matrix.
+    pub cols: usize,
+    /// Whole panels, one after the other.
+    pub bytes: &'a [u8],
+}
+
+/// The functions of one instruction set. Lengths that do not belong together are a fault of the engine and panic.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernels {
+    /// Name of the set: `scalar`, `avx2`, `avx512vnni`.
+    pub name: &'static str,
+    /// `out[panel][token][row] = Σ_col w[panel][row][col] · x[token][col]`; `out` is `(panels, tokens, 8)`.
+    pub matmul: fn(w: Panels<'_>, x: &Acts, out: &mut [f32]),
+    /// Quantizes one row to blocks of 32: `q = round(x / scale)` with `scale = max|x| / 127`; `sums` holds the sum of `q` over
+    /// each 16 columns.
+    pub quantize: fn(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [i32]),
+    /// `out = w ⊙ x · (mean(x²) + eps)^(−1/2)`; without `w` the weightless norm.
+    pub rms_norm: fn(x: &[f32], w: Option<&[f32]>, eps: f32, out: &mut [f32]),
+    /// `gate ← silu(scale · gate) ⊙ (scale · up)`.
+    pub silu_mul: fn(gate: &mut [f32], up: &[f32], scale: f32),
+    /// `acc ← acc + x`.
+    pub add: fn(acc: &mut [f32], x: &[f32]),
+    /// `scores[h · stride + j] = q[h] · keys[j]` for query heads that share a key head; `q` is `(heads, width)`.
+    pub attn_scores: fn(q: &[f32], width: usize, keys: KvRows<'_>, scores: &mut [f32], stride: usize),
+    /// `out[h] ← out[h] + Σ_j p[h · stride + j] · values[j]`; `out` is `(heads, width)`.
+    pub attn_mix: fn(p: &[f32], stride: usize, values: KvRows<'_>, width: usize, out: &mut [f32]),
+    /// `x ← exp(x − max x) / Σ exp(x − max x)`.
+    pub softmax: fn(x: &mut [f32]),
+}
+
+/// Every set that this processor can run, the best first, `scalar` last.
+#[must_use]
+pub fn available() -> Vec<Kernels> {
+    let mut sets = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        sets.extend(x86::avx512vnni());
+        sets.extend(x86::avx2());
+    }
+    sets.push(scalar::kernels());
+    sets
+}
+
+/// The best set for this processor.
+#[must_use]
+pub fn best() -> Kernels {
+    available().first().copied().unwrap_or_else(scalar::kernels)
+}
+
+/// The set of that name, if this processor can run it.
+#[must_use]
+pub fn named(name: &str) -> Option<Kernels> {
+    available().into_iter().find(|k| k.name == name)
+}
+
+#[cfg(test)]
+mod tests;

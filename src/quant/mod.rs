@@ -1,1 +1,222 @@
 //! Block types: layout, size, dequantize, quantize.
+//!
+//! A tensor's row is cut into blocks of [`BlockType::block_len`] values; each block is [`BlockType::block_bytes`] bytes with
+//! its own scale. Layouts are those of ggml (`ggml-common.h`), one file per family. Everything is little-endian.
+
+mod float;
+mod names;
+pub mod q4_0;
+pub mod q4_k;
+pub mod q6_k;
+pub mod q8_0;
+mod search;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use crate::bytes::reserve;
+use crate::error::{Error, Result};
+
+pub use names::{GgmlType, ggml_type};
+
+/// Values in a super-block of the K types.
+pub const QK_K: usize = 256;
+
+/// The block types this build reads and writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BlockType {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit IEEE floats.
+    F16,
+    /// The upper half of 32-bit floats.
+    Bf16,
+    /// 32 signed bytes under one scale.
+    Q8_0,
+    /// 32 four-bit values under one scale.
+    Q4_0,
+    /// 256 four-bit values in 8 groups with six-bit scales and minima.
+    Q4K,
+    /// 256 six-bit values in 16 groups with eight-bit scales.
+    Q6K,
+}
+
+impl BlockType {
+    /// Every block type.
+    pub const ALL: [Self; 7] = [Self::F32, Self::F16, Self::Bf16, Self::Q8_0, Self::Q4_0, Self::Q4K, Self::Q6K];
+
+    /// The type with this number in a GGUF file, if this build reads it.
+    #[must_use]
+    pub fn from_ggml(id: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|ty| ty.ggml_id() == id)
+    }
+
+    /// The type's number in a GGUF file.
+    #[must_use]
+    pub const fn ggml_id(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Q4_0 => 2,
+            Self::Q8_0 => 8,
+            Self::Q4K => 12,
+            Self::Q6K => 14,
+            Self::Bf16 => 30,
+        }
+    }
+
+    /// The type's name in GGUF tools, for example `Q4_K`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+            Self::Q8_0 => "Q8_0",
+            Self::Q4_0 => "Q4_0",
+            Self::Q4K => "Q4_K",
+            Self::Q6K => "Q6_K",
+        }
+    }
+
+    /// Values in one block.
+    #[must_use]
+    pub const fn block_len(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::Bf16 => 1,
+            Self::Q8_0 => q8_0::LEN,
+            Self::Q4_0 => q4_0::LEN,
+            Self::Q4K | Self::Q6K => QK_K,
+        }
+    }
+
+    /// Bytes of one block.
+    #[must_use]
+    pub const fn block_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Q8_0 => q8_0::BYTES,
+            Self::Q4_0 => q4_0::BYTES,
+            Self::Q4K => q4_k::BYTES,
+            Self::Q6K => q6_k::BYTES,
+        }
+    }
+
+    /// Bytes of `cols` values.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Argument`] when `cols` is not a whole number of blocks,
+    /// [`crate::error::Kind::Limit`] when the bytes do not fit the address space.
+    pub fn row_bytes(self, cols: usize) -> Result<usize> {
+        if !cols.is_multiple_of(self.block_len()) {
+            return Err(Error::argument(format!("{cols} values are not whole {self} blocks of {}", self.block_len())));
+        }
+        (cols / self.block_len())
+            .checked_mul(self.block_bytes())
+            .ok_or_else(|| Error::limit(format!("{cols} values of type {self} are more bytes than can be addressed")))
+    }
+}
+
+impl fmt::Display for BlockType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The name ggml gives to a type number, also for types that this build does not read.
+#[must_use]
+pub fn ggml_name(id: u32) -> Option<&'static str> {
+    ggml_type(id).map(|ty| ty.name)
+}
+
+/// Writes the values of whole blocks to `out`.
+///
+/// # Errors
+/// [`crate::error::Kind::Argument`] when `bytes` is not exactly the blocks of `out.len()` values.
+pub fn dequantize(ty: BlockType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
+    let need = ty.row_bytes(out.len())?;
+    if bytes.len() != need {
+        return Err(Error::argument(format!(
+            "{} values of type {ty} are {need} bytes, got {}",
+            out.len(),
+            bytes.len()
+        )));
+    }
+    match ty {
+        BlockType::F32 => float::dequantize_f32(bytes, out),
+        BlockType::F16 => float::dequantize_f16(bytes, out),
+        BlockType::Bf16 => float::dequantize_bf16(bytes, out),
+        BlockType::Q8_0 => each_block(bytes, out, q8_0::dequantize_block),
+        BlockType::Q4_0 => each_block(bytes, out, q4_0::dequantize_block),
+        BlockType::Q4K => each_block(bytes, out, q4_k::dequantize_block),
+        BlockType::Q6K => each_block(bytes, out, q6_k::dequantize_block),
+    }
+    Ok(())
+}
+
+/// Appends the blocks of `values` to `out`.
+///
+/// F32, F16 and BF16 take any value. The quantized types need finite values whose scale fits a 16-bit float.
+///
+/// # Errors
+/// [`crate::error::Kind::Argument`] when `values` is not whole blocks, [`crate::error::Kind::Numeric`] when a value cannot
+/// be quantized, [`crate::error::Kind::Memory`] when memory cannot be had. `out` is as before on error.
+pub fn quantize(ty: BlockType, values: &[f32], out: &mut Vec<u8>) -> Result<()> {
+    reserve(out, ty.row_bytes(values.len())?)?;
+    match ty {
+        BlockType::F32 => float::quantize_f32(values, out),
+        BlockType::F16 => float::quantize_f16(values, out),
+        BlockType::Bf16 => float::quantize_bf16(values, out),
+        BlockType::Q8_0 => append_blocks(ty, values, out, q8_0::quantize_block)?,
+        BlockType::Q4_0 => append_blocks(ty, values, out, q4_0::quantize_block)?,
+        BlockType::Q4K => append_blocks(ty, values, out, q4_k::quantize_block)?,
+        BlockType::Q6K => append_blocks(ty, values, out, q6_k::quantize_block)?,
+    }
+    Ok(())
+}
+
+/// Calls `f` with each block and its values.
+fn each_block<const B: usize, const N: usize>(bytes: &[u8], out: &mut [f32], f: fn(&[u8; B], &mut [f32; N])) {
+    let (blocks, _) = bytes.as_chunks::<B>();
+    let (values, _) = out.as_chunks_mut::<N>();
+    for (block, values) in blocks.iter().zip(values) {
+        f(block, values);
+    }
+}
+
+/// Appends what `f` makes of each block of values; takes all of it back when one cannot be quantized.
+fn append_blocks<const B: usize, const N: usize>(
+    ty: BlockType,
+    values: &[f32],
+    out: &mut Vec<u8>,
+    f: fn(&[f32; N]) -> Option<[u8; B]>,
+) -> Result<()> {
+    let start = out.len();
+    let (blocks, _) = values.as_chunks::<N>();
+    for (i, block) in blocks.iter().enumerate() {
+        if let Some(bytes) = f(block) {
+            out.extend_from_slice(&bytes);
+            continue;
+        }
+        out.truncate(start);
+        let what = match block.iter().position(|x| !x.is_finite()) {
+            Some(at) => format!("value {} is {}", i * N + at, block[at]),
+            None => format!("values {} to {} are too large for a 16-bit scale", i * N, i * N + N - 1),
+        };
+        return Err(Error::numeric(format!("quantizing to {ty}: {what}")));
+    }
+    Ok(())
+}
+
+/// The two bytes of `x` as a 16-bit float, if it is finite there.
+fn scale_bytes(x: f32) -> Option<[u8; 2]> {
+    let h = half::f16::from_f32(x);
+    h.is_finite().then(|| h.to_le_bytes())
+}
+
+/// The value of two bytes as a 16-bit float.
+fn scale(bytes: [u8; 2]) -> f32 {
+    half::f16::from_le_bytes(bytes).to_f32()
+}

@@ -1,1 +1,254 @@
 //! Text to ids and back.
+
+mod bpe;
+mod byte_map;
+mod classes;
+mod control;
+mod cuts;
+mod index;
+mod scan;
+#[cfg(test)]
+pub(crate) mod tests;
+mod tiktoken;
+mod unicode_16;
+mod utf8;
+mod vocab;
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path;
+
+pub(crate) use classes::is_python_space;
+pub use control::Control;
+pub use scan::PreTokenizer;
+pub use utf8::Utf8Stream;
+
+use crate::error::{Error, Result};
+use classes::Classes;
+use vocab::{Arena, Standing, Vocab, quote};
+
+/// A token's number: its row in the embedding and its place among the logits.
+pub type TokenId = u32;
+
+/// A byte-level BPE vocabulary with its pattern. Immutable; share it between threads as it is.
+#[derive(Debug)]
+pub struct Tokenizer {
+    vocab: Vocab,
+    classes: Classes,
+    pre: PreTokenizer,
+    controls: Vec<(Control, TokenId)>,
+    stops: Vec<TokenId>,
+}
+
+/// The parts of a vocabulary as a GGUF file holds them.
+#[derive(Clone, Debug)]
+pub struct VocabParts<'a> {
+    /// Text of each token in id order: text tokens in GPT-2's byte alphabet, all others as they are.
+    pub tokens: Vec<&'a str>,
+    /// llama.cpp's token types (1 text, 2 unknown, 3 control, 4 added by a user, 5 unused), one for each token.
+    /// Without them every token is text unless its name has the form of a control token, `<|name|>`.
+    pub token_types: Option<Vec<i32>>,
+    /// `left right` in GPT-2's byte alphabet, in the order in which they apply.
+    pub merges: Vec<&'a str>,
+    /// The pattern that cuts text into pieces.
+    pub pre: PreTokenizer,
+    /// Beginning of sequence.
+    pub bos: Option<TokenId>,
+    /// End of sequence; a stop.
+    pub eos: Option<TokenId>,
+    /// End of turn; a stop.
+    pub eot: Option<TokenId>,
+    /// End of message; a stop.
+    pub eom: Option<TokenId>,
+    /// Padding. Unlike the others it may name a text token: then it is ignored, as nothing here pads.
+    pub pad: Option<TokenId>,
+}
+
+const TOKENS: &str = "tokenizer.ggml.tokens";
+
+impl Tokenizer {
+    /// Reads Meta's `tokenizer.model` (tiktoken's text format) and appends the special tokens of `family`.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Corrupt`] for bad base64, a rank that is missing, repeated or past the end, an empty, overlong
+    /// or repeated token, or a byte without a token; [`crate::Kind::Limit`] past the limits.
+    pub fn from_tiktoken(file: &[u8], family: PreTokenizer) -> Result<Self> {
+        Self::assemble(tiktoken::parse(file, family)?, family, &[])
+    }
+
+    /// [`Tokenizer::from_tiktoken`] on a file.
+    ///
+    /// # Errors
+    /// As there, and [`crate::Kind::Io`].
+    pub fn open_tiktoken(path: &Path, family: PreTokenizer) -> Result<Self> {
+        let file = std::fs::File::open(path).map_err(|error| Error::io(path.display(), &error))?;
+        let mut bytes = Vec::new();
+        // One byte more than the limit, so that a longer file is seen to be longer.
+        let limit = tiktoken::MAX_FILE_BYTES as u64 + 1;
+        file.take(limit).read_to_end(&mut bytes).map_err(|error| Error::io(path.display(), &error))?;
+        Self::from_tiktoken(&bytes, family).map_err(|error| error.context(path.display()))
+    }
+
+    /// Builds a tokenizer from the parts of a GGUF file.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Corrupt`] when the parts contradict each other (lengths, ids past the end, repeated or empty
+    /// tokens, merges of absent tokens, a byte without a token, a `bos` or stop id that is text);
+    /// [`crate::Kind::Limit`] past the limits.
+    pub fn from_parts(parts: &VocabParts<'_>) -> Result<Self> {
+        let types = parts.token_types.as_deref();
+        if let Some(types) = types.filter(|types| types.len() != parts.tokens.len()) {
+            return Err(Error::corrupt(format!(
+                "tokenizer.ggml.token_type: {} entries; expected {}, one for each token",
+                types.len(),
+                parts.tokens.len()
+            )));
+        }
+        let mut arena = Arena::with_room_for(parts.tokens.len(), TOKENS)?;
+        for (at, text) in parts.tokens.iter().enumerate() {
+            let declared = types.map_or(Some(1), |types| types.get(at).copied()).unwrap_or(0);
+            let standing = standing_of(text, declared).map_err(|error| error.context(format_args!("{TOKENS}[{at}]")))?;
+            arena.push(standing, TOKENS, |out| {
+                if standing == Standing::Text {
+                    return byte_map::decode(text, out).map_err(|error| error.context(quote(text)));
+                }
+                out.extend_from_slice(text.as_bytes());
+                Ok(())
+            })?;
+        }
+        let mut vocab = Vocab::by_pairs(arena, TOKENS, &parts.merges, "tokenizer.ggml.merges")?;
+        let mut declared = Vec::new();
+        for (control, id, key) in [
+            (Control::BeginOfText, parts.bos, "bos_token_id"),
+            (Control::EndOfText, parts.eos, "eos_token_id"),
+            (Control::Eot, parts.eot, "eot_token_id"),
+            (Control::Eom, parts.eom, "eom_token_id"),
+            (Control::Pad, parts.pad, "padding_token_id"),
+        ] {
+            let Some(id) = id else { continue };
+            if id as usize >= vocab.len() {
+                let last = vocab.len().saturating_sub(1);
+                return Err(Error::corrupt(format!("tokenizer.ggml.{key}: {id}; expected 0 to {last}")));
+            }
+            vocab.demote_added(id);
+            match (vocab.standing(id), control) {
+                (Standing::Control, _) => declared.push((control, id)),
+                (_, Control::Pad) => {}
+                _ => {
+                    let text = quote(&String::from_utf8_lossy(vocab.bytes(id)));
+                    let what = format!("tokenizer.ggml.{key}: {id} is the text token {text}; expected a control token");
+                    return Err(Error::corrupt(what));
+                }
+            }
+        }
+        Self::assemble(vocab, parts.pre, &declared)
+    }
+
+    /// Finds the control tokens: by name, and where a name is absent by what the file declares.
+    fn assemble(vocab: Vocab, pre: PreTokenizer, declared: &[(Control, TokenId)]) -> Result<Self> {
+        let by_name: HashMap<&[u8], TokenId> = vocab.controls().collect();
+        let named = |control: Control| {
+            let id = control.names().iter().find_map(|name| by_name.get(name.as_bytes()))?;
+            Some((control, *id))
+        };
+        let mut controls: Vec<_> = Control::ALL.into_iter().filter_map(named).collect();
+        let mut stops: Vec<TokenId> = controls.iter().chain(declared).filter(|(c, _)| c.stops()).map(|c| c.1).collect();
+        // `eos` of an instruct model is its end of turn: it stops, but it is not that model's end of text.
+        for (control, id) in declared.iter().filter(|(control, _)| *control != Control::EndOfText) {
+            if controls.iter().all(|(known, _)| known != control) {
+                controls.push((*control, *id));
+            }
+        }
+        stops.sort_unstable();
+        stops.dedup();
+        Ok(Tokenizer { vocab, classes: Classes::new(), pre, controls, stops })
+    }
+
+    /// The ids of `text`, and never a control id: text is looked up among the text tokens only, so `<|eot|>` in it is
+    /// five ordinary tokens. Equal to Meta's reference tokenizer, its cuts in long input included. Adds no BOS.
+    #[must_use]
+    pub fn encode_text(&self, text: &str) -> Vec<TokenId> {
+        let mut ids = Vec::with_capacity(text.len() / 4);
+        let mut scratch = bpe::Scratch::default();
+        cuts::cut(text, |part| {
+            self.pre.pieces(&self.classes, part, |piece| match self.vocab.find(piece.as_bytes()) {
+                Some(id) => ids.push(id),
+                None => bpe::merge(&self.vocab, piece.as_bytes(), &mut scratch, &mut ids),
+            });
+        });
+        ids
+    }
+
+    /// The id of a control token, if this vocabulary has it. Takes no caller's text.
+    #[must_use]
+    pub fn control(&self, control: Control) -> Option<TokenId> {
+        self.controls.iter().find(|(known, _)| *known == control).map(|(_, id)| *id)
+    }
+
+    /// Every id at which generation ends, ascending: end of text, of turn and of message by name, and what the file
+    /// declares as such.
+    #[must_use]
+    pub fn stop_ids(&self) -> &[TokenId] {
+        &self.stops
+    }
+
+    /// Whether generation ends at `id`.
+    #[must_use]
+    pub fn is_stop(&self, id: TokenId) -> bool {
+        self.stops.binary_search(&id).is_ok()
+    }
+
+    /// Whether `id` is structure and not text. Ids past the end of the vocabulary are.
+    #[must_use]
+    pub fn is_control(&self, id: TokenId) -> bool {
+        self.vocab.standing(id) == Standing::Control
+    }
+
+    /// The bytes that `id` adds to the text: none for a control id or an id past the end. A token may hold part of a
+    /// character; see [`Utf8Stream`].
+    #[must_use]
+    pub fn decode_bytes(&self, id: TokenId) -> &[u8] {
+        if self.is_control(id) { &[] } else { self.vocab.bytes(id) }
+    }
+
+    /// The bytes that `ids` make together.
+    #[must_use]
+    pub fn decode(&self, ids: &[TokenId]) -> Vec<u8> {
+        ids.iter().flat_map(|&id| self.decode_bytes(id)).copied().collect()
+    }
+
+    /// What `id` is called, for people who inspect: the name of a control token, the bytes of any other.
+    #[must_use]
+    pub fn name(&self, id: TokenId) -> &[u8] {
+        self.vocab.bytes(id)
+    }
+
+    /// How many ids there are.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.vocab.len()
+    }
+
+    /// The pattern in use.
+    #[must_use]
+    pub fn pre_tokenizer(&self) -> PreTokenizer {
+        self.pre
+    }
+
+    #[cfg(test)]
+    fn vocab(&self) -> &Vocab {
+        &self.vocab
+    }
+}
+
+/// What a token of this text and declared type may be used for. A name in the form of a control token is one whatever
+/// the file says of it.
+fn standing_of(text: &str, declared: i32) -> Result<Standing> {
+    match declared {
+        1..=5 if control::is_control_name(text) => Ok(Standing::Control),
+        1 => Ok(Standing::Text),
+        2 | 3 | 5 => Ok(Standing::Control),
+        4 => Ok(Standing::Added),
+        other => Err(Error::corrupt(format!("token type {other}; expected 1 to 5"))),
+    }
+}

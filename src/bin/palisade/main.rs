@@ -1,2 +1,41 @@
-//! tool
-fn main() {}
+//! The command-line tool: the SDK's face for evaluation, on the same public API as everyone else's programs.
+//!
+//! Results go to stdout, everything else to stderr; the exit code is 0 only when the command did what it says.
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::exit, reason = "a command-line tool talks to its terminal")]
+#![allow(unreachable_pub, reason = "a binary has no outside")]
+
+mod bench;
+mod inspect;
+mod load;
+mod output;
+mod score;
+
+use clap::{Parser, Subcommand};
+
+/// Guarded on-device Llama 4: quantized generation on this machine's CPU, every word judged on its way in and out.
+#[derive(Parser)]
+#[command(name = "palisade", version, about, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show what a model file holds: hyperparameters, bytes, licence, warnings.
+    Inspect(inspect::Args),
+    /// Log-probability of each given token id after those before it. Nothing is generated.
+    Score(score::Args),
+    /// Measure prefill and decode speed, load time and memory.
+    Bench(bench::Args),
+}
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Score(args) => score::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    };
+    output::finish(result)
+}

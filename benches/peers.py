@@ -1,0 +1,129 @@
+"""Speed beside llama.cpp: the same file, the same machine, the same run, alternating.
+
+    pip install llama-cpp-python numpy
+    python benches/make_1b.py /tmp/llama-1b-q4_0.gguf
+    cargo build --release
+    python benches/peers.py /tmp/llama-1b-q4_0.gguf
+
+Each round starts a fresh process for either side, in changing order: `palisade bench` and the low-level `llama_decode` of
+llama-cpp-python (both: one prompt of P random ids in one go, then N single steps, T threads, f16 cache, no flash attention).
+What counts is the ratio of the medians over the rounds, with the smallest and largest ratio of one round beside it; absolute
+numbers mean nothing on another machine. The result is written to benches/results/.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def llama_cpp(model, p, n, threads):
+    """One measurement with llama.cpp, in this process."""
+    import llama_cpp as lc
+    import numpy as np
+
+    quiet = lc.llama_log_callback(lambda level, text, user: None)
+    lc.llama_log_set(quiet, None)
+    lc.llama_backend_init()
+    start = time.perf_counter()
+    mp = lc.llama_model_default_params()
+    mp.n_gpu_layers = 0
+    weights = lc.llama_model_load_from_file(model.encode(), mp)
+    assert weights, f"llama.cpp refuses {model}"
+    cp = lc.llama_context_default_params()
+    cp.n_ctx, cp.n_batch, cp.n_ubatch, cp.n_threads, cp.n_threads_batch = p + n + 8, p, min(p, 512), threads, threads
+    ctx = lc.llama_init_from_model(weights, cp)
+    assert ctx, "llama.cpp makes no context"
+    load_ms = (time.perf_counter() - start) * 1e3
+    memory = lc.llama_get_memory(ctx)
+    vocab = lc.llama_vocab_n_tokens(lc.llama_model_get_vocab(weights))
+    ids = np.random.default_rng(5).integers(0, min(vocab, 128000), p + n)
+
+    def decode(part):
+        tokens = (lc.llama_token * len(part))(*[int(t) for t in part])
+        assert lc.llama_decode(ctx, lc.llama_batch_get_one(tokens, len(part))) == 0
+
+    decode(ids[:8])  # touches every weight once
+    lc.llama_memory_clear(memory, True)
+    start = time.perf_counter()
+    decode(ids[:p])
+    lc.llama_synchronize(ctx)
+    middle = time.perf_counter()
+    for i in range(n):
+        decode(ids[p + i : p + i + 1])
+    lc.llama_synchronize(ctx)
+    end = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    info = lc.llama_print_system_info().decode()
+    return {"prefill_tps": p / (middle - start), "decode_tps": n / (end - middle), "load_ms": load_ms, "peak_rss_bytes": peak, "info": info}
+
+
+def child(command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def processor():
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("model")
+    a.add_argument("-p", type=int, default=512, help="prompt ids")
+    a.add_argument("-n", type=int, default=64, help="decoded ids")
+    a.add_argument("-t", "--threads", type=int, default=2)
+    a.add_argument("--rounds", type=int, default=3)
+    a.add_argument("--palisade", default=str(HERE.parent / "target/release/palisade"))
+    a.add_argument("--out", default=None, help="where the result goes; default benches/results/peers-MODEL.json")
+    a.add_argument("--only-llama-cpp", action="store_true", help="one measurement of llama.cpp, printed as JSON")
+    o = a.parse_args()
+    if o.only_llama_cpp:
+        print(json.dumps(llama_cpp(o.model, o.p, o.n, o.threads)))
+        return
+    sizes = ["-p", str(o.p), "-n", str(o.n), "-t", str(o.threads)]
+    commands = {
+        "palisade": [o.palisade, "bench", o.model, *sizes, "--json"],
+        "llama_cpp": [sys.executable, __file__, o.model, *sizes, "--only-llama-cpp"],
+    }
+    runs = {who: [] for who in commands}
+    for r in range(o.rounds):
+        for who in sorted(commands, reverse=r % 2 == 0):
+            runs[who].append(child(commands[who]))
+            print(f"round {r + 1} {who:9} prefill {runs[who][-1]['prefill_tps']:8.2f}  decode {runs[who][-1]['decode_tps']:7.2f} tokens/s", flush=True)
+    ratios = {}
+    for what in ("prefill_tps", "decode_tps", "load_ms", "peak_rss_bytes"):
+        ours, theirs = ([run[what] for run in runs[who]] for who in ("palisade", "llama_cpp"))
+        each = [x / y for x, y in zip(ours, theirs)]
+        ratios[what] = {"ratio": statistics.median(ours) / statistics.median(theirs), "smallest": min(each), "largest": max(each)}
+        print(f"{what:15} palisade / llama.cpp = {ratios[what]['ratio']:.3f}  (rounds {min(each):.3f} to {max(each):.3f})")
+    out = Path(o.out or HERE / "results" / f"peers-{Path(o.model).stem}.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    report = {
+        "_comment": "Written by benches/peers.py; ratios are palisade over llama.cpp (for tokens per second more is better).",
+        "date": datetime.date.today().isoformat(),
+        "processor": processor(),
+        "llama_cpp_python": importlib.metadata.version("llama-cpp-python"),
+        "model": Path(o.model).name,
+        "prompt": o.p, "decoded": o.n, "threads": o.threads,
+        "ratios": ratios,
+        "runs": runs,
+    }
+    out.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    main()

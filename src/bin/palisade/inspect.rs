@@ -1,0 +1,84 @@
+//! `palisade inspect`: what a model file holds, without reading its weights.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use palisade::Result;
+use palisade::gguf::Gguf;
+use palisade::model::Model;
+
+use crate::output;
+
+/// Shows hyperparameters, tensors by type, bytes split into always-touched and routed, licence and warnings.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  palisade inspect MODEL.gguf --json")]
+pub struct Args {
+    /// GGUF file (the first one of a split model).
+    model: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let gguf = Gguf::open(&args.model)?;
+    let mut types: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let (mut always, mut routed) = (0u64, 0u64);
+    for t in gguf.tensors() {
+        let entry = types.entry(t.ty.to_string()).or_default();
+        entry.0 += 1;
+        entry.1 += t.bytes;
+        if t.name.contains("_exps.") { routed += t.bytes } else { always += t.bytes }
+    }
+    let meta = gguf.metadata();
+    let license = meta.get_str("general.license")?.or(meta.get_str("general.license.name")?).unwrap_or("not named");
+    // A file this build cannot run is still worth looking at: the reason becomes a warning.
+    let model = Model::from_gguf(&gguf);
+    let warnings = match &model {
+        Ok(m) => m.warnings.clone(),
+        Err(e) => vec![format!("this build cannot run the file: {e}")],
+    };
+    let hparams = model.as_ref().ok().map(|m| {
+        let h = &m.hparams;
+        serde_json::json!({
+            "layers": h.layers, "width": h.width, "heads": h.heads, "kv_heads": h.kv_heads, "head_dim": h.head_dim,
+            "vocabulary": h.vocab, "ffn": h.ffn, "expert_ffn": h.expert_ffn, "experts": h.experts, "moe_step": h.moe_step,
+            "nope_step": h.nope_step, "chunk": h.chunk, "qk_norm": h.qk_norm, "norm_eps": h.norm_eps,
+            "temperature": h.temperature.map(|t| serde_json::json!({"floor": t.floor, "scale": t.scale})),
+            "context": h.context, "tied_embedding": m.is_tied(),
+        })
+    });
+    let tensors: serde_json::Map<_, _> =
+        types.iter().map(|(ty, (n, bytes))| (ty.clone(), serde_json::json!({"tensors": n, "bytes": bytes}))).collect();
+    let report = serde_json::json!({
+        "name": meta.get_str("general.name")?,
+        "architecture": meta.get_str("general.architecture")?,
+        "parts": gguf.parts().len(),
+        "hyperparameters": hparams,
+        "tensors": tensors,
+        "bytes": {"always_touched": always, "routed": routed},
+        "license": license,
+        "warnings": warnings,
+    });
+    if args.json { output::json(&report) } else { output::line(&indented(&report, 0)) }
+}
+
+/// A report as indented `name  value` lines.
+fn indented(value: &serde_json::Value, depth: usize) -> String {
+    let pad = "  ".repeat(depth);
+    let Some(object) = value.as_object() else { return String::new() };
+    let mut lines = Vec::new();
+    for (name, value) in object {
+        match value {
+            serde_json::Value::Object(_) => lines.push(format!("{pad}{name}\n{}", indented(value, depth + 1))),
+            serde_json::Value::Array(items) if items.is_empty() => lines.push(format!("{pad}{name:<18} none")),
+            serde_json::Value::Array(items) => {
+                lines.extend(items.iter().map(|v| format!("{pad}{name:<18} {}", v.as_str().unwrap_or_default())));
+            }
+            serde_json::Value::String(s) => lines.push(format!("{pad}{name:<18} {s}")),
+            serde_json::Value::Null => lines.push(format!("{pad}{name:<18} -")),
+            other => lines.push(format!("{pad}{name:<18} {other}")),
+        }
+    }
+    lines.join("\n")
+}

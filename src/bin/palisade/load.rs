@@ -1,0 +1,91 @@
+//! Opening a model file with a progress bar; the flags that say how.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use palisade::engine::{Decoder, DecoderOptions};
+use palisade::gguf::Gguf;
+use palisade::{Error, Result};
+
+use crate::output;
+
+/// Flags of every command that runs a model.
+#[derive(clap::Args, Clone)]
+pub struct Flags {
+    /// Threads; 0 takes what the machine offers.
+    #[arg(short, long, default_value_t = 0)]
+    pub threads: usize,
+    /// Bytes of memory for weights and context, for example 8G; routed experts that do not fit are read when needed.
+    #[arg(long, value_parser = bytes, default_value = "0")]
+    pub memory_budget: u64,
+    /// Positions of a conversation; 0 takes the model's own, at most 8192.
+    #[arg(long, default_value_t = 0)]
+    pub context: usize,
+    /// Map the weights instead of reading them (nobody may change the file meanwhile).
+    #[arg(long)]
+    pub map: bool,
+    /// Kernel set: scalar, avx2, avx512vnni.
+    #[arg(long)]
+    pub kernels: Option<String>,
+    /// Tokens of a prompt computed together.
+    #[arg(long, default_value_t = 0)]
+    pub prefill_batch: usize,
+}
+
+impl Flags {
+    pub fn decoder_options(&self) -> DecoderOptions {
+        DecoderOptions {
+            threads: self.threads,
+            memory_budget: self.memory_budget,
+            context: self.context,
+            prefill_batch: self.prefill_batch,
+            map_weights: self.map,
+            kernels: self.kernels.clone(),
+            ..DecoderOptions::default()
+        }
+    }
+}
+
+/// A number of bytes with an optional K, M, G (powers of 1024).
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1u64 << 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
+        _ => (text, 1),
+    };
+    let n: u64 = digits.parse().map_err(|_| format!("{text:?}: expected a number of bytes such as 500M or 8G"))?;
+    n.checked_mul(unit).ok_or_else(|| format!("{text:?} is too large"))
+}
+
+/// A loaded decoder and how long it took.
+pub fn decoder(model: &Path, options: &DecoderOptions) -> Result<(Arc<Decoder>, Duration)> {
+    let start = Instant::now();
+    let gguf = Arc::new(Gguf::open(model)?);
+    let bar = output::bar(0, "loading", true);
+    let decoder = Decoder::load(&gguf, options, &mut |p| {
+        bar.set_length(p.total);
+        bar.set_position(p.done);
+        true
+    });
+    bar.finish_and_clear();
+    let decoder = Arc::new(decoder?);
+    for warning in &decoder.model().warnings {
+        eprintln!("palisade: warning: {warning}");
+    }
+    Ok((decoder, start.elapsed()))
+}
+
+/// A text file's content, or standard input for `-`.
+pub fn text(path: &PathBuf) -> Result<String> {
+    let what = path.display();
+    let bytes = if path.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(path)
+    };
+    let bytes = bytes.map_err(|e| Error::io(&what, &e))?;
+    String::from_utf8(bytes).map_err(|e| Error::utf8(format!("{what}: no UTF-8 at byte {}", e.utf8_error().valid_up_to())))
+}

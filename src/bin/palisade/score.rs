@@ -1,0 +1,41 @@
+//! `palisade score`: evaluation of given token ids.
+
+use std::path::PathBuf;
+
+use palisade::engine::RunControl;
+use palisade::{Error, Result};
+
+use crate::{load, output};
+
+/// Prints {"next_logprobs":[…]}: the natural-log probability of each id after the first, given those before it.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  palisade tokenize MODEL.gguf --file text.txt --plain > ids.txt\n  palisade score MODEL.gguf --tokens ids.txt")]
+pub struct Args {
+    /// GGUF file (the first one of a split model).
+    model: PathBuf,
+    /// File of token ids separated by white space; - reads standard input.
+    #[arg(long)]
+    tokens: PathBuf,
+    #[command(flatten)]
+    flags: load::Flags,
+    /// Accepted for symmetry: the output is JSON anyway.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let text = load::text(&args.tokens)?;
+    let parse = |(i, word): (usize, &str)| {
+        word.parse().map_err(|_| Error::argument(format!("{}: word {}: {word:?} is no token id", args.tokens.display(), i + 1)))
+    };
+    let ids: Vec<u32> = text.split_whitespace().enumerate().map(parse).collect::<Result<_>>()?;
+    let mut options = args.flags.decoder_options();
+    options.context = options.context.max(ids.len());
+    let (decoder, _) = load::decoder(&args.model, &options)?;
+    let bar = output::bar(ids.len() as u64, "scoring", false);
+    let mut progress = |done: usize, _: usize| bar.set_position(done as u64);
+    let mut control = RunControl { progress: Some(&mut progress), ..RunControl::default() };
+    let next = decoder.score(&ids, &mut control)?;
+    bar.finish_and_clear();
+    output::json(&serde_json::json!({ "next_logprobs": next }))
+}

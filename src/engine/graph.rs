@@ -1,0 +1,71 @@
+//! The decoder as a tract model: five kinds of our nodes, wired layer by layer.
+
+use std::sync::Arc;
+
+use tract_onnx::tract_core::ops::array::Slice;
+use tract_onnx::tract_hir::internal::*;
+
+use super::ops::{Attention, AttentionPlan, Embed, FeedForward, FeedForwardWeights, Norm, Project};
+use crate::kernels::Kernels;
+use crate::weights::Matrix;
+
+/// What the graph's nodes are made of.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) kernels: Kernels,
+    pub(super) eps: f32,
+    pub(super) embedding: Arc<Matrix>,
+    pub(super) layers: Vec<LayerParts>,
+    pub(super) output_norm: Arc<[f32]>,
+    pub(super) output: Arc<[Matrix]>,
+}
+
+/// What one layer's nodes are made of.
+#[derive(Debug)]
+pub(super) struct LayerParts {
+    pub(super) attn_norm: Arc<[f32]>,
+    pub(super) qkv: Arc<[Matrix]>,
+    pub(super) attention: Arc<AttentionPlan>,
+    pub(super) o: Arc<[Matrix]>,
+    pub(super) ffn_norm: Arc<[f32]>,
+    pub(super) ffn: Arc<FeedForwardWeights>,
+}
+
+/// Which tokens' logits a run gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// The last token's, `(1, vocabulary)`: generation.
+    Last,
+    /// Every token's, `(S, vocabulary)`: scoring of given text.
+    All,
+}
+
+/// Wires and plans the graph. Input: token ids `(S)`; output: logits.
+pub(super) fn plan(parts: &Parts, rows: Rows) -> TractResult<Arc<TypedSimplePlan>> {
+    let mut m = TypedModel::default();
+    let s = m.symbols.sym("S");
+    m.symbols.add_assertion("S>=1")?;
+    let ids = m.add_source("ids", i64::fact(&[s.to_dim()]))?;
+    let norm = |weight: &Arc<[f32]>| Norm { kernels: parts.kernels, weight: Arc::clone(weight), eps: parts.eps };
+    let project =
+        |weights: &Arc<[Matrix]>, residual| Project { kernels: parts.kernels, weights: Arc::clone(weights), residual };
+    let mut x = m.wire_node("token_embd", Embed { table: Arc::clone(&parts.embedding) }, &[ids])?[0];
+    for (l, layer) in parts.layers.iter().enumerate() {
+        let name = |part: &str| format!("blk.{l}.{part}");
+        let normed = m.wire_node(name("attn_norm"), norm(&layer.attn_norm), &[x])?[0];
+        let qkv = m.wire_node(name("attn_qkv"), project(&layer.qkv, false), &[normed])?;
+        let attention = Attention { plan: Arc::clone(&layer.attention) };
+        let mixed = m.wire_node(name("attn"), attention, &qkv)?[0];
+        x = m.wire_node(name("attn_output"), project(&layer.o, true), &[mixed, x])?[0];
+        let normed = m.wire_node(name("ffn_norm"), norm(&layer.ffn_norm), &[x])?[0];
+        let ffn = FeedForward { kernels: parts.kernels, weights: Arc::clone(&layer.ffn) };
+        x = m.wire_node(name("ffn"), ffn, &[normed, x])?[0];
+    }
+    if rows == Rows::Last {
+        x = m.wire_node("last", Slice::new(0, s.to_dim() - 1, s.to_dim()), &[x])?[0];
+    }
+    x = m.wire_node("output_norm", norm(&parts.output_norm), &[x])?[0];
+    let logits = m.wire_node("output", project(&parts.output, false), &[x])?;
+    m.select_output_outlets(&logits)?;
+    m.into_optimized()?.into_runnable()
+}

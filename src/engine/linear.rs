@@ -1,0 +1,47 @@
+//! A weight matrix times activations, spread over the threads of the current pool.
+
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::kernels::{Acts, Kernels, Panels};
+use crate::weights::Matrix;
+use crate::weights::layout::PANEL_ROWS;
+
+/// Bytes of weights that are worth a task of their own.
+const TASK_BYTES: usize = 1 << 16;
+/// Tokens whose outputs are put in order together.
+const TOKENS: usize = 16;
+
+/// `y = W x`, `(tokens, rows)`. The result does not depend on the number of threads.
+///
+/// # Errors
+/// What bringing the weights into memory gives.
+pub(super) fn linear(k: &Kernels, w: &Matrix, x: &Acts) -> Result<Vec<f32>> {
+    let (tokens, rows, panels) = (x.tokens(), w.rows(), w.panels());
+    let pinned = w.pin()?;
+    // An even number of panels suits the sets that take two at a time.
+    let a_task = (TASK_BYTES / w.panel_bytes().max(1)).clamp(1, panels.div_ceil(rayon::current_num_threads()).max(1));
+    let a_task = a_task.next_multiple_of(2);
+    let mut out = vec![0.0f32; panels * tokens * PANEL_ROWS];
+    out.par_chunks_mut(a_task * tokens * PANEL_ROWS).enumerate().try_for_each(|(task, out)| {
+        let first = task * a_task;
+        let range = first..(first + a_task).min(panels);
+        pinned.with_panels(range, |bytes| (k.matmul)(Panels { ty: w.ty(), cols: w.cols(), bytes }, x, out))
+    })?;
+    if tokens == 1 {
+        out.truncate(rows);
+        return Ok(out);
+    }
+    // (panels, tokens, 8) → (tokens, rows)
+    let mut ordered = vec![0.0f32; tokens * rows];
+    ordered.par_chunks_mut(TOKENS * rows).enumerate().for_each(|(group, ordered)| {
+        for p in 0..panels {
+            let width = PANEL_ROWS.min(rows - p * PANEL_ROWS);
+            for (t, row) in ordered.chunks_exact_mut(rows).enumerate() {
+                let at = (p * tokens + group * TOKENS + t) * PANEL_ROWS;
+                row[p * PANEL_ROWS..p * PANEL_ROWS + width].copy_from_slice(&out[at..at + width]);
+            }
+        }
+    });
+    Ok(ordered)
+}

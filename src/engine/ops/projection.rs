@@ -1,0 +1,96 @@
+//! Norms, and projections by one or more matrices that share an input.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use tract_onnx::tract_hir::internal::*;
+
+use super::{identity, rows_like, tensor, values};
+use crate::engine::linear::linear;
+use crate::kernels::{Acts, Kernels};
+use crate::weights::Matrix;
+
+/// `(S, width)` → `w ⊙ x · (mean(x²) + eps)^(−1/2)`, row by row.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Norm {
+    pub(in super::super) kernels: Kernels,
+    pub(in super::super) weight: Arc<[f32]>,
+    pub(in super::super) eps: f32,
+}
+
+identity!(Norm, weight);
+
+impl Op for Norm {
+    fn name(&self) -> StaticName {
+        "RmsNorm".into()
+    }
+    op_as_typed_op!();
+}
+
+impl EvalOp for Norm {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let x = args_1!(inputs);
+        let x = values(&x)?;
+        let width = self.weight.len();
+        let mut out = vec![0.0f32; x.len()];
+        out.par_chunks_mut(width)
+            .zip(x.par_chunks(width))
+            .for_each(|(out, x)| (self.kernels.rms_norm)(x, Some(&self.weight), self.eps, out));
+        Ok(tvec!(tensor(out, width)?))
+    }
+}
+
+impl TypedOp for Norm {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(rows_like(inputs[0], self.weight.len())))
+    }
+    as_op!();
+}
+
+/// `(S, cols)` → one `(S, rows)` output a matrix; the activations are quantized once for all of them. With `residual`, a
+/// second input `(S, rows)` is added to the first output.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Project {
+    pub(in super::super) kernels: Kernels,
+    pub(in super::super) weights: Arc<[Matrix]>,
+    pub(in super::super) residual: bool,
+}
+
+identity!(Project, weights);
+
+impl Op for Project {
+    fn name(&self) -> StaticName {
+        "Project".into()
+    }
+    op_as_typed_op!();
+}
+
+impl EvalOp for Project {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, mut inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let residual = if self.residual { inputs.pop() } else { None };
+        let x = args_1!(inputs);
+        let cols = *x.shape().last().context("no columns")?;
+        let mut acts = Acts::new(values(&x)?.to_vec(), cols);
+        acts.quantize(&self.kernels);
+        let mut outputs = TVec::new();
+        for w in self.weights.iter() {
+            let mut y = linear(&self.kernels, w, &acts)?;
+            if let Some(residual) = residual.as_ref().filter(|_| outputs.is_empty()) {
+                (self.kernels.add)(&mut y, values(residual)?);
+            }
+            outputs.push(tensor(y, w.rows())?);
+        }
+        Ok(outputs)
+    }
+}
+
+impl TypedOp for Project {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(self.weights.iter().map(|w| rows_like(inputs[0], w.rows())).collect())
+    }
+    as_op!();
+}

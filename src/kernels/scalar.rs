@@ -1,0 +1,218 @@
+//! What each kernel means, in plain loops. The other sets perform the same roundings in the same order, so that they agree
+//! with this one to the bit wherever their test says so.
+
+use half::{bf16, f16};
+
+use super::{Acts, BLOCK, Kernels, KvRows, Panels};
+use crate::quant::BlockType;
+use crate::weights::layout::{PANEL_ROWS, panel_block};
+
+pub(super) fn kernels() -> Kernels {
+    Kernels { name: "scalar", matmul, quantize, rms_norm, silu_mul, add, attn_scores, attn_mix, softmax }
+}
+
+/// Shape checks that every set's `matmul` makes first: returns (bytes of a panel, number of panels).
+pub(super) fn matmul_shape(w: Panels<'_>, x: &Acts, out: &[f32]) -> (usize, usize) {
+    let (width, block) = panel_block(w.ty);
+    assert!(w.cols > 0 && w.cols == x.cols() && w.cols.is_multiple_of(width), "{} columns of {}", w.cols, w.ty);
+    let panel = w.cols / width * block;
+    assert!(w.bytes.len().is_multiple_of(panel), "whole panels");
+    let panels = w.bytes.len() / panel;
+    assert_eq!(out.len(), panels * x.tokens() * PANEL_ROWS, "output of {panels} panels, {} tokens", x.tokens());
+    assert!(width == 1 || x.is_quantized(), "{} needs eight-bit activations", w.ty);
+    (panel, panels)
+}
+
+fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+    let (panel, _) = matmul_shape(w, x, out);
+    if x.tokens() == 0 {
+        return;
+    }
+    for (bytes, out) in w.bytes.chunks_exact(panel).zip(out.chunks_exact_mut(x.tokens() * PANEL_ROWS)) {
+        for (t, out) in out.chunks_exact_mut(PANEL_ROWS).enumerate() {
+            for (row, out) in out.iter_mut().enumerate() {
+                *out = row_dot(w.ty, bytes, row, x, t);
+            }
+        }
+    }
+}
+
+fn f16_at(bytes: &[u8], i: usize) -> f32 {
+    f16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]).to_f32()
+}
+
+/// One row of one panel times one token: blocks in ascending order, each fused into a single accumulator.
+fn row_dot(ty: BlockType, panel: &[u8], row: usize, x: &Acts, token: usize) -> f32 {
+    let (width, block) = panel_block(ty);
+    let mut acc = 0.0f32;
+    for (b, bytes) in panel.chunks_exact(block).enumerate() {
+        if width == 1 {
+            let value = x.values()[token * x.cols() + b];
+            acc = float_at(ty, bytes, row).mul_add(value, acc);
+            continue;
+        }
+        for sub in 0..width / BLOCK {
+            let at = (token * x.cols() + b * width) / BLOCK + sub;
+            let q = &x.q[at * BLOCK..][..BLOCK];
+            let (s, sums) = (x.scales[at], [x.sums[2 * at], x.sums[2 * at + 1]]);
+            acc = match ty {
+                BlockType::Q8_0 => {
+                    let dot = dot(q, |j| i32::from(bytes[16 + 32 * (j / 4) + 4 * row + j % 4].cast_signed()));
+                    (dot as f32).mul_add(f16_at(bytes, row) * s, acc)
+                }
+                BlockType::Q4_0 => {
+                    let dot = dot(q, |j| nibble(&bytes[16..], row, j)) - 8 * (sums[0] + sums[1]);
+                    (dot as f32).mul_add(f16_at(bytes, row) * s, acc)
+                }
+                BlockType::Q4K => {
+                    let dot = dot(q, |j| nibble(&bytes[160 + 128 * sub..], row, j));
+                    let scaled = i32::from(bytes[32 + 8 * sub + row]) * dot;
+                    let least = i32::from(bytes[96 + 8 * sub + row]) * (sums[0] + sums[1]);
+                    let acc = (scaled as f32).mul_add(f16_at(bytes, row) * s, acc);
+                    (-(least as f32)).mul_add(f16_at(&bytes[16..], row) * s, acc)
+                }
+                _ => {
+                    let chunks = &bytes[144 + 192 * sub..];
+                    let half = |h: usize| {
+                        let dot = dot(&q[16 * h..16 * h + 16], |j| six_bits(chunks, row, 16 * h + j)) - 32 * sums[h];
+                        i32::from(bytes[16 + 8 * (2 * sub + h) + row].cast_signed()) * dot
+                    };
+                    ((half(0) + half(1)) as f32).mul_add(f16_at(bytes, row) * s, acc)
+                }
+            };
+        }
+    }
+    acc
+}
+
+fn float_at(ty: BlockType, bytes: &[u8], row: usize) -> f32 {
+    match ty {
+        BlockType::F32 => {
+            f32::from_le_bytes([bytes[4 * row], bytes[4 * row + 1], bytes[4 * row + 2], bytes[4 * row + 3]])
+        }
+        BlockType::Bf16 => bf16::from_le_bytes([bytes[2 * row], bytes[2 * row + 1]]).to_f32(),
+        _ => f16_at(bytes, row),
+    }
+}
+
+fn dot(q: &[i8], weight: impl Fn(usize) -> i32) -> i32 {
+    q.iter().enumerate().map(|(j, &a)| weight(j) * i32::from(a)).sum()
+}
+
+fn nibble(chunks: &[u8], row: usize, j: usize) -> i32 {
+    let byte = chunks[32 * (j % 16 / 4) + 4 * row + j % 4];
+    i32::from(if j < 16 { byte & 15 } else { byte >> 4 })
+}
+
+fn six_bits(chunks: &[u8], row: usize, j: usize) -> i32 {
+    let pairs = chunks[128 + 32 * (j / 16) + 4 * row + j % 4] >> (2 * (j % 16 / 4)) & 3;
+    nibble(chunks, row, j) | i32::from(pairs) << 4
+}
+
+pub(super) fn quantize(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+    let blocks = x.chunks_exact(BLOCK).zip(q.chunks_exact_mut(BLOCK));
+    for (((x, q), scale), sums) in blocks.zip(scales).zip(sums.chunks_exact_mut(2)) {
+        let max = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
+        *scale = if x.iter().any(|v| v.is_nan()) { f32::NAN } else { max / 127.0 };
+        for (q, v) in q.iter_mut().zip(x) {
+            *q = (v * inverse).round_ties_even() as i8;
+        }
+        for (sum, q) in sums.iter_mut().zip(q.chunks_exact(16)) {
+            *sum = q.iter().map(|&v| i32::from(v)).sum();
+        }
+    }
+}
+
+/// Sums eight lanes the way a vector register is folded in half three times.
+fn fold(lanes: [f32; 8]) -> f32 {
+    let [a, b, c, d, e, f, g, h] = lanes;
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
+}
+
+pub(super) fn rms_norm(x: &[f32], w: Option<&[f32]>, eps: f32, out: &mut [f32]) {
+    let mut lanes = [0.0f32; 8];
+    for (i, v) in x.iter().enumerate() {
+        lanes[i % 8] = v.mul_add(*v, lanes[i % 8]);
+    }
+    let factor = 1.0 / (fold(lanes) / x.len() as f32 + eps).sqrt();
+    match w {
+        Some(w) => out.iter_mut().zip(x).zip(w).for_each(|((o, x), w)| *o = x * factor * w),
+        None => out.iter_mut().zip(x).for_each(|(o, x)| *o = x * factor),
+    }
+}
+
+/// e^x to about one unit in the last place: 2^n times a degree-6 polynomial on [−ln2/2, ln2/2].
+pub(super) fn exp(x: f32) -> f32 {
+    let x = x.clamp(-87.0, 88.0);
+    let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+    let r = n.mul_add(-0.693_359_4, x);
+    let r = n.mul_add(2.121_944_4e-4, r);
+    let mut p = 1.388_888_9e-3f32;
+    for c in [8.333_334e-3, 4.166_666_8e-2, 1.666_666_7e-1, 0.5, 1.0, 1.0] {
+        p = p.mul_add(r, c);
+    }
+    p * f32::from_bits(((n as i32 + 127) << 23).cast_unsigned())
+}
+
+pub(super) fn silu_mul(gate: &mut [f32], up: &[f32], scale: f32) {
+    for (g, u) in gate.iter_mut().zip(up) {
+        let x = *g * scale;
+        *g = x / (1.0 + exp(-x)) * (u * scale);
+    }
+}
+
+pub(super) fn add(acc: &mut [f32], x: &[f32]) {
+    acc.iter_mut().zip(x).for_each(|(a, x)| *a += x);
+}
+
+fn kv_at(rows: KvRows<'_>, i: usize) -> f32 {
+    match rows {
+        KvRows::F32(x) => x[i],
+        KvRows::F16(x) => f16::from_bits(x[i]).to_f32(),
+    }
+}
+
+/// Shape checks of the attention kernels: returns the number of rows.
+pub(super) fn attn_shape(rows: KvRows<'_>, width: usize, heads: usize, scores: usize, stride: usize) -> usize {
+    assert!(width > 0 && rows.len().is_multiple_of(width), "whole rows");
+    let n = rows.len() / width;
+    assert!(heads == 0 || (n <= stride && (heads - 1) * stride + n <= scores), "{heads} heads of {n} scores");
+    n
+}
+
+pub(super) fn attn_scores(q: &[f32], width: usize, keys: KvRows<'_>, scores: &mut [f32], stride: usize) {
+    let n = attn_shape(keys, width, q.len() / width, scores.len(), stride);
+    for (h, q) in q.chunks_exact(width).enumerate() {
+        for j in 0..n {
+            let mut lanes = [0.0f32; 8];
+            for (c, q) in q.iter().enumerate() {
+                lanes[c % 8] = q.mul_add(kv_at(keys, j * width + c), lanes[c % 8]);
+            }
+            scores[h * stride + j] = fold(lanes);
+        }
+    }
+}
+
+pub(super) fn attn_mix(p: &[f32], stride: usize, values: KvRows<'_>, width: usize, out: &mut [f32]) {
+    let n = attn_shape(values, width, out.len() / width, p.len(), stride);
+    for (h, out) in out.chunks_exact_mut(width).enumerate() {
+        for j in 0..n {
+            let p = p[h * stride + j];
+            for (c, o) in out.iter_mut().enumerate() {
+                *o = p.mul_add(kv_at(values, j * width + c), *o);
+            }
+        }
+    }
+}
+
+pub(super) fn softmax(x: &mut [f32]) {
+    let max = x.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+    let mut lanes = [0.0f32; 8];
+    for (i, v) in x.iter_mut().enumerate() {
+        *v = exp(*v - max);
+        lanes[i % 8] += *v;
+    }
+    let factor = 1.0 / fold(lanes);
+    x.iter_mut().for_each(|v| *v *= factor);
+}

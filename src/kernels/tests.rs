@@ -1,0 +1,198 @@
+//! Every set against `scalar`, bit for bit, and `scalar` against plain arithmetic on dequantized weights.
+
+use super::*;
+use crate::quant::{self, BlockType};
+use crate::weights::layout::{PANEL_ROWS, pack_panel, panel_bytes, panels_for, unpack_row};
+
+/// Values that repeat with a prime period, so that swapped blocks show.
+fn values(n: usize, seed: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 37 + seed * 101) % 251) as f32 / 125.0 - 1.0 + ((i * 7 + seed) % 13) as f32 / 97.0).collect()
+}
+
+struct Weights {
+    rows: usize,
+    cols: usize,
+    panels: Vec<u8>,
+    dense: Vec<f32>,
+}
+
+fn weights(ty: BlockType, rows: usize, cols: usize) -> Weights {
+    let mut file = Vec::new();
+    quant::quantize(ty, &values(rows * cols, 3), &mut file).unwrap();
+    let row_bytes = ty.row_bytes(cols).unwrap();
+    let panel = panel_bytes(ty, cols).unwrap();
+    let mut panels = vec![0; panel * panels_for(rows)];
+    for (rows, out) in file.chunks(PANEL_ROWS * row_bytes).zip(panels.chunks_exact_mut(panel)) {
+        pack_panel(ty, rows, row_bytes, cols, out).unwrap();
+    }
+    let mut dense = vec![0.0; rows * cols];
+    quant::dequantize(ty, &file, &mut dense).unwrap();
+    Weights { rows, cols, panels, dense }
+}
+
+fn shapes(ty: BlockType) -> Vec<usize> {
+    match ty.block_len() {
+        1 => vec![1, 7, 31, 32, 33, 257],
+        32 => vec![32, 64, 96, 320],
+        _ => vec![256, 768],
+    }
+}
+
+fn product(k: &Kernels, ty: BlockType, w: &Weights, x: &Acts) -> Vec<f32> {
+    let mut out = vec![f32::NAN; panels_for(w.rows) * x.tokens() * PANEL_ROWS];
+    (k.matmul)(Panels { ty, cols: w.cols, bytes: &w.panels }, x, &mut out);
+    out
+}
+
+#[test]
+fn every_set_multiplies_as_scalar_does() {
+    for ty in BlockType::ALL {
+        for cols in shapes(ty) {
+            for rows in [1, 8, 13, 24, 40] {
+                let w = weights(ty, rows, cols);
+                for tokens in [1, 2, 3, 5, 11, 70] {
+                    let mut x = Acts::new(values(tokens * cols, 5), cols);
+                    x.quantize(&scalar::kernels());
+                    let want = product(&scalar::kernels(), ty, &w, &x);
+                    for k in available() {
+                        assert_eq!(product(&k, ty, &w, &x), want, "{} {ty} {rows}x{cols}, {tokens} tokens", k.name);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_token_does_not_see_its_neighbours() {
+    for k in available() {
+        let w = weights(BlockType::Q4_0, 24, 64);
+        let mut all = Acts::new(values(9 * 64, 5), 64);
+        all.quantize(&k);
+        let whole = product(&k, BlockType::Q4_0, &w, &all);
+        for t in 0..9 {
+            let alone = product(&k, BlockType::Q4_0, &w, &all.gather(&[t]));
+            for p in 0..3 {
+                assert_eq!(alone[p * 8..p * 8 + 8], whole[(p * 9 + t) * 8..][..8], "{} token {t}", k.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn scalar_multiplies_what_the_blocks_mean() {
+    for ty in BlockType::ALL {
+        let cols = *shapes(ty).last().unwrap();
+        let w = weights(ty, 13, cols);
+        let mut x = Acts::new(values(2 * cols, 5), cols);
+        x.quantize(&scalar::kernels());
+        let got = product(&scalar::kernels(), ty, &w, &x);
+        for t in 0..2 {
+            for row in 0..13 {
+                let terms = (0..cols).map(|c| f64::from(w.dense[row * cols + c]) * f64::from(x.values()[t * cols + c]));
+                let (want, size) = terms.fold((0.0, 0.0), |(s, a), v| (s + v, a + v.abs()));
+                let got = f64::from(got[(row / 8 * 2 + t) * 8 + row % 8]);
+                // Eight-bit activations: half a step of 1/127 of a block's largest value each.
+                let bound = if ty.block_len() == 1 { 1e-6 } else { 0.01 };
+                assert!((got - want).abs() <= bound * size, "{ty} row {row}: {got} for {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn panels_give_back_the_rows_of_the_file() {
+    for ty in BlockType::ALL {
+        for cols in shapes(ty) {
+            let w = weights(ty, 13, cols);
+            let panel = panel_bytes(ty, cols).unwrap();
+            let mut row = vec![0.0; cols];
+            for r in 0..13 {
+                unpack_row(ty, &w.panels[r / 8 * panel..][..panel], r % 8, &mut row);
+                assert_eq!(row, w.dense[r * cols..][..cols], "{ty} row {r} of {cols} columns");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_set_quantizes_as_scalar_does() {
+    let mut cases = vec![values(320, 1), vec![0.0; 32], vec![-1e-30; 32], vec![3e38; 32]];
+    cases.push((0..64).map(|i| if i == 40 { f32::NAN } else { 1.0 }).collect());
+    cases.push((0..64).map(|i| if i == 3 { f32::INFINITY } else { 1.0 }).collect());
+    for x in cases {
+        let run = |k: &Kernels| {
+            let (mut q, mut s, mut sums) = (vec![0; x.len()], vec![0.0; x.len() / 32], vec![0; x.len() / 16]);
+            (k.quantize)(&x, &mut q, &mut s, &mut sums);
+            (q, s.iter().map(|s| s.to_bits()).collect::<Vec<_>>(), sums)
+        };
+        for k in available() {
+            assert_eq!(run(&k), run(&scalar::kernels()), "{}", k.name);
+        }
+    }
+}
+
+#[test]
+fn every_set_computes_vectors_as_scalar_does() {
+    for n in [1, 7, 8, 31, 32, 33, 257] {
+        let (x, w) = (values(n, 1), values(n, 2));
+        for k in available() {
+            let run = |k: &Kernels| {
+                let mut norm = vec![0.0; n];
+                (k.rms_norm)(&x, Some(&w), 1e-5, &mut norm);
+                let mut bare = vec![0.0; n];
+                (k.rms_norm)(&x, None, 1e-5, &mut bare);
+                let (mut gate, mut sum, mut soft) =
+                    (x.clone(), x.clone(), x.iter().map(|v| v * 20.0).collect::<Vec<_>>());
+                (k.silu_mul)(&mut gate, &w, 0.7);
+                (k.add)(&mut sum, &w);
+                (k.softmax)(&mut soft);
+                [norm, bare, gate, sum, soft]
+            };
+            let got = run(&k);
+            assert_eq!(got, run(&scalar::kernels()), "{} at {n}", k.name);
+            assert!((got[4].iter().sum::<f32>() - 1.0).abs() < 1e-5, "softmax sums to one");
+        }
+    }
+}
+
+#[test]
+fn silu_and_softmax_are_those_of_the_textbook() {
+    let x: Vec<f32> = (-400..400).map(|i| i as f32 / 10.0).collect();
+    for k in available() {
+        let mut gate = x.clone();
+        (k.silu_mul)(&mut gate, &vec![1.0; x.len()], 1.0);
+        for (x, g) in x.iter().zip(&gate) {
+            let want = f64::from(*x) / (1.0 + (-f64::from(*x)).exp());
+            assert!((f64::from(*g) - want).abs() <= 3e-7 * want.abs().max(1e-6), "{}: silu({x}) = {g}", k.name);
+        }
+        let mut soft = x.clone();
+        (k.softmax)(&mut soft);
+        let total: f64 = x.iter().map(|v| f64::from(*v - 39.9).exp()).sum();
+        let want = |v: f32| f64::from(v - 39.9).exp() / total;
+        assert!(x.iter().zip(&soft).all(|(x, s)| (f64::from(*s) - want(*x)).abs() < 1e-7), "{}", k.name);
+    }
+}
+
+#[test]
+fn every_set_attends_as_scalar_does() {
+    for width in [2, 6, 8, 20, 32, 88, 128] {
+        for heads in [1, 2, 5, 9] {
+            let n = 11;
+            let (q, kv, p) = (values(heads * width, 1), values(n * width, 2), values(heads * 16, 3));
+            let half: Vec<u16> = kv.iter().map(|v| half::f16::from_f32(*v).to_bits()).collect();
+            for rows in [KvRows::F32(&kv), KvRows::F16(&half)] {
+                let run = |k: &Kernels| {
+                    let mut scores = vec![0.0; heads * 16];
+                    (k.attn_scores)(&q, width, rows, &mut scores, 16);
+                    let mut out = values(heads * width, 9);
+                    (k.attn_mix)(&p, 16, rows, width, &mut out);
+                    (scores, out)
+                };
+                for k in available() {
+                    assert_eq!(run(&k), run(&scalar::kernels()), "{} width {width}, {heads} heads", k.name);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! AVX2 matmul: four tokens at a time against one panel, integer dot products in 16 bits where the range allows.
+
+use std::arch::x86_64::*;
+
+use super::super::scalar::matmul_shape;
+use super::super::{Acts, BLOCK, Kernels, Panels};
+use super::common;
+use crate::quant::BlockType;
+use crate::weights::layout::{PANEL_ROWS, panel_block};
+
+/// The set, when the processor has AVX2, FMA and F16C.
+pub(in super::super) fn kernels() -> Option<Kernels> {
+    common::supported().then_some(Kernels {
+        name: "avx2",
+        matmul,
+        quantize: common::quantize,
+        rms_norm: common::rms_norm,
+        silu_mul: common::silu_mul,
+        add: common::add,
+        attn_scores: common::attn_scores,
+        attn_mix: common::attn_mix,
+        softmax: common::softmax,
+    })
+}
+
+/// Tokens that share one pass over a panel.
+const TILE: usize = 4;
+/// Tokens whose activations stay in the second-level cache while panels go by.
+const TOKEN_BLOCK: usize = 64;
+
+fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+    let (panel, _) = matmul_shape(w, x, out);
+    let tokens = x.tokens();
+    if panel_block(w.ty).0 == 1 {
+        return common::matmul_float(w, x, out);
+    }
+    for first in (0..tokens).step_by(TOKEN_BLOCK) {
+        let last = (first + TOKEN_BLOCK).min(tokens);
+        for (bytes, out) in w.bytes.chunks_exact(panel).zip(out.chunks_exact_mut(tokens * PANEL_ROWS)) {
+            let mut t = first;
+            while t < last {
+                let n = (last - t).min(TILE);
+                let out = &mut out[t * PANEL_ROWS..(t + n) * PANEL_ROWS];
+                // SAFETY: this table is only handed out after `common::supported`; `matmul_shape` has checked that `x`
+                // is quantized and as wide as the panel, and `t + n <= tokens`.
+                unsafe {
+                    match n {
+                        4 => tile::<4>(w.ty, bytes, x, t, out),
+                        3 => tile::<3>(w.ty, bytes, x, t, out),
+                        2 => tile::<2>(w.ty, bytes, x, t, out),
+                        _ => tile::<1>(w.ty, bytes, x, t, out),
+                    }
+                }
+                t += n;
+            }
+        }
+    }
+}
+
+/// One panel times `N` tokens from token `t` on; `out` is `(N, 8)`.
+///
+/// # Safety
+/// AVX2, FMA and F16C; `panel` is a whole panel of type `ty` and `x.cols()` columns; `x` is quantized; `t + N` rows exist;
+/// `out` holds `8 N` values.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn tile<const N: usize>(ty: BlockType, panel: &[u8], x: &Acts, t: usize, out: &mut [f32]) {
+    let rows = Rows::<N>::new(x, t);
+    let blocks = panel.len() / panel_block(ty).1;
+    // SAFETY: the caller's promises, passed on.
+    let acc = unsafe {
+        match ty {
+            BlockType::Q8_0 => q8_0(panel.as_ptr(), blocks, &rows),
+            BlockType::Q4_0 => q4_0(panel.as_ptr(), blocks, &rows),
+            BlockType::Q4K => q4_k(panel.as_ptr(), blocks, &rows),
+            _ => q6_k(panel.as_ptr(), blocks, &rows),
+        }
+    };
+    for (acc, out) in acc.iter().zip(out.chunks_exact_mut(PANEL_ROWS)) {
+        // SAFETY: `out` is eight values.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), *acc) };
+    }
+}
+
+/// Where the quantized rows of `N` neighbouring tokens begin.
+pub(super) struct Rows<const N: usize> {
+    pub(super) q: [*const i8; N],
+    pub(super) scales: [*const f32; N],
+    pub(super) sums: [*const i32; N],
+}
+
+impl<const N: usize> Rows<N> {
+    pub(super) fn new(x: &Acts, t: usize) -> Self {
+        let cols = x.cols();
+        Self {
+            q: std::array::from_fn(|i| x.q[(t + i) * cols..].as_ptr()),
+            scales: std::array::from_fn(|i| x.scales[(t + i) * (cols / BLOCK)..].as_ptr()),
+            sums: std::array::from_fn(|i| x.sums[(t + i) * (cols / 16)..].as_ptr()),
+        }
+    }
+}
+
+/// Eight half-precision scales.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn scales(p: *const u8) -> __m256 {
+    // SAFETY: the caller points at sixteen bytes inside a panel.
+    unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
+}
+
+/// Four activations, the same in every lane.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn quad(q: *const i8, at: usize) -> __m256i {
+    // SAFETY: the caller keeps `at + 4` inside the row; the read needs no alignment.
+    _mm256_set1_epi32(unsafe { q.add(at).cast::<i32>().read_unaligned() })
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn load(p: *const u8) -> __m256i {
+    // SAFETY: the caller points at 32 bytes inside a panel.
+    unsafe { _mm256_loadu_si256(p.cast()) }
+}
+
+// 15 · 127 · 2 products, eight times, is 30,480: sixteen bits hold the sum of a whole block.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn nibble_dots<const N: usize>(chunks: *const u8, rows: &Rows<N>, col: usize) -> [__m256i; N] {
+    let low = _mm256_set1_epi8(15);
+    let mut acc = [_mm256_setzero_si256(); N];
+    for c in 0..4 {
+        // SAFETY: four chunks of 32 bytes, 32 activations from `col` on.
+        unsafe {
+            let bytes = load(chunks.add(32 * c));
+            let (a, b) = (_mm256_and_si256(bytes, low), _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low));
+            for i in 0..N {
+                let sum = _mm256_add_epi16(
+                    _mm256_maddubs_epi16(a, quad(rows.q[i], col + 4 * c)),
+                    _mm256_maddubs_epi16(b, quad(rows.q[i], col + 16 + 4 * c)),
+                );
+                acc[i] = _mm256_add_epi16(acc[i], sum);
+            }
+        }
+    }
+    let ones = _mm256_set1_epi16(1);
+    acc.map(|a| _mm256_madd_epi16(a, ones))
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn q4_0<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
+    let mut acc = [_mm256_setzero_ps(); N];
+    for b in 0..blocks {
+        // SAFETY: block `b` of the panel and of each row exist.
+        unsafe {
+            let block = panel.add(144 * b);
+            let d = scales(block);
+            let dots = nibble_dots(block.add(16), rows, 32 * b);
+            for i in 0..N {
+                let sum = *rows.sums[i].add(2 * b) + *rows.sums[i].add(2 * b + 1);
+                let dot = _mm256_sub_epi32(dots[i], _mm256_set1_epi32(8 * sum));
+                let scale = _mm256_mul_ps(d, _mm256_set1_ps(*rows.scales[i].add(b)));
+                acc[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, acc[i]);
+            }
+        }
+    }
+    acc
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn q8_0<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
+    let ones = _mm256_set1_epi16(1);
+    let mut acc = [_mm256_setzero_ps(); N];
+    for b in 0..blocks {
+        // SAFETY: block `b` of the panel and of each row exist.
+        unsafe {
+            let block = panel.add(272 * b);
+            let d = scales(block);
+            let mut dots = [_mm256_setzero_si256(); N];
+            for c in 0..8 {
+                let w = load(block.add(16 + 32 * c));
+                let size = _mm256_abs_epi8(w);
+                for i in 0..N {
+                    // |w| · ±q: 128 · 127 · 2 = 32,512 fits sixteen bits.
+                    let q = _mm256_sign_epi8(quad(rows.q[i], 32 * b + 4 * c), w);
+                    dots[i] = _mm256_add_epi32(dots[i], _mm256_madd_epi16(_mm256_maddubs_epi16(size, q), ones));
+                }
+            }
+            for i in 0..N {
+                let scale = _mm256_mul_ps(d, _mm256_set1_ps(*rows.scales[i].add(b)));
+                acc[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[i]), scale, acc[i]);
+            }
+        }
+    }
+    acc
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn q4_k<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
+    let mut acc = [_mm256_setzero_ps(); N];
+    for b in 0..blocks {
+        // SAFETY: block `b` of the panel exists and has eight sub-blocks; so has each row.
+        unsafe {
+            let block = panel.add(1184 * b);
+            let (d, dmin) = (scales(block), scales(block.add(16)));
+            for sub in 0..8 {
+                let at = 8 * b + sub;
+                let dots = nibble_dots(block.add(160 + 128 * sub), rows, 32 * at);
+                // Six bits times a block's sum stays below 2^24: the products are exact in single precision.
+                let scale = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(block.add(32 + 8 * sub).cast())));
+                let min = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(block.add(96 + 8 * sub).cast())));
+                for i in 0..N {
+                    let s = _mm256_set1_ps(*rows.scales[i].add(at));
+                    let sum = _mm256_set1_ps((*rows.sums[i].add(2 * at) + *rows.sums[i].add(2 * at + 1)) as f32);
+                    let scaled = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(dots[i]));
+                    let least = _mm256_mul_ps(min, sum);
+                    acc[i] = _mm256_fmadd_ps(scaled, _mm256_mul_ps(d, s), acc[i]);
+                    acc[i] = _mm256_fnmadd_ps(least, _mm256_mul_ps(dmin, s), acc[i]);
+                }
+            }
+        }
+    }
+    acc
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn q6_k<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
+    let (low, two, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi8(0x30), _mm256_set1_epi16(1));
+    let mut acc = [_mm256_setzero_ps(); N];
+    for b in 0..blocks {
+        // SAFETY: block `b` of the panel exists and has eight sub-blocks of 192 bytes; so has each row.
+        unsafe {
+            let block = panel.add(1680 * b);
+            let d = scales(block);
+            for sub in 0..8 {
+                let (at, chunks) = (8 * b + sub, block.add(144 + 192 * sub));
+                // 128 · 16 · 32 · 127, twice, stays below 2^24: exact in single precision.
+                let scale = [0, 1].map(|h| {
+                    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(block.add(16 + 8 * (2 * sub + h)).cast())))
+                });
+                let mut dots = [[_mm256_setzero_si256(); 2]; N];
+                for h in 0..2 {
+                    let pairs = load(chunks.add(128 + 32 * h));
+                    for c in 0..4 {
+                        let bytes = load(chunks.add(32 * c));
+                        let nibble = _mm256_and_si256(if h == 0 { bytes } else { _mm256_srli_epi16(bytes, 4) }, low);
+                        let high = match c {
+                            0 => _mm256_slli_epi16(pairs, 4),
+                            1 => _mm256_slli_epi16(pairs, 2),
+                            2 => pairs,
+                            _ => _mm256_srli_epi16(pairs, 2),
+                        };
+                        let w = _mm256_or_si256(nibble, _mm256_and_si256(high, two));
+                        for i in 0..N {
+                            // 63 · 127 · 2 = 16,002: two of them fit sixteen bits, four do not.
+                            let products = _mm256_maddubs_epi16(w, quad(rows.q[i], 32 * at + 16 * h + 4 * c));
+                            dots[i][h] = _mm256_add_epi32(dots[i][h], _mm256_madd_epi16(products, ones));
+                        }
+                    }
+                }
+                for i in 0..N {
+                    let half = |h: usize| {
+                        let offset = _mm256_set1_epi32(32 * *rows.sums[i].add(2 * at + h));
+                        _mm256_mul_ps(scale[h], _mm256_cvtepi32_ps(_mm256_sub_epi32(dots[i][h], offset)))
+                    };
+                    let dot = _mm256_add_ps(half(0), half(1));
+                    acc[i] = _mm256_fmadd_ps(dot, _mm256_mul_ps(d, _mm256_set1_ps(*rows.scales[i].add(at))), acc[i]);
+                }
+            }
+        }
+    }
+    acc
+}

@@ -1,0 +1,373 @@
+//! What both x86-64 sets share: float matmul, quantization of activations, norms, attention, softmax, in AVX2 + FMA + F16C.
+
+use std::arch::x86_64::*;
+
+use super::super::scalar::{self, attn_shape};
+use super::super::{Acts, KvRows, Panels};
+use crate::quant::BlockType;
+use crate::weights::layout::PANEL_ROWS;
+
+/// Whether the processor has what every function here needs.
+pub(super) fn supported() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn weights(ty: BlockType, p: *const u8) -> __m256 {
+    // SAFETY: the caller points at eight values of that type inside a panel.
+    unsafe {
+        match ty {
+            BlockType::F32 => _mm256_loadu_ps(p.cast()),
+            BlockType::F16 => _mm256_cvtph_ps(_mm_loadu_si128(p.cast())),
+            _ => {
+                let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16))
+            }
+        }
+    }
+}
+
+/// `out` is `(panels, tokens, 8)`; the shapes were checked by `matmul_shape`.
+pub(super) fn matmul_float(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+    // Panels and tokens that share a pass: enough independent sums to hide the latency of a fused multiply-add.
+    const TOKENS: usize = 4;
+    const PANELS: usize = 4;
+    let (tokens, cols) = (x.tokens(), w.cols);
+    let size = w.bytes.len() / (out.len() / (tokens.max(1) * PANEL_ROWS)).max(1);
+    let group = if tokens == 1 { PANELS } else { 1 };
+    for (bytes, out) in w.bytes.chunks(group * size).zip(out.chunks_mut(group * tokens * PANEL_ROWS)) {
+        if tokens == 1 {
+            // SAFETY: AVX2 as this table's constructor found; whole panels of `cols` columns, `8` outputs for each.
+            unsafe {
+                match bytes.len() / size {
+                    4 => panels_by_token::<4>(w.ty, bytes, cols, x.values(), out),
+                    3 => panels_by_token::<3>(w.ty, bytes, cols, x.values(), out),
+                    2 => panels_by_token::<2>(w.ty, bytes, cols, x.values(), out),
+                    _ => panels_by_token::<1>(w.ty, bytes, cols, x.values(), out),
+                }
+            }
+            continue;
+        }
+        for (x, out) in x.values().chunks(TOKENS * cols).zip(out.chunks_mut(TOKENS * PANEL_ROWS)) {
+            // SAFETY: as above, with one panel and as many rows of `cols` values as `out` has rows of eight.
+            unsafe {
+                match x.len() / cols {
+                    4 => panel_by_tokens::<4>(w.ty, bytes, cols, x, out),
+                    3 => panel_by_tokens::<3>(w.ty, bytes, cols, x, out),
+                    2 => panel_by_tokens::<2>(w.ty, bytes, cols, x, out),
+                    _ => panel_by_tokens::<1>(w.ty, bytes, cols, x, out),
+                }
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn panels_by_token<const P: usize>(ty: BlockType, panels: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
+    let (size, step) = (panels.len() / P, panels.len() / P / cols);
+    let mut acc = [_mm256_setzero_ps(); P];
+    // SAFETY: `P` panels of `cols` steps each, `cols` activations, `8 P` outputs.
+    unsafe {
+        for k in 0..cols {
+            let value = _mm256_set1_ps(*x.as_ptr().add(k));
+            for (p, acc) in acc.iter_mut().enumerate() {
+                *acc = _mm256_fmadd_ps(weights(ty, panels.as_ptr().add(p * size + k * step)), value, *acc);
+            }
+        }
+        for (p, acc) in acc.iter().enumerate() {
+            _mm256_storeu_ps(out.as_mut_ptr().add(p * PANEL_ROWS), *acc);
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn panel_by_tokens<const N: usize>(ty: BlockType, panel: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
+    let step = panel.len() / cols;
+    let mut acc = [_mm256_setzero_ps(); N];
+    // SAFETY: one panel of `cols` steps, `N` rows of `cols` activations, `8 N` outputs.
+    unsafe {
+        for k in 0..cols {
+            let w = weights(ty, panel.as_ptr().add(k * step));
+            for (t, acc) in acc.iter_mut().enumerate() {
+                *acc = _mm256_fmadd_ps(w, _mm256_set1_ps(*x.as_ptr().add(t * cols + k)), *acc);
+            }
+        }
+        for (t, acc) in acc.iter().enumerate() {
+            _mm256_storeu_ps(out.as_mut_ptr().add(t * PANEL_ROWS), *acc);
+        }
+    }
+}
+
+pub(super) fn quantize(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+    assert!(x.len().is_multiple_of(32) && q.len() == x.len(), "blocks of 32");
+    assert!(scales.len() == x.len() / 32 && sums.len() == x.len() / 16, "one scale and two sums a block");
+    // SAFETY: this table is only handed out when the processor has AVX2; the lengths were checked.
+    unsafe { quantize_avx2(x, q, scales, sums) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn quantize_avx2(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+    let positive = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fff_ffff));
+    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    for b in 0..scales.len() {
+        // SAFETY: block `b` of each slice exists.
+        unsafe {
+            let v: [__m256; 4] = std::array::from_fn(|i| _mm256_loadu_ps(x.as_ptr().add(32 * b + 8 * i)));
+            let abs = v.map(|v| _mm256_and_ps(v, positive));
+            let max = _mm256_max_ps(_mm256_max_ps(abs[0], abs[1]), _mm256_max_ps(abs[2], abs[3]));
+            let max = _mm_max_ps(_mm256_castps256_ps128(max), _mm256_extractf128_ps(max, 1));
+            let max = _mm_max_ps(max, _mm_movehl_ps(max, max));
+            let max = _mm_cvtss_f32(_mm_max_ss(max, _mm_movehdup_ps(max)));
+            // The sum is NaN if and only if a value is NaN or infinities meet; the scalar rule looks at NaN alone.
+            if !max.is_finite() || x[32 * b..32 * b + 32].iter().any(|v| v.is_nan()) {
+                scalar::quantize(
+                    &x[32 * b..][..32],
+                    &mut q[32 * b..][..32],
+                    &mut scales[b..=b],
+                    &mut sums[2 * b..][..2],
+                );
+                continue;
+            }
+            let inverse = _mm256_set1_ps(if max > 0.0 { 127.0 / max } else { 0.0 });
+            scales[b] = max / 127.0;
+            let r = v.map(|v| _mm256_cvtps_epi32(_mm256_mul_ps(v, inverse)));
+            let halves = _mm256_packs_epi16(_mm256_packs_epi32(r[0], r[1]), _mm256_packs_epi32(r[2], r[3]));
+            _mm256_storeu_si256(q.as_mut_ptr().add(32 * b).cast(), _mm256_permutevar8x32_epi32(halves, order));
+            for h in 0..2 {
+                let s = _mm256_add_epi32(r[2 * h], r[2 * h + 1]);
+                let s = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+                let s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0b01_00_11_10));
+                let s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0b10_11_00_01));
+                sums[2 * b + h] = _mm_cvtsi128_si32(s);
+            }
+        }
+    }
+}
+
+/// Sums eight lanes in the scalar set's order.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn fold(v: __m256) -> f32 {
+    let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+    _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
+}
+
+/// Up to eight values, the missing ones `fill`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn tail(x: &[f32], fill: f32) -> __m256 {
+    let mut lanes = [fill; 8];
+    lanes[..x.len()].copy_from_slice(x);
+    // SAFETY: eight values.
+    unsafe { _mm256_loadu_ps(lanes.as_ptr()) }
+}
+
+pub(super) fn rms_norm(x: &[f32], w: Option<&[f32]>, eps: f32, out: &mut [f32]) {
+    assert!(out.len() == x.len() && w.is_none_or(|w| w.len() == x.len()), "one weight and one output a value");
+    // SAFETY: AVX2 as this table's constructor found.
+    let squares = unsafe { squares(x) };
+    let factor = 1.0 / (squares / x.len() as f32 + eps).sqrt();
+    match w {
+        Some(w) => out.iter_mut().zip(x).zip(w).for_each(|((o, x), w)| *o = x * factor * w),
+        None => out.iter_mut().zip(x).for_each(|(o, x)| *o = x * factor),
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn squares(x: &[f32]) -> f32 {
+    let mut acc = _mm256_setzero_ps();
+    let chunks = x.chunks_exact(8);
+    let rest = tail(chunks.remainder(), 0.0);
+    for c in chunks {
+        // SAFETY: `c` is eight values.
+        let v = unsafe { _mm256_loadu_ps(c.as_ptr()) };
+        acc = _mm256_fmadd_ps(v, v, acc);
+    }
+    fold(_mm256_fmadd_ps(rest, rest, acc))
+}
+
+/// `scalar::exp` on eight lanes.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn exp(x: __m256) -> __m256 {
+    // With a NaN in the second operand these two give the NaN back.
+    let x = _mm256_min_ps(_mm256_set1_ps(88.0), _mm256_max_ps(_mm256_set1_ps(-87.0), x));
+    let n = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(_mm256_mul_ps(
+        x,
+        _mm256_set1_ps(std::f32::consts::LOG2_E),
+    ));
+    let r = _mm256_fmadd_ps(n, _mm256_set1_ps(-0.693_359_4), x);
+    let r = _mm256_fmadd_ps(n, _mm256_set1_ps(2.121_944_4e-4), r);
+    let mut p = _mm256_set1_ps(1.388_888_9e-3);
+    for c in [8.333_334e-3, 4.166_666_8e-2, 1.666_666_7e-1, 0.5, 1.0, 1.0] {
+        p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(c));
+    }
+    let power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+    _mm256_mul_ps(p, _mm256_castsi256_ps(power))
+}
+
+pub(super) fn silu_mul(gate: &mut [f32], up: &[f32], scale: f32) {
+    assert_eq!(gate.len(), up.len(), "one up value a gate value");
+    // SAFETY: AVX2 as this table's constructor found; equal lengths.
+    unsafe { silu_mul_avx2(gate, up, scale) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn silu_mul_avx2(gate: &mut [f32], up: &[f32], scale: f32) {
+    let s = _mm256_set1_ps(scale);
+    let one = _mm256_set1_ps(1.0);
+    for (g, u) in gate.chunks_mut(8).zip(up.chunks(8)) {
+        let x = _mm256_mul_ps(tail(g, 0.0), s);
+        let minus = _mm256_xor_ps(x, _mm256_set1_ps(-0.0));
+        let silu = _mm256_div_ps(x, _mm256_add_ps(one, exp(minus)));
+        let mut lanes = [0.0f32; 8];
+        // SAFETY: eight values.
+        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), _mm256_mul_ps(silu, _mm256_mul_ps(tail(u, 0.0), s))) };
+        g.copy_from_slice(&lanes[..g.len()]);
+    }
+}
+
+pub(super) fn add(acc: &mut [f32], x: &[f32]) {
+    assert_eq!(acc.len(), x.len(), "one addend a value");
+    acc.iter_mut().zip(x).for_each(|(a, x)| *a += x);
+}
+
+/// Eight values of a key or value row from `at` on, zero past `width`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn kv(rows: KvRows<'_>, row: usize, width: usize, c: usize) -> __m256 {
+    let at = row * width + c;
+    // SAFETY: the caller keeps `row` below the number of rows and `c` below `width`; a full load happens only inside the row.
+    unsafe {
+        match rows {
+            KvRows::F32(x) if c + 8 <= width => _mm256_loadu_ps(x.as_ptr().add(at)),
+            KvRows::F16(x) if c + 8 <= width => _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().add(at).cast())),
+            KvRows::F32(x) => tail(&x[at..at + width - c], 0.0),
+            KvRows::F16(x) => {
+                let mut lanes = [0u16; 8];
+                lanes[..width - c].copy_from_slice(&x[at..at + width - c]);
+                _mm256_cvtph_ps(_mm_loadu_si128(lanes.as_ptr().cast()))
+            }
+        }
+    }
+}
+
+/// Query heads that share one pass over the keys or values.
+const HEADS: usize = 4;
+
+pub(super) fn attn_scores(q: &[f32], width: usize, keys: KvRows<'_>, scores: &mut [f32], stride: usize) {
+    let n = attn_shape(keys, width, q.len() / width, scores.len(), stride);
+    for (q, scores) in q.chunks(HEADS * width).zip(scores.chunks_mut(HEADS * stride)) {
+        // SAFETY: AVX2 as this table's constructor found; `attn_shape` has checked that `n` scores fit each head's stride.
+        unsafe {
+            match q.len() / width {
+                4 => scores_avx2::<4>(q, width, keys, n, scores, stride),
+                3 => scores_avx2::<3>(q, width, keys, n, scores, stride),
+                2 => scores_avx2::<2>(q, width, keys, n, scores, stride),
+                1 => scores_avx2::<1>(q, width, keys, n, scores, stride),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn scores_avx2<const H: usize>(
+    q: &[f32],
+    width: usize,
+    keys: KvRows<'_>,
+    n: usize,
+    out: &mut [f32],
+    stride: usize,
+) {
+    for j in 0..n {
+        let mut acc = [_mm256_setzero_ps(); H];
+        for c in (0..width).step_by(8) {
+            // SAFETY: `j < n` rows, `c < width`; a query's tail is read through a copy.
+            unsafe {
+                let k = kv(keys, j, width, c);
+                for (h, acc) in acc.iter_mut().enumerate() {
+                    let at = h * width + c;
+                    let q = if c + 8 <= width {
+                        _mm256_loadu_ps(q.as_ptr().add(at))
+                    } else {
+                        tail(&q[at..at + width - c], 0.0)
+                    };
+                    *acc = _mm256_fmadd_ps(q, k, *acc);
+                }
+            }
+        }
+        for (h, acc) in acc.iter().enumerate() {
+            out[h * stride + j] = fold(*acc);
+        }
+    }
+}
+
+pub(super) fn attn_mix(p: &[f32], stride: usize, values: KvRows<'_>, width: usize, out: &mut [f32]) {
+    let n = attn_shape(values, width, out.len() / width, p.len(), stride);
+    for (p, out) in p.chunks(HEADS * stride).zip(out.chunks_mut(HEADS * width)) {
+        // SAFETY: AVX2 as this table's constructor found; `attn_shape` has checked that `n` weights fit each head's stride.
+        unsafe {
+            match out.len() / width {
+                4 => mix_avx2::<4>(p, stride, values, n, width, out),
+                3 => mix_avx2::<3>(p, stride, values, n, width, out),
+                2 => mix_avx2::<2>(p, stride, values, n, width, out),
+                1 => mix_avx2::<1>(p, stride, values, n, width, out),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn mix_avx2<const H: usize>(
+    p: &[f32],
+    stride: usize,
+    values: KvRows<'_>,
+    n: usize,
+    width: usize,
+    out: &mut [f32],
+) {
+    for c in (0..width).step_by(8) {
+        let len = (width - c).min(8);
+        let mut acc: [__m256; H] = std::array::from_fn(|h| tail(&out[h * width + c..][..len], 0.0));
+        for j in 0..n {
+            // SAFETY: `j < n` rows, `c < width`.
+            let v = unsafe { kv(values, j, width, c) };
+            for (h, acc) in acc.iter_mut().enumerate() {
+                *acc = _mm256_fmadd_ps(_mm256_set1_ps(p[h * stride + j]), v, *acc);
+            }
+        }
+        for (h, acc) in acc.iter().enumerate() {
+            let mut lanes = [0.0f32; 8];
+            // SAFETY: eight values.
+            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), *acc) };
+            out[h * width + c..][..len].copy_from_slice(&lanes[..len]);
+        }
+    }
+}
+
+pub(super) fn softmax(x: &mut [f32]) {
+    // SAFETY: AVX2 as this table's constructor found.
+    unsafe { softmax_avx2(x) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn softmax_avx2(x: &mut [f32]) {
+    let max = x.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+    let shift = _mm256_set1_ps(max);
+    let mut sum = _mm256_setzero_ps();
+    for c in x.chunks_mut(8) {
+        let e = exp(_mm256_sub_ps(tail(c, f32::NEG_INFINITY), shift));
+        let mut lanes = [0.0f32; 8];
+        // SAFETY: eight values.
+        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), e) };
+        c.copy_from_slice(&lanes[..c.len()]);
+        // A lane that holds no value adds nothing.
+        sum = _mm256_add_ps(sum, tail(c, 0.0));
+    }
+    let factor = 1.0 / fold(sum);
+    x.iter_mut().for_each(|v| *v *= factor);
+}

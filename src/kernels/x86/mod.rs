@@ -1,0 +1,9 @@
+//! x86-64: AVX2 with FMA and F16C, and AVX-512 with VNNI. A set is a constructor that may decline.
+#![expect(unsafe_code, reason = "vector intrinsics; every function's proof stands in front of it")]
+
+mod avx2;
+mod avx512;
+mod common;
+
+pub(super) use avx2::kernels as avx2;
+pub(super) use avx512::kernels as avx512vnni;

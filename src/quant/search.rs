@@ -1,0 +1,77 @@
+//! The searches for a group's scale that the K types' quantizers share (`make_qkx2_quants` and `make_qx_quants` in ggml).
+
+/// To the nearest whole number, half to even.
+pub(super) fn nearest(x: f32) -> f32 {
+    x.round_ties_even()
+}
+
+/// A scale and a minimum (given as its positive distance below zero) such that `x ≈ scale * q - min` with whole `q` from 0
+/// to `top`, minimising the square error under weights `w`.
+pub(super) fn fit_with_min<const N: usize>(x: &[f32; N], w: &[f32; N], top: f32) -> (f32, f32) {
+    let low = x.iter().copied().fold(0.0, f32::min);
+    let high = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if high <= low {
+        return (0.0, -low);
+    }
+    let (mut sum_w, mut sum_x) = (0.0, 0.0);
+    for (x, w) in x.iter().zip(w) {
+        sum_w += w;
+        sum_x += w * x;
+    }
+    let error = |scale: f32, min: f32, q: &[f32; N]| -> f32 {
+        x.iter().zip(w).zip(q).map(|((x, w), q)| w * (scale * q + min - x).powi(2)).sum()
+    };
+    let spread = |levels: f32, min: f32| x.map(|x| nearest(levels / (high - min) * (x - min)).clamp(0.0, top));
+
+    let (mut scale, mut min) = (1.0 / (top / (high - low)), low);
+    let mut best = error(scale, min, &spread(top, low));
+    for step in 0..=20 {
+        // Spread from the best minimum so far: each better fit is the start of the next try.
+        let q = spread(-1.0 + 0.1 * step as f32 + top, min);
+        let (mut sum_q, mut sum_q2, mut sum_xq) = (0.0, 0.0, 0.0);
+        for ((x, w), q) in x.iter().zip(w).zip(&q) {
+            sum_q += w * q;
+            sum_q2 += w * q * q;
+            sum_xq += w * q * x;
+        }
+        let det = sum_w * sum_q2 - sum_q * sum_q;
+        if det <= 0.0 {
+            continue;
+        }
+        let mut this = ((sum_w * sum_xq - sum_x * sum_q) / det, (sum_q2 * sum_x - sum_q * sum_xq) / det);
+        if this.1 > 0.0 {
+            this = (sum_xq / sum_q2, 0.0);
+        }
+        let e = error(this.0, this.1, &q);
+        if e < best {
+            best = e;
+            (scale, min) = this;
+        }
+    }
+    (scale, -min)
+}
+
+/// A scale such that `x ≈ scale * q` with whole `q` from `-top` to `top - 1`, minimising the square error weighted by `x²`.
+pub(super) fn fit_symmetric<const N: usize>(x: &[f32; N], top: f32) -> f32 {
+    let far = x.iter().fold(0.0f32, |far, &x| if x.abs() > far.abs() { x } else { far });
+    if far.abs() < 1e-15 {
+        return 0.0;
+    }
+    let sums = |levels: f32| {
+        x.iter().fold((0.0, 0.0), |(xq, q2), &x| {
+            let q = nearest(-levels / far * x).clamp(-top, top - 1.0);
+            (xq + x * x * x * q, q2 + x * x * q * q)
+        })
+    };
+    let (xq, q2) = sums(top);
+    let mut scale = if q2 > 0.0 { xq / q2 } else { 0.0 };
+    let mut best = scale * xq;
+    for step in (-9..=9).filter(|step| *step != 0) {
+        let (xq, q2) = sums(top + 0.1 * step as f32);
+        if q2 > 0.0 && xq * xq > best * q2 {
+            scale = xq / q2;
+            best = scale * xq;
+        }
+    }
+    scale
+}

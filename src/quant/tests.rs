@@ -1,0 +1,157 @@
+//! Block types against what the PyPI package `gguf` and ggml make of the same bytes (`tests/data/quant/blocks.json`).
+
+use super::*;
+use crate::error::Kind;
+
+fn fixture() -> serde_json::Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/quant/blocks.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn bytes(hex: &serde_json::Value) -> Vec<u8> {
+    let hex = hex.as_str().unwrap().as_bytes();
+    hex.as_chunks::<2>().0.iter().map(|h| u8::from_str_radix(std::str::from_utf8(h).unwrap(), 16).unwrap()).collect()
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+/// Pseudo-random values that look like a weight matrix: a sum of uniforms, with every 61st value an outlier.
+fn weights(n: usize, mut seed: u64) -> Vec<f32> {
+    let mut uniform = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+    };
+    (0..n).map(|i| (uniform() + uniform() + uniform()) * if i % 61 == 7 { 0.3 } else { 0.05 }).collect()
+}
+
+fn round_trip(ty: BlockType, x: &[f32]) -> Vec<f32> {
+    let mut blocks = vec![];
+    quantize(ty, x, &mut blocks).unwrap();
+    let mut back = vec![0.0; x.len()];
+    dequantize(ty, &blocks, &mut back).unwrap();
+    back
+}
+
+/// Root mean square error over root mean square.
+fn error(ty: BlockType, x: &[f32]) -> f32 {
+    let sum: f32 = round_trip(ty, x).iter().zip(x).map(|(a, b)| (a - b) * (a - b)).sum();
+    (sum / x.iter().map(|x| x * x).sum::<f32>()).sqrt()
+}
+
+#[test]
+fn dequantized_bits_are_those_of_the_gguf_package() {
+    let cases = &fixture()["dequantize"];
+    for ty in BlockType::ALL {
+        let case = &cases[ty.name()];
+        let (blocks, expected) = (bytes(&case["blocks"]), floats(&bytes(&case["f32"])));
+        assert!(expected.len() >= 50, "{ty}");
+        let mut out = vec![0.0; expected.len()];
+        dequantize(ty, &blocks, &mut out).unwrap();
+        for (i, (got, want)) in out.iter().zip(&expected).enumerate() {
+            assert_eq!(got.to_bits(), want.to_bits(), "{ty} value {i}: {got} for {want}");
+        }
+    }
+}
+
+#[test]
+fn quantized_bytes_are_those_of_ggml() {
+    let cases = &fixture()["quantize"];
+    let x = floats(&bytes(&cases["values"]));
+    for ty in BlockType::ALL.into_iter().skip(1) {
+        let mut x = x.clone();
+        if ty == BlockType::Q4_0 {
+            x.drain(4 * 256..5 * 256);
+        }
+        let mut out = vec![];
+        quantize(ty, &x, &mut out).unwrap();
+        let expected = bytes(&cases[ty.name()]);
+        assert_eq!(out.len(), expected.len(), "{ty}");
+        let values = |block: &[u8]| {
+            let mut values = vec![0.0; ty.block_len()];
+            dequantize(ty, block, &mut values).unwrap();
+            values
+        };
+        let pairs = out.chunks(ty.block_bytes()).zip(expected.chunks(ty.block_bytes()));
+        for (i, (got, want)) in pairs.enumerate() {
+            // Under a scale of zero the quants mean nothing: ggml leaves there what its search tried last, we leave zeros.
+            let same = got == want || (ty.block_len() == QK_K && values(got) == values(want));
+            assert!(same, "{ty} block {i}: {got:?} for {want:?}");
+        }
+    }
+}
+
+#[test]
+fn error_falls_with_bits_and_the_searches_pay() {
+    // Bounds: what ggml's own quantizers leave on these values (0.1319, 0.0866, 0.0242, 0.0082), rounded up.
+    let x = weights(256 * 64, 1);
+    let errors =
+        [BlockType::Q4_0, BlockType::Q4K, BlockType::Q6K, BlockType::Q8_0, BlockType::F16].map(|ty| error(ty, &x));
+    assert!(errors.is_sorted_by(|a, b| a > b), "{errors:?}");
+    let [q4_0, q4_k, q6_k, q8_0, f16] = errors;
+    assert!(q4_0 < 0.132 && q4_k < 0.087 && q6_k < 0.0243 && q8_0 < 0.0082 && f16 < 0.0004, "{errors:?}");
+}
+
+#[test]
+fn whole_steps_survive_the_k_types() {
+    // All values are whole multiples of a step that the types can hold, so nothing may be lost but the scales' own rounding.
+    let x: Vec<f32> = (0..512).map(|i| ((i * 7) % 16) as f32 - 8.0).collect();
+    for (ty, bound) in [(BlockType::Q4K, 0.02), (BlockType::Q6K, 0.02)] {
+        let worst = round_trip(ty, &x).iter().zip(&x).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < bound, "{ty}: {worst}");
+    }
+}
+
+#[test]
+fn zeros_constants_and_tiny_values_survive() {
+    for ty in BlockType::ALL {
+        assert!(round_trip(ty, &[0.0; 256]).iter().all(|x| *x == 0.0), "{ty}");
+        for c in [0.75f32, -0.75, 1e-20, -1e-30] {
+            let got = round_trip(ty, &[c; 256]);
+            assert!(got.iter().all(|x| (x - c).abs() <= 0.04 * c.abs().max(1e-5)), "{ty} {c}: {:?}", &got[..3]);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_quantized_is_refused_by_place_and_leaves_no_trace() {
+    for ty in [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q4K, BlockType::Q6K] {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e20] {
+            let mut x = vec![0.5; 512];
+            x[300] = bad;
+            let mut out = vec![9];
+            let e = quantize(ty, &x, &mut out).unwrap_err();
+            assert_eq!(e.kind(), Kind::Numeric, "{ty} {bad}");
+            assert!(e.message().contains(ty.name()), "{e}");
+            assert!(bad.is_finite() || e.message().contains("value 300 is"), "{e}");
+            assert_eq!(out, [9], "{ty} {bad}");
+        }
+    }
+}
+
+#[test]
+fn wrong_lengths_are_refused() {
+    for ty in BlockType::ALL {
+        let len = ty.block_len();
+        assert_eq!(ty.row_bytes(3 * len).unwrap(), 3 * ty.block_bytes());
+        let most = ty.row_bytes(usize::MAX / len * len);
+        assert_eq!(most.err().map(|e| e.kind()), (ty.block_bytes() > len).then_some(Kind::Limit), "{ty}");
+        let mut out = vec![0.0; 2 * len];
+        for bytes in [0, 2 * ty.block_bytes() - 1, 2 * ty.block_bytes() + 1] {
+            assert_eq!(dequantize(ty, &vec![0; bytes], &mut out).unwrap_err().kind(), Kind::Argument, "{ty} {bytes}");
+        }
+        if len > 1 {
+            assert_eq!(ty.row_bytes(len + 1).unwrap_err().kind(), Kind::Argument);
+            assert_eq!(quantize(ty, &vec![0.0; len - 1], &mut vec![]).unwrap_err().kind(), Kind::Argument);
+        }
+    }
+}
+
+#[test]
+fn types_the_build_does_not_read_have_names() {
+    assert_eq!(ggml_name(17), Some("IQ2_XS"));
+    assert_eq!(ggml_name(5), None);
+    assert_eq!(BlockType::from_ggml(17), None);
+    assert_eq!(format!("{:>6}", BlockType::Q4K), "  Q4_K");
+}

@@ -1,0 +1,276 @@
+//! The checked vocabulary: bytes of every token, which of them text may use, and how tokens merge.
+
+use std::collections::HashSet;
+
+use super::index::{HashIndex, hash_bytes, hash_pair};
+use super::{TokenId, byte_map};
+use crate::error::{Error, Result};
+
+/// More than any Llama vocabulary by a factor of five.
+pub(super) const MAX_TOKENS: usize = 1 << 20;
+
+/// The longest token of Meta's vocabulary has 113 bytes; the bound keeps merging linear in the text.
+pub(super) const MAX_TOKEN_BYTES: usize = 1024;
+
+/// What may be done with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Text becomes it and it becomes text.
+    Text,
+    /// It becomes text, but no text becomes it.
+    Added,
+    /// Structure: never from text, never to text.
+    Control,
+}
+
+/// Token bytes in one arena, with an index from bytes to id over the text tokens alone. Text is encoded through that
+/// index and through merges between text tokens, so it has no path to any other id.
+#[derive(Debug)]
+pub(super) struct Vocab {
+    arena: Arena,
+    byte_ids: [TokenId; 256],
+    longest: usize,
+    pieces: HashIndex,
+    merges: Merges,
+}
+
+#[derive(Debug)]
+enum Merges {
+    /// Tiktoken's rule: two neighbours merge when together they are a token, whose id is the rank.
+    ByRank,
+    /// The rule of a merges list: the listed pairs merge, and the place in the list is the rank.
+    ByPair { list: Vec<Merge>, index: HashIndex },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Merge {
+    left: TokenId,
+    right: TokenId,
+    id: TokenId,
+}
+
+impl Vocab {
+    /// A vocabulary merged by rank.
+    pub(super) fn by_rank(arena: Arena, field: &str) -> Result<Self> {
+        Self::new(arena, field, Merges::ByRank)
+    }
+
+    /// A vocabulary merged by the `left right` pairs of a list in GPT-2's byte alphabet.
+    pub(super) fn by_pairs(arena: Arena, field: &str, merges: &[&str], merges_field: &str) -> Result<Self> {
+        if u32::try_from(merges.len()).is_err() {
+            return Err(Error::limit(format!("{merges_field}: {} entries, the limit is 2^32", merges.len())));
+        }
+        let mut vocab = Self::new(arena, field, Merges::ByRank)?;
+        let mut list: Vec<Merge> = Vec::with_capacity(merges.len());
+        let mut index = HashIndex::with_room_for(merges.len());
+        let mut joined = Vec::new();
+        for (rank, text) in (0..).zip(merges) {
+            let merge = vocab.parse_merge(text, &mut joined).ok_or_else(|| {
+                Error::corrupt(format!(
+                    "{merges_field}[{rank}]: {}; expected two text tokens that join to a third",
+                    quote(text)
+                ))
+            })?;
+            let same = |other: u32| {
+                list.get(other as usize).is_some_and(|m| (m.left, m.right) == (merge.left, merge.right))
+            };
+            let earlier = index
+                .insert(hash_pair(merge.left, merge.right), rank, same)
+                .map_err(|error| error.context(merges_field))?;
+            if let Some(earlier) = earlier {
+                return Err(Error::corrupt(format!(
+                    "{merges_field}[{rank}]: {} repeats entry {earlier}; expected each pair once",
+                    quote(text)
+                )));
+            }
+            list.push(merge);
+        }
+        vocab.merges = Merges::ByPair { list, index };
+        Ok(vocab)
+    }
+
+    fn new(arena: Arena, field: &str, merges: Merges) -> Result<Self> {
+        let text = || (0..).zip(arena.iter()).filter(|(_, (standing, _))| *standing == Standing::Text);
+        let mut pieces = HashIndex::with_room_for(text().count());
+        let (mut byte_ids, mut longest) = ([None; 256], 0);
+        for (id, (_, bytes)) in text() {
+            if let ([byte], id) = (bytes, id)
+                && let Some(slot) = byte_ids.get_mut(usize::from(*byte))
+            {
+                *slot = Some(id);
+            }
+            longest = longest.max(bytes.len());
+            let earlier = pieces
+                .insert(hash_bytes(bytes), id, |other| arena.bytes(other) == bytes)
+                .map_err(|error| error.context(field))?;
+            if let Some(earlier) = earlier {
+                return Err(equal_tokens(field, earlier, id, bytes));
+            }
+        }
+        let mut seen = HashSet::new();
+        for (id, (_, bytes)) in (0..).zip(arena.iter()).filter(|(_, (standing, _))| *standing != Standing::Text) {
+            if let Some(earlier) = pieces.find(hash_bytes(bytes), |other| arena.bytes(other) == bytes) {
+                return Err(equal_tokens(field, earlier, id, bytes));
+            }
+            if !seen.insert(bytes) {
+                return Err(Error::corrupt(format!(
+                    "{field}[{id}]: the name {} stands twice; expected each token once",
+                    quote_bytes(bytes)
+                )));
+            }
+        }
+        let mut complete = [0; 256];
+        for ((byte, slot), id) in complete.iter_mut().enumerate().zip(byte_ids) {
+            *slot = id.ok_or_else(|| {
+                Error::corrupt(format!("{field}: no text token for byte {byte:#04x}; expected all 256 single bytes"))
+            })?;
+        }
+        Ok(Vocab { byte_ids: complete, longest, pieces, merges, arena })
+    }
+
+    fn parse_merge(&self, text: &str, joined: &mut Vec<u8>) -> Option<Merge> {
+        let (left, right) = text.split_once(' ')?;
+        joined.clear();
+        byte_map::decode(left, joined).ok()?;
+        let cut = joined.len();
+        byte_map::decode(right, joined).ok()?;
+        let (left, right) = joined.split_at_checked(cut)?;
+        Some(Merge { left: self.find(left)?, right: self.find(right)?, id: self.find(joined)? })
+    }
+
+    /// How many ids there are.
+    pub(super) fn len(&self) -> usize {
+        self.arena.standing.len()
+    }
+
+    /// The text token with exactly these bytes.
+    #[inline]
+    pub(super) fn find(&self, bytes: &[u8]) -> Option<TokenId> {
+        if bytes.len() > self.longest {
+            return None;
+        }
+        self.pieces.find(hash_bytes(bytes), |id| self.arena.bytes(id) == bytes)
+    }
+
+    /// The text token of a single byte.
+    #[inline]
+    pub(super) fn byte_id(&self, byte: u8) -> TokenId {
+        self.byte_ids[usize::from(byte)]
+    }
+
+    /// Rank and id of what `left` and `right` merge to; `span` is their bytes together.
+    #[inline]
+    pub(super) fn merge_of(&self, left: TokenId, right: TokenId, span: &[u8]) -> Option<(u32, TokenId)> {
+        match &self.merges {
+            Merges::ByRank => self.find(span).map(|id| (id, id)),
+            Merges::ByPair { list, index } => {
+                let same = |rank: u32| list.get(rank as usize).is_some_and(|m| (m.left, m.right) == (left, right));
+                let rank = index.find(hash_pair(left, right), same)?;
+                list.get(rank as usize).map(|merge| (rank, merge.id))
+            }
+        }
+    }
+
+    /// Bytes of a text or added token, the name of a control token, nothing for an id past the end.
+    #[inline]
+    pub(super) fn bytes(&self, id: TokenId) -> &[u8] {
+        self.arena.bytes(id)
+    }
+
+    /// The standing of `id`; an id past the end is control.
+    #[inline]
+    pub(super) fn standing(&self, id: TokenId) -> Standing {
+        self.arena.standing.get(id as usize).copied().unwrap_or(Standing::Control)
+    }
+
+    /// Names and ids of the control tokens.
+    pub(super) fn controls(&self) -> impl Iterator<Item = (&[u8], TokenId)> {
+        let tokens = (0..).zip(self.arena.iter());
+        tokens.filter(|(_, (standing, _))| *standing == Standing::Control).map(|(id, (_, name))| (name, id))
+    }
+
+    /// Makes an added token control.
+    pub(super) fn demote_added(&mut self, id: TokenId) {
+        if let Some(standing) = self.arena.standing.get_mut(id as usize).filter(|s| **s == Standing::Added) {
+            *standing = Standing::Control;
+        }
+    }
+}
+
+/// All tokens' bytes one after another.
+#[derive(Debug)]
+pub(super) struct Arena {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+    standing: Vec<Standing>,
+}
+
+impl Arena {
+    /// Room for `tokens` tokens.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Limit`] above [`MAX_TOKENS`].
+    pub(super) fn with_room_for(tokens: usize, field: &str) -> Result<Self> {
+        if tokens > MAX_TOKENS {
+            return Err(Error::limit(format!("{field}: {tokens} tokens, the limit is {MAX_TOKENS}")));
+        }
+        let bytes = Vec::with_capacity(tokens.saturating_mul(8));
+        Ok(Arena { bytes, ends: Vec::with_capacity(tokens), standing: Vec::with_capacity(tokens) })
+    }
+
+    /// Appends the token that `write` puts at the end of the arena.
+    ///
+    /// # Errors
+    /// What `write` says; [`crate::Kind::Corrupt`] for an empty or overlong token.
+    pub(super) fn push(
+        &mut self,
+        standing: Standing,
+        field: &str,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        let (id, start) = (self.standing.len(), self.bytes.len());
+        write(&mut self.bytes).map_err(|error| error.context(format_args!("{field}[{id}]")))?;
+        let length = self.bytes.len() - start;
+        if length == 0 || length > MAX_TOKEN_BYTES {
+            return Err(Error::corrupt(format!("{field}[{id}]: {length} bytes; expected 1 to {MAX_TOKEN_BYTES}")));
+        }
+        // At most 2^20 tokens of 2^10 bytes: the end fits.
+        self.ends.push(self.bytes.len() as u32);
+        self.standing.push(standing);
+        Ok(())
+    }
+
+    #[inline]
+    fn bytes(&self, id: TokenId) -> &[u8] {
+        let id = id as usize;
+        let start = id.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
+        match (start, self.ends.get(id)) {
+            (Some(start), Some(&end)) => self.bytes.get(start as usize..end as usize).unwrap_or_default(),
+            _ => &[],
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Standing, &[u8])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).zip(&self.standing).map(|((start, &end), &standing)| {
+            (standing, self.bytes.get(start as usize..end as usize).unwrap_or_default())
+        })
+    }
+}
+
+fn equal_tokens(field: &str, earlier: TokenId, id: TokenId, bytes: &[u8]) -> Error {
+    Error::corrupt(format!(
+        "{field}[{id}]: {} equals token {earlier}; expected each token once",
+        quote_bytes(bytes)
+    ))
+}
+
+/// At most forty characters of a file's text, escaped for an error message.
+pub(super) fn quote(text: &str) -> String {
+    let short: String = text.chars().take(40).collect();
+    if short.len() < text.len() { format!("{short:?}…") } else { format!("{short:?}") }
+}
+
+fn quote_bytes(bytes: &[u8]) -> String {
+    quote(&String::from_utf8_lossy(bytes))
+}

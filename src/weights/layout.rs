@@ -1,0 +1,197 @@
+//! Kernel order: eight rows side by side ("a panel"), so that one load serves eight rows.
+//!
+//! A panel holds rows `8p … 8p+7` of a matrix over all its columns, block after block. Rows past the end of the matrix are
+//! zero. Inside a block the columns go in groups of four ("quads"): byte `4·row + i` of a 32-byte chunk belongs to column
+//! `4·quad + i` of that row, which is the operand order of the 8-bit dot-product instructions.
+//!
+//! | type | columns | one block of a panel |
+//! |---|---|---|
+//! | F32, F16, BF16 | 1 | eight values, one a row |
+//! | Q8_0 | 32 | 8 scales f16 · 8 chunks, chunk q = quad q |
+//! | Q4_0 | 32 | 8 scales f16 · 4 chunks, chunk c = quad c in the low nibbles, quad c+4 in the high ones |
+//! | Q4_K | 256 | 8 d f16 · 8 dmin f16 · 8×8 scales u8 · 8×8 mins u8 (sub-block major) · 8 sub-blocks of 4 chunks as in Q4_0 |
+//! | Q6_K | 256 | 8 d f16 · 16×8 scales i8 (sub-block major) · 8 × (4 chunks as in Q4_0 · 2 chunks of high bits) |
+//!
+//! In a Q6_K high-bit chunk `h`, bits `2f, 2f+1` of a byte are bits 4 and 5 of quad `4h + f`. All sizes equal the file's but
+//! Q4_K's, which spends 4 bytes more a block and row (2.8 %) to have its six-bit scales as bytes.
+
+use half::{bf16, f16};
+
+use crate::error::{Error, Result};
+use crate::quant::BlockType;
+
+/// Rows in a panel.
+pub const PANEL_ROWS: usize = 8;
+
+/// Columns and bytes of one block of a panel.
+#[must_use]
+pub fn panel_block(ty: BlockType) -> (usize, usize) {
+    match ty {
+        BlockType::F32 => (1, 32),
+        BlockType::F16 | BlockType::Bf16 => (1, 16),
+        BlockType::Q8_0 => (32, 272),
+        BlockType::Q4_0 => (32, 144),
+        BlockType::Q4K => (256, 1184),
+        BlockType::Q6K => (256, 1680),
+    }
+}
+
+/// Bytes of one panel of a matrix with `cols` columns.
+///
+/// # Errors
+/// [`crate::error::Kind::Corrupt`] when `cols` is no multiple of the type's block, [`crate::error::Kind::Limit`] when the
+/// size does not fit the address space.
+pub fn panel_bytes(ty: BlockType, cols: usize) -> Result<usize> {
+    let (width, bytes) = panel_block(ty);
+    if !cols.is_multiple_of(width) {
+        return Err(Error::corrupt(format!("{ty} rows of {cols} columns: expected a multiple of {width}")));
+    }
+    (cols / width).checked_mul(bytes).ok_or_else(|| Error::limit(format!("{ty} rows of {cols} columns are too long")))
+}
+
+/// Number of panels that hold `rows` rows.
+#[must_use]
+pub fn panels_for(rows: usize) -> usize {
+    rows.div_ceil(PANEL_ROWS)
+}
+
+/// Lays up to eight rows of file order out as one panel. `rows` holds the rows back to back, each `row_bytes` long.
+///
+/// # Errors
+/// [`crate::error::Kind::Internal`] when the lengths do not belong together.
+pub fn pack_panel(ty: BlockType, rows: &[u8], row_bytes: usize, cols: usize, panel: &mut [u8]) -> Result<()> {
+    let count = rows.len().checked_div(row_bytes).unwrap_or(0);
+    if count == 0 || count > PANEL_ROWS || rows.len() != count * row_bytes || row_bytes != ty.row_bytes(cols)? {
+        return Err(Error::internal(format!("packing {} bytes of {ty} rows of {row_bytes} bytes", rows.len())));
+    }
+    if panel.len() != panel_bytes(ty, cols)? {
+        return Err(Error::internal(format!("a {ty} panel of {} bytes", panel.len())));
+    }
+    panel.fill(0);
+    let (_, block) = panel_block(ty);
+    let file_block = ty.block_bytes();
+    for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
+        for (src, dst) in row.chunks_exact(file_block).zip(panel.chunks_exact_mut(block)) {
+            match ty {
+                BlockType::F32 | BlockType::F16 | BlockType::Bf16 => put(dst, r * file_block, src),
+                BlockType::Q8_0 => pack_q8_0(src, r, dst),
+                BlockType::Q4_0 => {
+                    put(dst, 2 * r, &src[..2]);
+                    put_quads(&mut dst[16..], r, &src[2..18]);
+                }
+                BlockType::Q4K => pack_q4_k(src, r, dst),
+                BlockType::Q6K => pack_q6_k(src, r, dst),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn put(dst: &mut [u8], at: usize, src: &[u8]) {
+    dst[at..at + src.len()].copy_from_slice(src);
+}
+
+/// Spreads a row's bytes over chunks of 32, four bytes to each.
+fn put_quads(chunks: &mut [u8], row: usize, bytes: &[u8]) {
+    for (quad, four) in bytes.chunks_exact(4).enumerate() {
+        put(chunks, 32 * quad + 4 * row, four);
+    }
+}
+
+fn pack_q8_0(src: &[u8], row: usize, dst: &mut [u8]) {
+    put(dst, 2 * row, &src[..2]);
+    put_quads(&mut dst[16..], row, &src[2..34]);
+}
+
+// File order of a Q4_K block: d, dmin, 12 bytes of six-bit scales and mins, 128 bytes of nibbles, where 32 bytes carry
+// one sub-block in their low and the next in their high nibbles.
+fn pack_q4_k(src: &[u8], row: usize, dst: &mut [u8]) {
+    put(dst, 2 * row, &src[..2]);
+    put(dst, 16 + 2 * row, &src[2..4]);
+    let packed = &src[4..16];
+    for sub in 0..8 {
+        let (scale, min) = q4_k_scale(packed, sub);
+        dst[32 + 8 * sub + row] = scale;
+        dst[96 + 8 * sub + row] = min;
+        let bytes = &src[16 + 32 * (sub / 2)..][..32];
+        let nibble = |j: usize| if sub % 2 == 0 { bytes[j] & 15 } else { bytes[j] >> 4 };
+        let chunks = &mut dst[160 + 128 * sub..][..128];
+        for j in 0..16 {
+            chunks[32 * (j / 4) + 4 * row + j % 4] = nibble(j) | nibble(j + 16) << 4;
+        }
+    }
+}
+
+/// The six-bit scale and min of sub-block `sub`, which cross byte borders in the file.
+fn q4_k_scale(packed: &[u8], sub: usize) -> (u8, u8) {
+    if sub < 4 {
+        (packed[sub] & 63, packed[sub + 4] & 63)
+    } else {
+        let low = packed[sub + 4];
+        ((low & 15) | (packed[sub - 4] >> 6) << 4, (low >> 4) | (packed[sub] >> 6) << 4)
+    }
+}
+
+// File order of a Q6_K block: 128 bytes of low nibbles, 64 of high bit pairs, 16 scales, d; two halves of 128 columns, in
+// each of which byte l of the nibbles serves columns l and l+64, byte l+32 columns l+32 and l+96, and byte l of the pairs
+// all four.
+fn pack_q6_k(src: &[u8], row: usize, dst: &mut [u8]) {
+    let (low, high, scales) = (&src[..128], &src[128..192], &src[192..208]);
+    put(dst, 2 * row, &src[208..210]);
+    for (sub, &scale) in scales.iter().enumerate() {
+        dst[16 + 8 * sub + row] = scale;
+    }
+    let value = |col: usize| {
+        let (half, c) = (col / 128, col % 128);
+        let (l, group) = (c % 32, c / 32);
+        let nibbles = low[64 * half + l + 32 * (group % 2)];
+        let nibble = if group < 2 { nibbles & 15 } else { nibbles >> 4 };
+        nibble | (high[32 * half + l] >> (2 * group) & 3) << 4
+    };
+    for block in 0..8 {
+        let at = 144 + 192 * block;
+        for j in 0..16 {
+            let (a, b) = (value(32 * block + j), value(32 * block + j + 16));
+            let (quad, lane) = (j / 4, 4 * row + j % 4);
+            dst[at + 32 * quad + lane] = (a & 15) | (b & 15) << 4;
+            dst[at + 128 + lane] |= (a >> 4) << (2 * quad);
+            dst[at + 160 + lane] |= (b >> 4) << (2 * quad);
+        }
+    }
+}
+
+/// Row `row` of a panel in single precision, with the same roundings as dequantizing the file's row.
+pub fn unpack_row(ty: BlockType, panel: &[u8], row: usize, out: &mut [f32]) {
+    let (width, block) = panel_block(ty);
+    let half = |bytes: &[u8], i: usize| f16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]).to_f32();
+    let nibble = |chunks: &[u8], j: usize| {
+        let byte = chunks[32 * (j % 16 / 4) + 4 * row + j % 4];
+        if j < 16 { byte & 15 } else { byte >> 4 }
+    };
+    for (bytes, out) in panel.chunks_exact(block).zip(out.chunks_exact_mut(width)) {
+        for (col, out) in out.iter_mut().enumerate() {
+            let (sub, j) = (col / 32, col % 32);
+            *out = match ty {
+                BlockType::F32 => f32::from_le_bytes(std::array::from_fn(|i| bytes[4 * row + i])),
+                BlockType::F16 => half(bytes, row),
+                BlockType::Bf16 => bf16::from_le_bytes([bytes[2 * row], bytes[2 * row + 1]]).to_f32(),
+                BlockType::Q8_0 => {
+                    let q = bytes[16 + 32 * (j / 4) + 4 * row + j % 4].cast_signed();
+                    half(bytes, row) * f32::from(q)
+                }
+                BlockType::Q4_0 => half(bytes, row) * (f32::from(nibble(&bytes[16..], j)) - 8.0),
+                BlockType::Q4K => {
+                    let (scale, min) = (f32::from(bytes[32 + 8 * sub + row]), f32::from(bytes[96 + 8 * sub + row]));
+                    let q = f32::from(nibble(&bytes[160 + 128 * sub..], j));
+                    half(bytes, row) * scale * q - half(&bytes[16..], row) * min
+                }
+                BlockType::Q6K => {
+                    let chunks = &bytes[144 + 192 * sub..];
+                    let pairs = chunks[128 + 32 * (j / 16) + 4 * row + j % 4] >> (2 * (j % 16 / 4)) & 3;
+                    let q = f32::from(nibble(chunks, j) | pairs << 4) - 32.0;
+                    half(bytes, row) * f32::from(bytes[16 + 8 * (2 * sub + j / 16) + row].cast_signed()) * q
+                }
+            };
+        }
+    }
+}

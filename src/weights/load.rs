@@ -1,0 +1,199 @@
+//! Reading tensors into kernel order, or leaving them to the map or the pager.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::aligned::AlignedBytes;
+use super::layout::{PANEL_ROWS, pack_panel, panel_bytes};
+use super::{FileMap, Matrix, Pager, Store, packed_bytes};
+use crate::error::{Error, Result};
+use crate::gguf::{Gguf, TensorInfo};
+use crate::quant::{self, BlockType};
+
+/// How far loading has come, in bytes of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes read.
+    pub done: u64,
+    /// Bytes to read.
+    pub total: u64,
+}
+
+/// Rows of one matrix inside a tensor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    pub(super) tensor: usize,
+    pub(super) first_row: usize,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) ty: BlockType,
+    /// Bytes in kernel order.
+    pub(super) bytes: usize,
+}
+
+/// Bytes of file order read at a time.
+const STEP: usize = 4 << 20;
+
+/// Reads a piece in steps and lays it out in `out`. `tick` hears of each step's bytes and may end the work.
+pub(super) fn read_panels(
+    gguf: &Gguf,
+    piece: &Piece,
+    out: &mut [u8],
+    tick: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<()> {
+    let tensor = gguf.tensors().get(piece.tensor).ok_or_else(|| Error::internal("a piece of no tensor"))?;
+    let row_bytes = piece.ty.row_bytes(piece.cols)?;
+    let panel = panel_bytes(piece.ty, piece.cols)?;
+    let panels_a_step = (STEP / (row_bytes * PANEL_ROWS).max(1)).max(1);
+    let mut buffer = AlignedBytes::zeroed((panels_a_step * PANEL_ROWS).min(piece.rows) * row_bytes)?;
+    for (step, out) in out.chunks_mut(panels_a_step * panel).enumerate() {
+        let first = step * panels_a_step * PANEL_ROWS;
+        let rows = (piece.rows.saturating_sub(first)).min(panels_a_step * PANEL_ROWS);
+        let offset = (piece.first_row + first) as u64 * row_bytes as u64;
+        let bytes =
+            buffer.as_mut().get_mut(..rows * row_bytes).ok_or_else(|| Error::internal("a step without room"))?;
+        gguf.read(tensor, offset, bytes)?;
+        bytes
+            .par_chunks(PANEL_ROWS * row_bytes)
+            .zip(out.par_chunks_exact_mut(panel))
+            .try_for_each(|(rows, panel)| pack_panel(piece.ty, rows, row_bytes, piece.cols, panel))?;
+        tick(bytes.len() as u64)?;
+    }
+    Ok(())
+}
+
+/// A small tensor as numbers.
+///
+/// # Errors
+/// [`crate::error::Kind::Corrupt`] when the tensor does not hold `len` values; what reading gives.
+pub fn read_values(gguf: &Gguf, tensor: &TensorInfo, len: usize) -> Result<Vec<f32>> {
+    let ty = tensor.block_type()?;
+    if tensor.elements() != len as u64 || tensor.bytes != ty.row_bytes(len)? as u64 {
+        return Err(Error::corrupt(format!("tensor {}: {} values, expected {len}", tensor.name, tensor.elements())));
+    }
+    let mut bytes = AlignedBytes::zeroed(ty.row_bytes(len)?)?;
+    gguf.read(tensor, 0, bytes.as_mut())?;
+    let mut values = vec![0.0; len];
+    quant::dequantize(ty, bytes.as_mut(), &mut values)?;
+    Ok(values)
+}
+
+/// Brings a model's weights to where they will live.
+pub struct Loader<'a> {
+    gguf: Arc<Gguf>,
+    maps: Option<Vec<Arc<FileMap>>>,
+    pager: Option<Arc<Pager>>,
+    progress: Progress,
+    on_progress: &'a mut dyn FnMut(Progress) -> bool,
+}
+
+impl<'a> Loader<'a> {
+    /// A loader that reports after each few megabytes; `on_progress` answers `false` to end the work. `total` is the number
+    /// of file bytes that will be read.
+    ///
+    /// With `mapped`, matrices stay in the file's map. With `expert_budget`, stacks of experts are read on demand and take
+    /// at most that many bytes of memory.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Io`] when a part cannot be mapped.
+    pub fn new(
+        gguf: Arc<Gguf>,
+        total: u64,
+        mapped: bool,
+        expert_budget: Option<u64>,
+        on_progress: &'a mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Self> {
+        let maps = mapped.then(|| map_parts(&gguf)).transpose()?;
+        let pager = expert_budget.filter(|_| !mapped).map(|budget| Arc::new(Pager::new(Arc::clone(&gguf), budget)));
+        Ok(Self { gguf, maps, pager, progress: Progress { done: 0, total }, on_progress })
+    }
+
+    fn find(&self, name: &str) -> Result<(usize, BlockType)> {
+        let found = self.gguf.tensors().iter().enumerate().find(|(_, t)| t.name == name);
+        let (index, tensor) = found.ok_or_else(|| Error::corrupt(format!("tensor {name} is missing")))?;
+        Ok((index, tensor.block_type()?))
+    }
+
+    /// One matrix.
+    ///
+    /// # Errors
+    /// What reading, laying out or the progress callback gives.
+    pub fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Matrix> {
+        let mut stack = self.place(name, rows, cols, 1, false)?;
+        stack.pop().ok_or_else(|| Error::internal("an empty stack"))
+    }
+
+    /// A stack of routed experts.
+    ///
+    /// # Errors
+    /// As [`Loader::matrix`].
+    pub fn experts(&mut self, name: &str, rows: usize, cols: usize, experts: usize) -> Result<Vec<Matrix>> {
+        self.place(name, rows, cols, experts, self.pager.is_some())
+    }
+
+    /// A vector in single precision.
+    ///
+    /// # Errors
+    /// As [`read_values`].
+    pub fn vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>> {
+        let (index, _) = self.find(name)?;
+        let tensor = self.gguf.tensors().get(index).ok_or_else(|| Error::internal("no tensor"))?;
+        read_values(&self.gguf, tensor, len)
+    }
+
+    /// The pager, when experts are read on demand.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Memory`] when its budget does not hold one expert.
+    pub fn finish(self) -> Result<Option<Arc<Pager>>> {
+        if let Some(pager) = &self.pager {
+            pager.check_budget()?;
+        }
+        Ok(self.pager)
+    }
+
+    fn place(&mut self, name: &str, rows: usize, cols: usize, copies: usize, paged: bool) -> Result<Vec<Matrix>> {
+        let (tensor, ty) = self.find(name)?;
+        let panel = panel_bytes(ty, cols)?;
+        let one = usize::try_from(packed_bytes(ty, rows, cols)?).map_err(|_| Error::limit(format!("tensor {name}")))?;
+        let matrix = |store| Matrix { ty, rows, cols, panel, store };
+        let piece = |copy: usize| Piece { tensor, first_row: copy * rows, rows, cols, ty, bytes: one };
+        if let Some(maps) = &self.maps {
+            let info = self.gguf.tensors().get(tensor).ok_or_else(|| Error::internal("no tensor"))?;
+            let map = maps.get(info.part).ok_or_else(|| Error::internal("no part"))?;
+            let start = usize::try_from(info.offset).map_err(|_| Error::limit(format!("tensor {name}")))?;
+            let step = rows * ty.row_bytes(cols)?;
+            return Ok((0..copies)
+                .map(|c| matrix(Store::Mapped { map: Arc::clone(map), at: start + c * step }))
+                .collect());
+        }
+        if let Some(pager) = self.pager.as_ref().filter(|_| paged) {
+            return Ok((0..copies)
+                .map(|c| matrix(Store::Paged { pager: Arc::clone(pager), slot: pager.add(piece(c)) }))
+                .collect());
+        }
+        let whole =
+            one.checked_mul(copies).ok_or_else(|| Error::limit(format!("tensor {name} does not fit memory")))?;
+        let mut bytes = AlignedBytes::zeroed(whole)?;
+        for (copy, out) in bytes.as_mut().chunks_exact_mut(one.max(1)).enumerate() {
+            let Self { progress, on_progress, .. } = self;
+            read_panels(&self.gguf, &piece(copy), out, &mut |read| {
+                progress.done += read;
+                if on_progress(*progress) { Ok(()) } else { Err(Error::cancelled("loading was cancelled by the host")) }
+            })?;
+        }
+        let bytes = Arc::new(bytes);
+        Ok((0..copies).map(|c| matrix(Store::Resident { bytes: Arc::clone(&bytes), at: c * one })).collect())
+    }
+}
+
+fn map_parts(gguf: &Gguf) -> Result<Vec<Arc<FileMap>>> {
+    let map = |part: &crate::gguf::Part| {
+        let name = part.path().display().to_string();
+        let file =
+            part.file().ok_or_else(|| Error::unsupported(format!("{name} is not a file and cannot be mapped")))?;
+        FileMap::new(file, &name).map(Arc::new)
+    };
+    gguf.parts().iter().map(map).collect()
+}

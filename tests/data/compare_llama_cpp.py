@@ -1,0 +1,67 @@
+"""What llama.cpp says about the files of tests/data/logits/, beside Hugging Face: a third opinion, and the bar to stay under.
+
+    pip install llama-cpp-python numpy
+    python tests/data/compare_llama_cpp.py [NAME …]
+
+Prints for each file the mean and largest difference of the next-token log-probabilities.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import llama_cpp as lc
+import numpy as np
+
+HERE = Path(__file__).parent / "logits"
+quiet = lc.llama_log_callback(lambda level, text, user: sys.stderr.write(text.decode()) if level >= 4 else None)
+lc.llama_log_set(quiet, None)
+lc.llama_backend_init()
+
+
+def score(path, ids, positions):
+    mp = lc.llama_model_default_params()
+    mp.n_gpu_layers = 0
+    model = lc.llama_model_load_from_file(str(path).encode(), mp)
+    if not model:
+        return None
+    cp = lc.llama_context_default_params()
+    cp.n_ctx, cp.n_batch, cp.n_ubatch, cp.n_threads, cp.n_threads_batch = len(ids) + 8, 512, 512, 2, 2
+    cp.type_k = cp.type_v = 0  # f32 cache
+    cp.flash_attn_type = 0
+    cp.swa_full = True
+    ctx = lc.llama_init_from_model(model, cp)
+    vocab = lc.llama_vocab_n_tokens(lc.llama_model_get_vocab(model))
+    batch, got, wanted = lc.llama_batch_init(512, 0, 1), {}, set(positions)
+    for start in range(0, len(ids), 512):
+        part = ids[start : start + 512]
+        batch.n_tokens = len(part)
+        for i, token in enumerate(part):
+            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0] = token, start + i, 1, 0
+            batch.logits[i] = start + i in wanted
+        assert lc.llama_decode(ctx, batch) == 0
+        for i in range(len(part)):
+            if start + i in wanted:
+                row = np.ctypeslib.as_array(lc.llama_get_logits_ith(ctx, i), (vocab,)).astype(np.float64)
+                row -= row.max()
+                got[start + i] = row[ids[start + i + 1]] - np.log(np.exp(row).sum())
+    lc.llama_free(ctx)
+    lc.llama_model_free(model)
+    return np.array([got[p] for p in positions])
+
+
+def main():
+    for path in sorted(HERE.glob("*.json")):
+        if sys.argv[1:] and path.stem not in sys.argv[1:]:
+            continue
+        doc = json.loads(path.read_text())
+        got = score(HERE / doc["file"], doc["ids"], doc["positions"])
+        if got is None:
+            print(f"{path.stem:20} not loaded")
+            continue
+        gap = np.abs(got - np.array(doc["next_logprobs"]))
+        print(f"{path.stem:20} mean {gap.mean():.6f}  largest {gap.max():.6f} at position {doc['positions'][int(gap.argmax())]}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
