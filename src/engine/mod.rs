@@ -3,6 +3,7 @@
 //! One graph serves prefill and decode; its one symbol `S` is the number of new tokens. The past lives inside the attention
 //! operations (see [`kv`]), so a run that fails or is cancelled is undone by resetting the turn and truncating every layer.
 
+mod classifier;
 mod context;
 mod decoder;
 mod graph;
@@ -10,6 +11,7 @@ mod kv;
 mod linear;
 mod ops;
 
+pub use classifier::OnnxClassifier;
 pub use context::{Context, RunControl};
 pub use decoder::{Decoder, DecoderOptions, LoadedBytes};
 pub use kv::KvType;

@@ -2,6 +2,7 @@
 
 mod assets;
 mod check;
+mod classifier;
 mod mask;
 mod pipeline;
 mod policy;
@@ -10,10 +11,12 @@ mod stream;
 mod taxonomy;
 mod text;
 mod verdict;
+mod windows;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use classifier::Classifier;
 use pipeline::{Pipeline, Recommended};
 
 pub use check::{Check, Control};
@@ -80,8 +83,15 @@ impl Guard {
             let what = format!("rule {rule} can match {longest} letters, stream.lookahead_chars is {ahead}");
             return Err(Error::argument(format!("{what}: a match could leave before its end was seen")));
         }
-        let recommended = Recommended::default();
-        Ok(Self { policy, checks: vec![Arc::new(rules)], recommended })
+        let windows = policy.limits().windows;
+        let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(rules)];
+        let mut recommended = Recommended::default();
+        if let Some(folder) = &options.classifier {
+            let (classifier, thresholds) = Classifier::from_folder(folder, windows)?;
+            checks.push(Arc::new(classifier));
+            recommended = thresholds;
+        }
+        Ok(Self { policy, checks, recommended })
     }
 
     /// The same guard with more checks. A check can only add verdicts; nothing takes away those that are there.

@@ -20,6 +20,8 @@ use crate::tokenizer::Tokenizer;
 pub struct EngineOptions {
     /// The model, a GGUF file (the first one of a split model).
     pub model: PathBuf,
+    /// A model inside the program, in the place of a file; `model` is then its name in messages.
+    pub model_bytes: Option<&'static [u8]>,
     /// A policy file; `None` takes the embedded default.
     pub policy: Option<PathBuf>,
     /// A folder with a classifier; `None` takes the embedded default.
@@ -152,7 +154,10 @@ impl Engine {
             }
             None => None,
         };
-        let gguf = Arc::new(Gguf::open(&options.model)?);
+        let gguf = Arc::new(match options.model_bytes {
+            Some(bytes) => Gguf::from_bytes(&options.model.display().to_string(), bytes)?,
+            None => Gguf::open(&options.model)?,
+        });
         let license = ModelLicense::of(&gguf)?;
         let tokenizer = Tokenizer::from_gguf(gguf.metadata())?;
         let format = ChatFormat::of(&tokenizer)?;

@@ -9,11 +9,18 @@
 )]
 #![allow(unreachable_pub, reason = "a binary has no outside")]
 
+mod ask;
 mod bench;
+mod chat;
+mod demo;
+mod generate;
+mod guard;
 mod inspect;
+mod license;
 mod load;
 mod output;
 mod score;
+mod tokenize;
 
 use clap::{Parser, Subcommand};
 
@@ -34,6 +41,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The whole way on the model inside this program: licence, answers, a refusal, an answer stopped in mid-stream.
+    Demo(demo::Args),
+    /// Talk with a model.
+    Chat(chat::Args),
+    /// Answer one prompt.
+    Generate(generate::Args),
+    /// Judge given texts.
+    Guard(guard::Args),
+    /// Text to token ids.
+    Tokenize(tokenize::Args),
+    /// Show or accept a model's licence.
+    License(license::Args),
     /// Show what a model file holds: hyperparameters, bytes, licence, warnings.
     Inspect(inspect::Args),
     /// Log-probability of each given token id after those before it. Nothing is generated.
@@ -45,6 +64,12 @@ enum Command {
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Chat(args) => chat::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Guard(args) => guard::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
+        Command::License(args) => license::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -48,6 +48,10 @@ struct Regexes {
     #[serde(default = "block")]
     most: Action,
     regex: String,
+    /// Whether a match begins and ends at the border of a word. A pattern that begins with what comes before the word
+    /// says no and sets its own borders.
+    #[serde(default = "yes")]
+    borders: bool,
     test: Option<Test>,
     #[serde(default)]
     near: Vec<String>,
@@ -68,6 +72,10 @@ enum SideName {
 
 fn both() -> Vec<SideName> {
     vec![SideName::Input, SideName::Output]
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn block() -> Action {
@@ -138,7 +146,12 @@ impl Builder {
 
     fn pattern(&mut self, rule: Regexes) -> Result<()> {
         let meaning = meaning(&rule.category, &rule.sides, rule.most)?;
-        let source = format!("(?i){}", rule.regex);
+        // The borders are part of the pattern, so that a shorter alternative does not win and then fail at the border.
+        let source = if rule.borders {
+            format!("(?i)(?-u:\\b{{start-half}})(?:{})(?-u:\\b{{end-half}})", rule.regex)
+        } else {
+            format!("(?i){}", rule.regex)
+        };
         let bad = |e: &dyn std::fmt::Display| Error::corrupt(format!("regex: {e}"));
         let hir = syntax::parse(&source).map_err(|e| bad(&e))?;
         let longest = hir.properties().maximum_len().ok_or_else(|| bad(&"it can match without end"))?;
@@ -260,7 +273,7 @@ mod tests {
             ),
             ("[[phrases]]\nid = \"x\"\ncategory = \"S1\"\nsides = []\nany = [\"abcd\"]".to_owned(), "side"),
             (p("a+", ""), "without end"),
-            (p("a*", ""), "nothing"),
+            (p("(?:abc)?", ""), "nothing"),
             (p("(", ""), "regex"),
             (p("abc", "matches = [\"xyz\"]"), "does not match"),
             (p("abc", "passes = [\"abc\"]"), "counter-example"),

@@ -41,7 +41,7 @@ fn compat(cluster: &[Glyph], out: &mut Vec<Glyph>) {
     let decomposed: Vec<char> = cluster.iter().map(|g| g.c).nfkd().collect();
     let mut rest = decomposed.as_slice();
     while let Some(&base) = rest.first() {
-        let marks = rest.iter().skip(1).take_while(|&&c| is_combining_mark(c)).count();
+        let marks = rest.iter().skip(1).take_while(|&&c| continues(c)).count();
         let (group, after) = rest.split_at((marks + 1).min(rest.len()));
         if base.is_ascii() {
             out.push(Glyph { c: base, start, end });

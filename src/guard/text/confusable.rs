@@ -126,8 +126,7 @@ mod tests {
 
     #[test]
     fn other_scripts_stay_as_they_are() {
-        for text in ["Где находится хор и сор в музее", "Πού είναι το μουσείο", "博物館はどこですか", "café"]
-        {
+        for text in ["Где находится хор и сор в музее", "Πού είναι το μουσείο", "博物館はどこですか"] {
             assert_eq!(undone(text), text);
         }
     }
