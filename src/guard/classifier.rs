@@ -193,7 +193,9 @@ impl Check for Classifier {
 impl Config {
     /// The labels in order, and the thresholds.
     fn check(&self) -> Result<(Vec<Category>, Recommended)> {
-        let bad = |what: String| Err(Error::corrupt(format!("classifier.toml: {what}")));
+        fn bad<T>(what: String) -> Result<T> {
+            Err(Error::corrupt(format!("classifier.toml: {what}")))
+        }
         if self.version != VERSION {
             return bad(format!("version {:?} is not {VERSION:?}", self.version));
         }
@@ -206,7 +208,7 @@ impl Config {
         let mut labels = Vec::with_capacity(self.labels.len());
         let mut recommended = Recommended::default();
         for label in &self.labels {
-            let category: Category = label.parse().map_err(|e: Error| e.context("classifier.toml: labels"))?;
+            let category: Category = label.parse().or_else(|e: Error| bad(format!("labels: {e}")))?;
             if labels.contains(&category) {
                 return bad(format!("label {label} stands twice"));
             }

@@ -94,7 +94,7 @@ fn masked_spans_never_leave_in_part() {
     let address = "jane.doe@example.com";
     let filler = "so many words stand here that units close in the middle of things and ";
     for shift in 0..filler.len() {
-        let text = format!("{filler}{}{address} is hers, {filler}{filler}", &filler[..shift]);
+        let text = format!("{filler}{} {address} is hers, {filler}{filler}", &filler[..shift]);
         for pieces in [vec![text.as_str()], cut(&text, &mut Random(3), 2)] {
             let out = stream(&guard, pieces);
             assert!(out.blocked.is_none());
