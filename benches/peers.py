@@ -1,14 +1,15 @@
 """Speed beside llama.cpp: the same file, the same machine, the same run, alternating.
 
-    pip install llama-cpp-python numpy
+    pip install llama-cpp-python
     python benches/make_1b.py /tmp/llama-1b-q4_0.gguf
     cargo build --release
     python benches/peers.py /tmp/llama-1b-q4_0.gguf
 
 Each round starts a fresh process for either side, in changing order: `palisade bench` and the low-level `llama_decode` of
-llama-cpp-python (both: one prompt of P random ids in one go, then N single steps, T threads, f16 cache, no flash attention).
-What counts is the ratio of the medians over the rounds, with the smallest and largest ratio of one round beside it; absolute
-numbers mean nothing on another machine. The result is written to benches/results/.
+llama-cpp-python. Both take a prompt of the same P ids, then N single steps, on T threads with an f16 cache, several times,
+and give the medians; llama.cpp has its own defaults otherwise. What counts is the ratio of the medians over the rounds, with
+the smallest and largest ratio of one round beside it; absolute numbers mean nothing on another machine. The result is written
+to benches/results/.
 """
 
 import argparse
@@ -26,10 +27,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def llama_cpp(model, p, n, threads):
-    """One measurement with llama.cpp, in this process."""
+def llama_cpp(model, p, n, threads, repeat):
+    """Medians over `repeat` conversations with llama.cpp, in this process."""
     import llama_cpp as lc
-    import numpy as np
 
     quiet = lc.llama_log_callback(lambda level, text, user: None)
     lc.llama_log_set(quiet, None)
@@ -46,25 +46,28 @@ def llama_cpp(model, p, n, threads):
     load_ms = (time.perf_counter() - start) * 1e3
     memory = lc.llama_get_memory(ctx)
     vocab = lc.llama_vocab_n_tokens(lc.llama_model_get_vocab(weights))
-    ids = np.random.default_rng(5).integers(0, min(vocab, 128000), p + n)
+    ids = [(i * 7919 + 11) % vocab for i in range(p + n)]  # as `palisade bench` takes them
+    prefill, steps = [], []
 
     def decode(part):
-        tokens = (lc.llama_token * len(part))(*[int(t) for t in part])
+        tokens = (lc.llama_token * len(part))(*part)
         assert lc.llama_decode(ctx, lc.llama_batch_get_one(tokens, len(part))) == 0
 
-    decode(ids[:8])  # touches every weight once
-    lc.llama_memory_clear(memory, True)
-    start = time.perf_counter()
-    decode(ids[:p])
-    lc.llama_synchronize(ctx)
-    middle = time.perf_counter()
-    for i in range(n):
-        decode(ids[p + i : p + i + 1])
-    lc.llama_synchronize(ctx)
-    end = time.perf_counter()
+    for _ in range(repeat):
+        lc.llama_memory_clear(memory, True)
+        start = time.perf_counter()
+        decode(ids[:p])
+        lc.llama_synchronize(ctx)
+        middle = time.perf_counter()
+        for i in range(n):
+            decode(ids[p + i : p + i + 1])
+        lc.llama_synchronize(ctx)
+        prefill.append(p / (middle - start))
+        steps.append(n / (time.perf_counter() - middle))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     info = lc.llama_print_system_info().decode()
-    return {"prefill_tps": p / (middle - start), "decode_tps": n / (end - middle), "load_ms": load_ms, "peak_rss_bytes": peak, "info": info}
+    tps = {"prefill_tps": statistics.median(prefill), "decode_tps": statistics.median(steps)}
+    return tps | {"load_ms": load_ms, "peak_rss_bytes": peak, "info": info, "prefill_tps_all": prefill, "decode_tps_all": steps}
 
 
 def child(command):
@@ -85,15 +88,16 @@ def main():
     a.add_argument("-p", type=int, default=512, help="prompt ids")
     a.add_argument("-n", type=int, default=64, help="decoded ids")
     a.add_argument("-t", "--threads", type=int, default=2)
-    a.add_argument("--rounds", type=int, default=3)
+    a.add_argument("--rounds", type=int, default=3, help="processes of either side")
+    a.add_argument("-r", "--repeat", type=int, default=3, help="measurements in one process")
     a.add_argument("--palisade", default=str(HERE.parent / "target/release/palisade"))
     a.add_argument("--out", default=None, help="where the result goes; default benches/results/peers-MODEL.json")
-    a.add_argument("--only-llama-cpp", action="store_true", help="one measurement of llama.cpp, printed as JSON")
+    a.add_argument("--only-llama-cpp", action="store_true", help="one round of llama.cpp, printed as JSON")
     o = a.parse_args()
     if o.only_llama_cpp:
-        print(json.dumps(llama_cpp(o.model, o.p, o.n, o.threads)))
+        print(json.dumps(llama_cpp(o.model, o.p, o.n, o.threads, o.repeat)))
         return
-    sizes = ["-p", str(o.p), "-n", str(o.n), "-t", str(o.threads)]
+    sizes = ["-p", str(o.p), "-n", str(o.n), "-t", str(o.threads), "-r", str(o.repeat)]
     commands = {
         "palisade": [o.palisade, "bench", o.model, *sizes, "--json"],
         "llama_cpp": [sys.executable, __file__, o.model, *sizes, "--only-llama-cpp"],

@@ -147,7 +147,7 @@ fn threads_and_prefill_batches_do_not_change_a_bit() {
     for name in ["scout-f32", "scout-q8_0", "maverick-q4_0", "scout-kmix", "scout-chunk16", "llama3-tied-q8_0"] {
         let Expected { model, ids, .. } = expected(name);
         let one = conversation_bits(&model, &ids, 1, 1);
-        for (threads, batch) in [(2, 1), (1, 7), (2, 7), (1, 64), (2, 64)] {
+        for (threads, batch) in [(2, 1), (1, 7), (2, 64)] {
             assert!(
                 one == conversation_bits(&model, &ids, threads, batch),
                 "{name}: {threads} threads, batches of {batch}"

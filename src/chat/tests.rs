@@ -43,8 +43,8 @@ fn the_two_message_example_has_its_published_ids() {
     ];
     let ids = ChatFormat::of(&tokenizer).unwrap().render(&tokenizer, &messages, true).unwrap();
     let published = [
-        200000, 200005, 15651, 200006, 368, 4662, 583, 262, 19933, 43910, 200008, 200005, 1556, 200006, 368, 4984, 2117,
-        583, 650, 310, 290, 1075, 323, 1997, 153495, 43, 200008, 200005, 140680, 200006, 368,
+        200000, 200005, 15651, 200006, 368, 4662, 583, 262, 19933, 43910, 200008, 200005, 1556, 200006, 368, 4984,
+        2117, 583, 650, 310, 290, 1075, 323, 1997, 153495, 43, 200008, 200005, 140680, 200006, 368,
     ];
     assert_eq!(ids, published);
 }
@@ -64,9 +64,7 @@ fn turns_join_to_the_whole() {
         let whole = format.render(&tokenizer, &dialog, true).unwrap();
         let mut turns = format.render(&tokenizer, &dialog[..2], true).unwrap();
         turns.extend(tokenizer.encode_text(&dialog[2].content));
-        turns.extend(
-            format.render_turn(&tokenizer, Previous::Open { calls_tool: true }, &dialog[3..4], true).unwrap(),
-        );
+        turns.extend(format.render_turn(&tokenizer, Previous::Open { calls_tool: true }, &dialog[3..4], true).unwrap());
         turns.extend(tokenizer.encode_text(&dialog[4].content));
         // This time the model's own end token is in the context.
         turns.push(tokenizer.control(Control::Eot).unwrap());

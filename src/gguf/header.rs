@@ -1,6 +1,5 @@
 //! Reading one file's header: magic, version, metadata and tensor directory, every count and length weighed before use.
 
-use std::collections::HashSet;
 use std::io::Read;
 
 use super::limits::{ALIGNMENT, DEFAULT_ALIGNMENT, DIMS, Limits};
@@ -55,7 +54,6 @@ impl Header {
             reserve(&mut tensors, 1)?;
             tensors.push(read_tensor(cur, i, part, limits)?);
         }
-        unique_names(&tensors)?;
         let total = cur.pos().saturating_add(cur.left());
         lay_out(&mut tensors, cur.pos(), total, alignment)?;
         Ok(Self { version, metadata, tensors })
@@ -161,15 +159,6 @@ pub(super) fn tensor_bytes(dims: &[u64], id: u32) -> Result<u64> {
     bytes.filter(|n| i64::try_from(*n).is_ok()).ok_or_else(|| {
         Error::corrupt(format!("dimensions {dims:?} of type {} are more bytes than a file can have", ty.name))
     })
-}
-
-fn unique_names(tensors: &[TensorInfo]) -> Result<()> {
-    let mut seen = HashSet::new();
-    seen.try_reserve(tensors.len()).map_err(|e| Error::memory(format!("names of {} tensors: {e}", tensors.len())))?;
-    match tensors.iter().find(|t| !seen.insert(t.name.as_str())) {
-        Some(twice) => Err(Error::corrupt(format!("tensor {} is listed twice", shown(&twice.name)))),
-        None => Ok(()),
-    }
 }
 
 /// Turns offsets within the data into offsets in the file, and checks that the tensors are aligned, in order, without overlap

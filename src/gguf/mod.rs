@@ -171,7 +171,7 @@ impl Gguf {
         }
         for (i, t) in all.tensors.iter().enumerate() {
             if all.by_name.insert(t.name.clone(), i).is_some() {
-                return Err(Error::corrupt(format!("tensor {} is listed twice", t.name)));
+                return Err(Error::corrupt(format!("tensor {} is listed twice", value::shown(&t.name))));
             }
         }
         Ok(all)

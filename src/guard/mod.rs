@@ -131,7 +131,14 @@ impl Guard {
     }
 
     fn pipeline<'a>(&'a self, side: Side, control: &'a Control) -> Pipeline<'a> {
-        Pipeline { checks: &self.checks, policy: &self.policy, recommended: &self.recommended, side, trusted: false, control }
+        Pipeline {
+            checks: &self.checks,
+            policy: &self.policy,
+            recommended: &self.recommended,
+            side,
+            trusted: false,
+            control,
+        }
     }
 }
 

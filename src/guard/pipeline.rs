@@ -8,9 +8,7 @@ use super::mask;
 use super::policy::Policy;
 use super::taxonomy::Category;
 use super::text::JudgedText;
-use super::verdict::{
-    Action, CheckId, Evidence, Finding, Judgement, Side, Verdict, sort_strictest_first,
-};
+use super::verdict::{Action, CheckId, Evidence, Finding, Judgement, Side, Verdict, sort_strictest_first};
 use crate::error::{Error, Kind, Result};
 
 /// The thresholds the classifier was calibrated at, for each category and side.
@@ -225,7 +223,8 @@ pub(super) fn failed(side: Side, error: Error, text: &str, control: &Control) ->
 /// Joins the judgement of a text with that of a wider text which contains it. Masks are those of the first.
 pub(super) fn join(mut first: Judgement, second: Judgement) -> Judgement {
     for verdict in second.verdicts {
-        let known = |v: &Verdict| v.stage == verdict.stage && v.category == verdict.category && v.action == verdict.action;
+        let known =
+            |v: &Verdict| v.stage == verdict.stage && v.category == verdict.category && v.action == verdict.action;
         if !first.verdicts.iter().any(known) {
             first.verdicts.push(verdict);
         }
@@ -279,7 +278,14 @@ mod tests {
         .unwrap();
         let control = Control::new(CancelFlag::new(), limit);
         let recommended = Recommended::default();
-        let p = Pipeline { checks, policy: &policy, recommended: &recommended, side: Side::Input, trusted: false, control: &control };
+        let p = Pipeline {
+            checks,
+            policy: &policy,
+            recommended: &recommended,
+            side: Side::Input,
+            trusted: false,
+            control: &control,
+        };
         p.judge("call Ann now", &Some).judgement
     }
 
@@ -369,7 +375,14 @@ mod tests {
         cancel.raise();
         let control = Control::new(cancel, LONG);
         let recommended = Recommended::default();
-        let p = Pipeline { checks: &[], policy: &policy, recommended: &recommended, side: Side::Output, trusted: false, control: &control };
+        let p = Pipeline {
+            checks: &[],
+            policy: &policy,
+            recommended: &recommended,
+            side: Side::Output,
+            trusted: false,
+            control: &control,
+        };
         let j = p.judge("x", &Some).judgement;
         assert!(j.is_block());
         assert_eq!(j.failure.map(|e| e.kind()), Some(Kind::Cancelled));

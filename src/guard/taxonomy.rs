@@ -158,7 +158,11 @@ mod tests {
         let compiled: Vec<(&str, &str)> = Category::ALL.iter().map(|c| (c.id(), c.name())).collect();
         assert_eq!(found, compiled);
         for row in &file.category {
-            assert!(row.meaning.len() > 20 && row.benign.len() > 20, "{}: say what it means and what it is not", row.id);
+            assert!(
+                row.meaning.len() > 20 && row.benign.len() > 20,
+                "{}: say what it means and what it is not",
+                row.id
+            );
         }
     }
 

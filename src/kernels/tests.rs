@@ -45,6 +45,14 @@ fn product(k: &Kernels, ty: BlockType, w: &Weights, x: &Acts) -> Vec<f32> {
 }
 
 #[test]
+fn every_set_is_named() {
+    let names: Vec<_> = available().iter().map(|k| k.name).collect();
+    println!("kernel sets: {}", names.join(", "));
+    assert_eq!(names.last(), Some(&"scalar"));
+    assert!(names.iter().all(|n| named(n).is_some_and(|k| k.name == *n)) && best().name == names[0]);
+}
+
+#[test]
 fn every_set_multiplies_as_scalar_does() {
     for ty in BlockType::ALL {
         for cols in shapes(ty) {

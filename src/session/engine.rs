@@ -20,6 +20,8 @@ use crate::tokenizer::Tokenizer;
 pub struct EngineOptions {
     /// The model, a GGUF file (the first one of a split model).
     pub model: PathBuf,
+    /// A model inside the program, in the place of a file; `model` is then its name in messages.
+    pub model_bytes: Option<&'static [u8]>,
     /// A policy file; `None` takes the embedded default.
     pub policy: Option<PathBuf>,
     /// A folder with a classifier; `None` takes the embedded default.
@@ -104,10 +106,7 @@ impl Engine {
     ///
     /// # Errors
     /// What any part gives, with the part named; [`crate::Kind::Cancelled`] when `progress` said so.
-    pub fn open(
-        options: &EngineOptions,
-        progress: &mut (dyn FnMut(LoadProgress) -> bool + Send),
-    ) -> Result<Arc<Self>> {
+    pub fn open(options: &EngineOptions, progress: &mut (dyn FnMut(LoadProgress) -> bool + Send)) -> Result<Arc<Self>> {
         Self::open_with(options, progress, Ok)
     }
 
@@ -142,15 +141,23 @@ impl Engine {
         progress: &mut (dyn FnMut(LoadProgress) -> bool + Send),
         add: impl FnOnce(Guard) -> Result<Guard>,
     ) -> Result<Self> {
-        let guard_options =
-            GuardOptions { policy: options.policy.clone(), classifier: options.classifier.clone(), ..GuardOptions::default() };
+        let guard_options = GuardOptions {
+            policy: options.policy.clone(),
+            classifier: options.classifier.clone(),
+            ..GuardOptions::default()
+        };
         let guard = add(Guard::open(&guard_options).map_err(|e| e.context("opening the guard"))?)?;
         let receipts = ReceiptStore::open(options.state_dir.as_deref())?;
         let audit = match &options.audit {
-            Some(path) => Some(AuditLog::open(path, options.time_unix).map_err(|e| e.context("opening the audit log"))?),
+            Some(path) => {
+                Some(AuditLog::open(path, options.time_unix).map_err(|e| e.context("opening the audit log"))?)
+            }
             None => None,
         };
-        let gguf = Arc::new(Gguf::open(&options.model)?);
+        let gguf = Arc::new(match options.model_bytes {
+            Some(bytes) => Gguf::from_bytes(&options.model.display().to_string(), bytes)?,
+            None => Gguf::open(&options.model)?,
+        });
         let license = ModelLicense::of(&gguf)?;
         let tokenizer = Tokenizer::from_gguf(gguf.metadata())?;
         let format = ChatFormat::of(&tokenizer)?;
@@ -163,7 +170,8 @@ impl Engine {
             )));
         }
         // Control tokens other than the legal ends never leave the model, so its answer can be read back as history.
-        let legal = |id: u32| (id as usize) < tokenizer.vocab_size() && (tokenizer.is_stop(id) || !tokenizer.is_control(id));
+        let legal =
+            |id: u32| (id as usize) < tokenizer.vocab_size() && (tokenizer.is_stop(id) || !tokenizer.is_control(id));
         let allowed = TokenMask::from_fn(u32::try_from(vocab).unwrap_or(u32::MAX), legal);
         let info = describe(&decoder, &guard);
         let (guard, sessions) = (Arc::new(guard), AtomicU64::new(0));

@@ -260,9 +260,8 @@ impl Generation {
 
     /// Blocked by a check: an outcome. Blocked because the guard could not do its work: an error.
     fn blocked(&mut self, judgement: Judgement, reason: EndReason) -> Flow {
-        match (judgement.blocked_by(), judgement.failure) {
+        match (judgement.blocked_by().cloned(), judgement.failure) {
             (Some(verdict), _) => {
-                let verdict = verdict.clone();
                 self.finish(reason, Some(verdict), None);
                 Ok(None)
             }

@@ -131,7 +131,7 @@ impl Session {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn give_back(&self, history: History) {
+    fn give_back(&self, history: History) {
         *self.lock() = Some(history);
     }
 }
@@ -155,6 +155,11 @@ fn judge_system(engine: &Engine, text: &str) -> Result<Message> {
 }
 
 impl Request {
+    /// A question with the default sampling.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+
     fn max_tokens(&self) -> u32 {
         if self.max_tokens == 0 { DEFAULT_MAX_TOKENS } else { self.max_tokens }
     }

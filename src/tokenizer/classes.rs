@@ -129,7 +129,8 @@ mod tests {
     #[test]
     fn classes_agree_with_the_regex_crate() {
         let classes = Classes::new();
-        let patterns: [(&str, fn(Class) -> bool); 5] = [
+        type Member = fn(Class) -> bool;
+        let patterns: [(&str, Member); 5] = [
             (r"\p{L}", Class::is_letter),
             (r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", Class::opens_word),
             (r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]", Class::ends_word),

@@ -6,6 +6,7 @@ mod classes;
 mod control;
 mod cuts;
 mod index;
+mod metadata;
 mod scan;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -107,7 +108,8 @@ impl Tokenizer {
         let mut arena = Arena::with_room_for(parts.tokens.len(), TOKENS)?;
         for (at, text) in parts.tokens.iter().enumerate() {
             let declared = types.map_or(Some(1), |types| types.get(at).copied()).unwrap_or(0);
-            let standing = standing_of(text, declared).map_err(|error| error.context(format_args!("{TOKENS}[{at}]")))?;
+            let standing =
+                standing_of(text, declared).map_err(|error| error.context(format_args!("{TOKENS}[{at}]")))?;
             arena.push(standing, TOKENS, |out| {
                 if standing == Standing::Text {
                     return byte_map::decode(text, out).map_err(|error| error.context(quote(text)));

@@ -153,8 +153,7 @@ impl Scan<'_, '_> {
             return Word { end: lower, ends_in_ending: true };
         }
         // It gives back characters until one can end a word.
-        last_ending
-            .map_or(Word { end, ends_in_ending: false }, |ending| Word { end: ending, ends_in_ending: true })
+        last_ending.map_or(Word { end, ends_in_ending: false }, |ending| Word { end: ending, ends_in_ending: true })
     }
 
     /// End of `(?i:'s|'t|'re|'ve|'m|'ll|'d)` at `at`. Case folding lets U+017F stand for s.

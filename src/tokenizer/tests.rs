@@ -38,14 +38,14 @@ fn real_path() -> Option<PathBuf> {
 }
 
 /// What a GGUF file would hold of the small vocabulary: its tokens, one control token more, and its merges.
-struct Small {
-    tokens: Vec<String>,
-    types: Vec<i32>,
-    merges: Vec<String>,
+pub(super) struct Small {
+    pub(super) tokens: Vec<String>,
+    pub(super) types: Vec<i32>,
+    pub(super) merges: Vec<String>,
 }
 
 impl Small {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let parts: Value = serde_json::from_str(PARTS).unwrap();
         let strings = |key: &str| -> Vec<String> {
             parts[key].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
@@ -163,7 +163,9 @@ fn a_merges_list_gives_the_ids_that_ranks_give() {
     let size = by_rank.vocab_size() as u32;
     let text = |id: u32| !by_rank.is_control(id);
     let tokens: Vec<String> = (0..size)
-        .map(|id| if text(id) { written(by_rank.name(id)) } else { String::from_utf8(by_rank.name(id).into()).unwrap() })
+        .map(
+            |id| if text(id) { written(by_rank.name(id)) } else { String::from_utf8(by_rank.name(id).into()).unwrap() },
+        )
         .collect();
     let merges: Vec<String> = (0..size)
         .filter(|&id| text(id) && by_rank.name(id).len() > 1)
@@ -301,7 +303,8 @@ fn hostile_parts_are_refused_and_named() {
     }
     let small = Small::new();
     let parts = |eos, pad| VocabParts { eos, pad, ..small.parts() };
-    for (parts, said) in [(parts(Some(1159), None), "eos_token_id: 1159"), (parts(Some(64), None), "is the text token")] {
+    for (parts, said) in [(parts(Some(1159), None), "eos_token_id: 1159"), (parts(Some(64), None), "is the text token")]
+    {
         assert!(Tokenizer::from_parts(&parts).unwrap_err().message().contains(said));
     }
     assert!(Tokenizer::from_parts(&parts(None, Some(u32::MAX))).is_err());

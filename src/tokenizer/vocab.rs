@@ -71,9 +71,8 @@ impl Vocab {
                     quote(text)
                 ))
             })?;
-            let same = |other: u32| {
-                list.get(other as usize).is_some_and(|m| (m.left, m.right) == (merge.left, merge.right))
-            };
+            let same =
+                |other: u32| list.get(other as usize).is_some_and(|m| (m.left, m.right) == (merge.left, merge.right));
             let earlier = index
                 .insert(hash_pair(merge.left, merge.right), rank, same)
                 .map_err(|error| error.context(merges_field))?;
@@ -259,10 +258,7 @@ impl Arena {
 }
 
 fn equal_tokens(field: &str, earlier: TokenId, id: TokenId, bytes: &[u8]) -> Error {
-    Error::corrupt(format!(
-        "{field}[{id}]: {} equals token {earlier}; expected each token once",
-        quote_bytes(bytes)
-    ))
+    Error::corrupt(format!("{field}[{id}]: {} equals token {earlier}; expected each token once", quote_bytes(bytes)))
 }
 
 /// At most forty characters of a file's text, escaped for an error message.

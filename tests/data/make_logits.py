@@ -73,7 +73,7 @@ def randomize(model, seed):
         if "norm" in name:
             p.data = 1.0 + 0.2 * torch.randn(p.shape, generator=gen)
         elif "embed_tokens" in name:
-            fill(p, 1.5 / math.sqrt(p.shape[1]) if model.config.tie_word_embeddings else 1.0)
+            fill(p, 1.0 / math.sqrt(p.shape[1]) if model.config.tie_word_embeddings else 1.0)
         elif "lm_head" in name:
             fill(p, 1.5 / math.sqrt(p.shape[1]))
         elif "router" in name:
@@ -403,7 +403,7 @@ def main():
     one("scout-chunk16", long(6, attention_chunk_size=16, floor_scale=8, attn_scale=0.3, use_qk_norm=False),
         "Chunks of 16, temperature 0.3 from position 7 on, QK norm switched off by its key",
         extra={"attention.chunk_size": 16, "attention.temperature_length": 8, "attention.temperature_scale": 0.3, "use_qk_norm": False})
-    one("scout-long", long(8), "Past the chunk of 8192: positions on both sides of it",
+    one("scout-long", long(8, num_attention_heads=1), "Past the chunk of 8192: positions on both sides of it",
         seed=9, count=8300, positions=[0, 1, 7, 100, *range(8185, 8200), 8250, 8298], rows=(8190, 8191, 8192, 8193))
 
 

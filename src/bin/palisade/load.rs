@@ -33,6 +33,23 @@ pub struct Flags {
     pub prefill_batch: usize,
 }
 
+/// Flags of every command that opens a guard.
+#[derive(clap::Args, Clone)]
+pub struct GuardFlags {
+    /// Policy file; without it the embedded default.
+    #[arg(long)]
+    pub policy: Option<PathBuf>,
+    /// Folder with a classifier (model.onnx, tokenizer.json, classifier.toml); without it the embedded default.
+    #[arg(long)]
+    pub classifier: Option<PathBuf>,
+}
+
+/// Seconds since 1970 by this machine's clock; the library itself reads none.
+pub fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.ok().and_then(|d| i64::try_from(d.as_secs()).ok()).unwrap_or(0)
+}
+
 impl Flags {
     pub fn decoder_options(&self) -> DecoderOptions {
         DecoderOptions {
@@ -87,5 +104,6 @@ pub fn text(path: &PathBuf) -> Result<String> {
         std::fs::read(path)
     };
     let bytes = bytes.map_err(|e| Error::io(&what, &e))?;
-    String::from_utf8(bytes).map_err(|e| Error::utf8(format!("{what}: no UTF-8 at byte {}", e.utf8_error().valid_up_to())))
+    String::from_utf8(bytes)
+        .map_err(|e| Error::utf8(format!("{what}: no UTF-8 at byte {}", e.utf8_error().valid_up_to())))
 }

@@ -1,20 +1,39 @@
 //! The command-line tool: the SDK's face for evaluation, on the same public API as everyone else's programs.
 //!
 //! Results go to stdout, everything else to stderr; the exit code is 0 only when the command did what it says.
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::exit, reason = "a command-line tool talks to its terminal")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::exit,
+    reason = "a command-line tool talks to its terminal"
+)]
 #![allow(unreachable_pub, reason = "a binary has no outside")]
 
+mod ask;
 mod bench;
+mod chat;
+mod demo;
+mod generate;
+mod guard;
 mod inspect;
+mod license;
 mod load;
 mod output;
 mod score;
+mod tokenize;
 
 use clap::{Parser, Subcommand};
 
 /// Guarded on-device Llama 4: quantized generation on this machine's CPU, every word judged on its way in and out.
 #[derive(Parser)]
-#[command(name = "palisade", version, about, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "palisade",
+    version,
+    about,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -22,6 +41,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The whole way on the model inside this program: licence, answers, a refusal, an answer stopped in mid-stream.
+    Demo(demo::Args),
+    /// Talk with a model.
+    Chat(chat::Args),
+    /// Answer one prompt.
+    Generate(generate::Args),
+    /// Judge given texts.
+    Guard(guard::Args),
+    /// Text to token ids.
+    Tokenize(tokenize::Args),
+    /// Show or accept a model's licence.
+    License(license::Args),
     /// Show what a model file holds: hyperparameters, bytes, licence, warnings.
     Inspect(inspect::Args),
     /// Log-probability of each given token id after those before it. Nothing is generated.
@@ -33,6 +64,12 @@ enum Command {
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Chat(args) => chat::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Guard(args) => guard::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
+        Command::License(args) => license::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -9,7 +9,9 @@ use crate::{load, output};
 
 /// Prints {"next_logprobs":[…]}: the natural-log probability of each id after the first, given those before it.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  palisade tokenize MODEL.gguf --file text.txt --plain > ids.txt\n  palisade score MODEL.gguf --tokens ids.txt")]
+#[command(
+    after_help = "Example:\n  palisade tokenize MODEL.gguf --file text.txt --plain > ids.txt\n  palisade score MODEL.gguf --tokens ids.txt"
+)]
 pub struct Args {
     /// GGUF file (the first one of a split model).
     model: PathBuf,
@@ -26,7 +28,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let text = load::text(&args.tokens)?;
     let parse = |(i, word): (usize, &str)| {
-        word.parse().map_err(|_| Error::argument(format!("{}: word {}: {word:?} is no token id", args.tokens.display(), i + 1)))
+        word.parse()
+            .map_err(|_| Error::argument(format!("{}: word {}: {word:?} is no token id", args.tokens.display(), i + 1)))
     };
     let ids: Vec<u32> = text.split_whitespace().enumerate().map(parse).collect::<Result<_>>()?;
     let mut options = args.flags.decoder_options();

@@ -255,11 +255,15 @@ mod tests {
 
     #[test]
     fn mistakes_in_rules_are_named() {
-        let p = |regex: &str, rest: &str| format!("[[patterns]]\nid = \"x\"\ncategory = \"S1\"\nregex = '{regex}'\n{rest}");
+        let p =
+            |regex: &str, rest: &str| format!("[[patterns]]\nid = \"x\"\ncategory = \"S1\"\nregex = '{regex}'\n{rest}");
         for (text, word) in [
             ("[[phrases]]\nid = \"x\"\ncategory = \"S99\"\nany = [\"abcd efgh\"]".to_owned(), "S99"),
             ("[[phrases]]\nid = \"x\"\ncategory = \"S1\"\nany = [\"a\"]".to_owned(), "too short"),
-            ("[[phrases]]\nid = \"x\"\ncategory = \"S1\"\nmost = \"allow\"\nany = [\"abcd\"]".to_owned(), "above allow"),
+            (
+                "[[phrases]]\nid = \"x\"\ncategory = \"S1\"\nmost = \"allow\"\nany = [\"abcd\"]".to_owned(),
+                "above allow",
+            ),
             ("[[phrases]]\nid = \"x\"\ncategory = \"S1\"\nsides = []\nany = [\"abcd\"]".to_owned(), "side"),
             (p("a+", ""), "without end"),
             (p("(?:abc)?", ""), "nothing"),

@@ -206,5 +206,6 @@ fn stands_alone(text: &str, range: &Range<usize>) -> bool {
     else {
         return false;
     };
-    !glued(before.chars().next_back(), inside.chars().next()) && !glued(inside.chars().next_back(), after.chars().next())
+    !glued(before.chars().next_back(), inside.chars().next())
+        && !glued(inside.chars().next_back(), after.chars().next())
 }

@@ -95,7 +95,15 @@ fn luhn(digits: &[u32]) -> bool {
         .iter()
         .rev()
         .enumerate()
-        .map(|(i, d)| if i % 2 == 0 { *d } else if *d > 4 { 2 * d - 9 } else { 2 * d })
+        .map(|(i, d)| {
+            if i % 2 == 0 {
+                *d
+            } else if *d > 4 {
+                2 * d - 9
+            } else {
+                2 * d
+            }
+        })
         .sum();
     sum % 10 == 0
 }
@@ -152,7 +160,9 @@ mod tests {
         assert!(!Test::Iban.passes("GB82 WEST 1234 5698 7654 33"));
         assert!(!Test::Iban.passes("DE8937040044053201300"));
         assert!(Test::Ssn.passes("123-45-6789"));
-        assert!(!Test::Ssn.passes("000-45-6789") && !Test::Ssn.passes("666-45-6789") && !Test::Ssn.passes("923-45-6789"));
+        assert!(
+            !Test::Ssn.passes("000-45-6789") && !Test::Ssn.passes("666-45-6789") && !Test::Ssn.passes("923-45-6789")
+        );
     }
 
     #[test]

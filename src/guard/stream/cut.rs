@@ -213,7 +213,8 @@ mod tests {
     #[test]
     fn no_unit_ends_inside_a_grapheme_or_word() {
         let family = "\u{1F469}\u{200D}\u{1F469}\u{200D}\u{1F467}";
-        let text = format!("{} {}", "extraordinarily longwinded sentence without any end ".repeat(6), family.repeat(40));
+        let text =
+            format!("{} {}", "extraordinarily longwinded sentence without any end ".repeat(6), family.repeat(40));
         let all = units(&text, &short());
         let borders: Vec<usize> = text.grapheme_indices(true).map(|(i, _)| i).collect();
         let mut at = 0;
@@ -221,7 +222,8 @@ mod tests {
             at += unit.len();
             assert!(borders.contains(&at), "{at}");
             let (before, after) = text.split_at(at);
-            let inside = before.ends_with(|c: char| c.is_alphabetic()) && after.starts_with(|c: char| c.is_alphabetic());
+            let inside =
+                before.ends_with(|c: char| c.is_alphabetic()) && after.starts_with(|c: char| c.is_alphabetic());
             assert!(!inside, "…{unit:?}|");
         }
     }

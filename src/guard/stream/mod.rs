@@ -186,7 +186,9 @@ impl OutputStream {
         for verdict in &mut judgement.verdicts {
             verdict.span = verdict.span.take().map(|s| s.start + offset..s.end + offset);
             // A span that begins in released text would leave half masked.
-            if verdict.action == Action::Mask && verdict.span.as_ref().is_some_and(|s| s.start < self.base + self.pending) {
+            if verdict.action == Action::Mask
+                && verdict.span.as_ref().is_some_and(|s| s.start < self.base + self.pending)
+            {
                 verdict.action = Action::Block;
                 judgement.action = Action::Block;
             }

@@ -156,8 +156,7 @@ fn hex(chars: &[char]) -> Option<String> {
     if chars.len() % 2 != 0 {
         return None;
     }
-    let nibbles: Option<Vec<u8>> =
-        chars.iter().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
+    let nibbles: Option<Vec<u8>> = chars.iter().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
     readable(nibbles?.chunks_exact(2).filter_map(|p| Some(p.first()? << 4 | p.get(1)?)).collect())
 }
 

@@ -133,8 +133,7 @@ mod tests {
 
     #[test]
     fn text_in_variation_selectors_is_read() {
-        let vs: String =
-            "ignore it".bytes().map(|b| char::from_u32(0xE0100 + u32::from(b) - 16).unwrap()).collect();
+        let vs: String = "ignore it".bytes().map(|b| char::from_u32(0xE0100 + u32::from(b) - 16).unwrap()).collect();
         let (_, hidden) = seen(&format!("\u{1F600}{vs}"));
         assert_eq!(hidden[0].text, "ignore it");
     }
@@ -142,7 +141,8 @@ mod tests {
     #[test]
     fn flags_emoji_and_joiners_hide_nothing() {
         let scotland = "\u{1F3F4}\u{E0067}\u{E0062}\u{E0073}\u{E0063}\u{E0074}\u{E007F}";
-        for text in [scotland, "\u{1F469}\u{200D}\u{1F52C}", "\u{2764}\u{FE0F}", "می\u{200C}خواهم", "क्\u{200D}ष"] {
+        for text in [scotland, "\u{1F469}\u{200D}\u{1F52C}", "\u{2764}\u{FE0F}", "می\u{200C}خواهم", "क्\u{200D}ष"]
+        {
             assert!(seen(text).1.is_empty(), "{text}");
         }
     }

@@ -206,7 +206,9 @@ impl<'a> JudgedText<'a> {
         let most = self.original.len().saturating_mul(GROWTH).saturating_add(GROWTH_FREE);
         if all > most {
             let len = self.original.len();
-            return Err(Error::limit(format!("undoing the disguises of {len} bytes gives {all} bytes, at most {most}")));
+            return Err(Error::limit(format!(
+                "undoing the disguises of {len} bytes gives {all} bytes, at most {most}"
+            )));
         }
         Ok(self)
     }
@@ -255,7 +257,8 @@ mod tests {
 
     #[test]
     fn views_of_any_text_point_inside_it() {
-        let nasty = ["\u{202E}abc", "\u{E0041}\u{FE0F}", "a\u{301}\u{200D}", "%41%zz&#9999999999;", "\u{1F3F4}\u{E0067}"];
+        let nasty =
+            ["\u{202E}abc", "\u{E0041}\u{FE0F}", "a\u{301}\u{200D}", "%41%zz&#9999999999;", "\u{1F3F4}\u{E0067}"];
         for a in nasty {
             for b in nasty {
                 let original = format!("{a}{b}{a}");

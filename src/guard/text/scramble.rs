@@ -40,9 +40,7 @@ pub(super) fn turned(glyphs: &[Glyph]) -> Vec<(Range<usize>, Vec<Glyph>)> {
 }
 
 fn rot13(c: char) -> char {
-    let turn = |c: char, a: u8| {
-        u8::try_from(u32::from(c)).map_or(c, |b| char::from((b - a + 13) % 26 + a))
-    };
+    let turn = |c: char, a: u8| u8::try_from(u32::from(c)).map_or(c, |b| char::from((b - a + 13) % 26 + a));
     match c {
         'a'..='z' => turn(c, b'a'),
         'A'..='Z' => turn(c, b'A'),

@@ -115,8 +115,17 @@ def main():
         start = time.perf_counter()
         answer = subprocess.run(command, capture_output=True, check=True)
         whole = time.perf_counter() - start
+        idle = []
+        for _ in range(5):
+            start = time.perf_counter()
+            subprocess.run([*command[:-1], "/dev/null"], capture_output=True, check=True)
+            idle.append(time.perf_counter() - start)
     ids = json.loads(answer.stdout)["ids"]
-    print(f"{size} bytes, {len(expected)} ids; tiktoken {size / took / 1e6:.2f} MB/s; command with load and JSON {whole:.2f} s")
+    own = whole - min(idle)
+    print(f"{size} bytes, {len(expected)} ids")
+    print(f"tiktoken: {took:.2f} s, {size / took / 1e6:.2f} MB/s on one thread")
+    print(f"command: {own:.2f} s, {size / own / 1e6:.2f} MB/s with reading and JSON; {took / own:.2f} times tiktoken's speed")
+    print(f"command on an empty file (start, load, exit): {min(idle) * 1000:.0f} ms at best of 5")
     print(answer.stderr.decode(), end="")
     if ids != expected:
         at = next((i for i, (a, b) in enumerate(zip(ids, expected)) if a != b), min(len(ids), len(expected)))

@@ -1,0 +1,278 @@
+"""Builds the classifier's splits from the authored lists in guards/data/authored.
+
+Every authored line and every framing belongs to exactly one split, chosen by hash order,
+so a test example is built only from intents and framings that training never saw.
+"""
+
+import hashlib
+import json
+import random
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+AUTHORED = ROOT / "data" / "authored"
+LABELS = [f"S{i}" for i in range(1, 15)] + ["prompt_injection", "jailbreak"]
+FILE_LABEL = {"PI": "prompt_injection", "JB": "jailbreak"}
+SPLITS = ("train", "dev", "test")
+
+
+def assign_splits(texts):
+    """Of each list 8 % (at least one) goes to test, 6 % (at least one) to dev, chosen by hash order."""
+    order = sorted(set(texts), key=lambda t: hashlib.sha256(t.encode()).digest())
+    if len(order) < 4:
+        return dict.fromkeys(order, "train")
+    test, dev = max(1, round(0.08 * len(order))), max(1, round(0.06 * len(order)))
+    return {t: "test" if i < test else "dev" if i < test + dev else "train" for i, t in enumerate(order)}
+
+
+def parse_alternatives(text):
+    """`a {b|c {d|e}}` as a nested list: a sequence of strings and lists of sequences."""
+
+    def sequence(i, depth):
+        out, buf = [], []
+        while i < len(text):
+            ch = text[i]
+            if ch == "\\" and i + 1 < len(text):
+                buf.append(text[i + 1])
+                i += 2
+            elif ch == "{":
+                out.append("".join(buf))
+                buf, options = [], []
+                i += 1
+                while True:
+                    seq, i = sequence(i, depth + 1)
+                    options.append(seq)
+                    if i >= len(text):
+                        raise ValueError(f"unclosed brace: {text}")
+                    closed = text[i] == "}"
+                    i += 1
+                    if closed:
+                        break
+                out.append(options)
+            elif ch in "|}" and depth:
+                break
+            elif ch in "|}":
+                raise ValueError(f"stray {ch}: {text}")
+            else:
+                buf.append(ch)
+                i += 1
+        out.append("".join(buf))
+        return out, i
+
+    return sequence(0, 0)[0]
+
+
+class Line:
+    """One authored line: an intent, a statement or an answer, with alternatives and slots."""
+
+    def __init__(self, text, labels, kind, split):
+        match = re.search(r" @([\w,]+)$", text)
+        if match:
+            labels = labels + [x for x in match.group(1).split(",") if x not in labels]
+            text = text[: match.start()]
+        self.text, self.labels, self.kind = text, labels, kind
+        self.split = split
+        self.tree = parse_alternatives(text)
+
+    def sample(self, rng, slots):
+        def render(seq):
+            return "".join(p if isinstance(p, str) else render(rng.choice(p)) for p in seq)
+
+        out = render(self.tree)
+        while match := re.search(r"<([a-z]+)>", out):
+            name = match.group(1)
+            if name not in slots:
+                break
+            out = out[: match.start()] + rng.choice(slots[name]) + out[match.end() :]
+        return re.sub(r"\s+([.,?!:;])", r"\1", re.sub(r"\s+", " ", out)).strip()
+
+
+def read_sections(path):
+    heading = None
+    for raw in path.read_text(encoding="utf-8").splitlines():
+        if raw.startswith("# ") and raw[2:] in HEADINGS:
+            heading = raw[2:]
+        elif raw.strip():
+            yield heading, raw.strip()
+
+
+def grouped_sections(path):
+    groups = {}
+    for heading, text in read_sections(path):
+        groups.setdefault(heading, []).append(text)
+    return groups.items()
+
+
+HEADINGS = {f"{p} {k}" for p in ("unsafe", "benign") for k in ("vp", "gen", "text", "out")} | {
+    "input vp", "input gen", "output vp", "output gen", "safe any",
+    "refusal output", "threat suffix",
+}
+
+IRREGULAR = {"die": "dying", "lie": "lying", "tie": "tying", "be": "being", "see": "seeing", "free": "freeing"}
+DOUBLED = set(
+    "rob get cut hit stab stop plan drug put set run kidnap rig dox strip ship sit shop trim plot hug grab skim spam "
+    "beg bet drop scrap zip tap rip sip wrap step chat quit swap trap scan blog spot win begin let dig bug slip".split()
+)
+
+
+def gerund(vp):
+    word, _, rest = vp.partition(" ")
+    low = word.lower()
+    if low in IRREGULAR:
+        form = IRREGULAR[low]
+    elif low in DOUBLED:
+        form = low + low[-1] + "ing"
+    elif low.endswith("e") and not low.endswith(("ee", "oe", "ye")):
+        form = low[:-1] + "ing"
+    else:
+        form = low + "ing"
+    return f"{form} {rest}".strip()
+
+
+class Source:
+    """All authored lines, grouped by split, category, polarity and kind."""
+
+    def __init__(self):
+        self.slots = {}
+        for raw in (AUTHORED / "slots.txt").read_text(encoding="utf-8").splitlines():
+            if raw.strip():
+                name, values = raw.split(" = ", 1)
+                self.slots[name.strip()] = values.split("|")
+        self.framings = {}
+        for heading, texts in grouped_sections(AUTHORED / "framings.txt"):
+            for text, split in assign_splits(texts).items():
+                self.framings.setdefault((split, heading), []).append(text)
+        self.lines = {}
+        for path in sorted(AUTHORED.glob("*.txt")):
+            if path.stem in ("slots", "framings"):
+                continue
+            stem = path.stem.split("_")[0]
+            cat = FILE_LABEL.get(stem, stem)
+            for heading, texts in grouped_sections(path):
+                polarity, kind = heading.split(" ")
+                labels = [cat] if polarity == "unsafe" else []
+                for text, split in assign_splits(texts).items():
+                    line = Line(text, labels, kind, split)
+                    self.lines.setdefault((split, cat, polarity), []).append(line)
+
+    def frame(self, rng, split, heading, vp):
+        frame = rng.choice(self.framings[(split, heading)])
+        if vp.endswith((".", "!", "?", ":")) and "{vp}" in frame:
+            vp = vp[:-1]
+        return (
+            frame.replace("{vp}", vp)
+            .replace("{Vp}", vp[:1].upper() + vp[1:])
+            .replace("{ving}", gerund(vp))
+        )
+
+    def draw(self, rng, split, cat, polarity):
+        """One example as (text, labels, side)."""
+        line = rng.choice(self.lines[(split, cat, polarity)])
+        text = line.sample(rng, self.slots)
+        if line.kind == "vp":
+            roll = rng.random()
+            if roll < 0.12:
+                return text, line.labels, "input"
+            if polarity == "unsafe" and roll < 0.2:
+                text = f"{text} {rng.choice(self.framings[(split, 'threat suffix')])}"
+            if roll < 0.78:
+                return self.frame(rng, split, "input vp", text), line.labels, "input"
+            return self.frame(rng, split, "output vp", text), line.labels, "output"
+        if line.kind == "gen":
+            if rng.random() < 0.93:
+                return self.frame(rng, split, "input gen", text), line.labels, "input"
+            return self.frame(rng, split, "output gen", text), line.labels, "output"
+        if line.kind == "out":
+            return text, line.labels, "output"
+        return text, line.labels, "input" if rng.random() < 0.75 else "output"
+
+    def draw_contrast(self, rng, split, cat):
+        """A benign sentence about an unsafe intent: prevention, law, news, or a refusal."""
+        lines = [x for x in self.lines[(split, cat, "unsafe")] if x.kind == "vp"]
+        if not lines:
+            return None
+        text = rng.choice(lines).sample(rng, self.slots)
+        roll = rng.random()
+        if roll < 0.3:
+            return self.frame(rng, split, "refusal output", text), [], "output"
+        heading = "safe any"
+        return self.frame(rng, split, heading, text), [], "input" if roll < 0.85 else "output"
+
+    def draw_benign(self, rng, split):
+        roll = rng.random()
+        if roll < 0.30:
+            return self.draw(rng, split, "general", "benign")
+        if roll < 0.33:
+            return self.draw(rng, split, "pad", "benign")
+        cat = rng.choice(LABELS)
+        if roll < 0.47:
+            found = self.draw_contrast(rng, split, cat)
+            if found:
+                return found
+        return self.draw(rng, split, cat, "benign")
+
+    def padding(self, rng, split, low, high):
+        count = rng.randint(low, high)
+        out = []
+        for _ in range(count):
+            out.append(
+                self.draw(rng, split, "pad", "benign")[0]
+                if rng.random() < 0.5
+                else self.draw_benign(rng, split)[0]
+            )
+        return out
+
+    def example(self, rng, split, unsafe):
+        if unsafe:
+            cat = rng.choice(LABELS)
+            text, labels, side = self.draw(rng, split, cat, "unsafe")
+        else:
+            text, labels, side = self.draw_benign(rng, split)
+        roll = rng.random()
+        if roll < 0.10:
+            before, after = self.padding(rng, split, 0, 5), self.padding(rng, split, 0, 4)
+            text = rng.choice([" ", " ", "\n"]).join([*before, text, *after])
+        elif roll < 0.20:
+            other = self.padding(rng, split, 1, 1)
+            text = " ".join([*other, text] if rng.random() < 0.6 else [text, *other])
+        return {"text": text, "labels": sorted(set(labels), key=LABELS.index), "side": side}
+
+    def build(self, split, count, seed, unsafe_share=0.48):
+        rng = random.Random(f"{split}-{seed}")
+        seen, out = set(), []
+        tries = 0
+        while len(out) < count and tries < count * 20:
+            tries += 1
+            item = self.example(rng, split, rng.random() < unsafe_share)
+            key = (item["text"].lower(), item["side"])
+            if key not in seen:
+                seen.add(key)
+                out.append(item)
+        return out
+
+
+def write_jsonl(path, items):
+    with path.open("w", encoding="utf-8") as f:
+        for item in items:
+            f.write(json.dumps(item, ensure_ascii=False) + "\n")
+
+
+def read_jsonl(path):
+    return [json.loads(x) for x in path.read_text(encoding="utf-8").splitlines() if x.strip()]
+
+
+def main():
+    source = Source()
+    for split, count in (("dev", 3000), ("test", 4000)):
+        items = source.build(split, count, 2)
+        write_jsonl(ROOT / "data" / f"{split}.jsonl", items)
+        print(split, len(items), sum(bool(x["labels"]) for x in items), "unsafe")
+    for polarity in ("unsafe", "benign"):
+        for split in SPLITS:
+            n = sum(len(v) for (s, _, p), v in source.lines.items() if s == split and p == polarity)
+            print(polarity, split, n, "authored lines")
+
+
+if __name__ == "__main__":
+    main()

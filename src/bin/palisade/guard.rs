@@ -1,0 +1,82 @@
+//! `palisade guard`: what the guard says of given texts. No model is involved.
+
+use std::io::BufRead;
+use std::path::PathBuf;
+
+use palisade::guard::{Guard, GuardOptions, InputContext, Judgement};
+use palisade::{CancelFlag, Error, Result};
+
+use crate::{load, output};
+
+/// Judges each line of a JSON-lines file ({"id":…,"text":…}) and prints one JSON line for it:
+/// {"id","action":"allow|flag|mask|block","category","score","stage"}.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  palisade guard --side input --jsonl prompts.jsonl --policy guards/policies/strict.toml")]
+pub struct Args {
+    /// Which way the texts go.
+    #[arg(long, value_enum)]
+    side: Side,
+    /// JSON-lines file; - reads standard input.
+    #[arg(long)]
+    jsonl: PathBuf,
+    #[command(flatten)]
+    guard: load::GuardFlags,
+    /// Accepted for symmetry: the output is JSON anyway.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Side {
+    Input,
+    Output,
+}
+
+#[derive(serde::Deserialize)]
+struct Line {
+    id: serde_json::Value,
+    text: String,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let options =
+        GuardOptions { policy: args.guard.policy.clone(), classifier: args.guard.classifier.clone(), ..GuardOptions::default() };
+    let guard = Guard::open(&options)?;
+    let name = args.jsonl.display();
+    let reader: Box<dyn BufRead> = if args.jsonl.as_os_str() == "-" {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(std::io::BufReader::new(std::fs::File::open(&args.jsonl).map_err(|e| Error::io(&name, &e))?))
+    };
+    for (number, line) in reader.lines().enumerate() {
+        let line = line.map_err(|e| Error::io(format!("{name}: line {}", number + 1), &e))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let line: Line = serde_json::from_str(&line)
+            .map_err(|e| Error::argument(format!("{name}: line {}: expected {{\"id\":…,\"text\":…}}: {e}", number + 1)))?;
+        let judgement = match args.side {
+            Side::Input => guard.judge_input(&InputContext { text: &line.text, ..InputContext::default() }, &CancelFlag::new()),
+            Side::Output => guard.judge_output_text(&line.text, &CancelFlag::new()),
+        };
+        output::json(&report(line.id, &judgement))?;
+    }
+    Ok(())
+}
+
+fn report(id: serde_json::Value, judgement: &Judgement) -> serde_json::Value {
+    // The verdict that decided; for a text that passes, the score that came nearest to its threshold.
+    let decided = judgement.blocked_by().or_else(|| judgement.verdicts.first());
+    let shown = decided.or(judgement.nearest.as_ref());
+    let mut report = serde_json::json!({
+        "id": id,
+        "action": judgement.action.as_str(),
+        "category": decided.and_then(|v| v.category).map(|c| c.id()),
+        "score": shown.map_or(0.0, |v| v.score),
+        "stage": shown.map(|v| v.stage.as_str()),
+    });
+    if let (Some(failure), Some(object)) = (&judgement.failure, report.as_object_mut()) {
+        object.insert("error".to_owned(), failure.message().into());
+    }
+    report
+}

@@ -1,0 +1,398 @@
+//! The engine: one model with its guards.
+#![expect(unsafe_code, reason = "exported entries")]
+
+use std::ffi::{c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
+
+use super::fence::{Fault, fence};
+use super::gate::Poison;
+use super::log::{PALISADE_LOG_INFO, PALISADE_LOG_WARN, log};
+use super::memory::{self, fixed};
+use super::sized::{self, Versioned, borders};
+use super::status::{PALISADE_CALLBACK, PALISADE_FORKED, PalisadeStatus};
+use super::types::{PALISADE_NAME_SIZE, PALISADE_SHA256_SIZE, PalisadeStr};
+use super::{handle, license};
+use crate::error::Error;
+use crate::session::{Engine, EngineInfo, EngineOptions, LoadProgress};
+
+/// A model with its guards, shared by any number of sessions. Made by `palisade_engine_open`, given up by
+/// `palisade_engine_free`; its sessions keep what they need of it alive.
+pub struct PalisadeEngine {
+    _ticket: (),
+}
+
+/// What stands behind an engine handle.
+pub(super) struct EngineSlot {
+    pub(super) engine: Arc<Engine>,
+    pub(super) poison: Poison,
+}
+
+/// Stack of the thread that only waits: the work has threads of its own.
+const SMALL_STACK: usize = 256 << 10;
+
+/// How far opening an engine has come.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct PalisadeProgress {
+    /// The size of this struct in the library's version.
+    pub struct_size: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Bytes of the model that are read.
+    pub done: u64,
+    /// Bytes of the model to read.
+    pub total: u64,
+}
+
+/// Receives how far opening has come. Returns 0 to go on, 1 to cancel.
+/// Called on the thread that called `palisade_engine_open`.
+pub type PalisadeProgressFn =
+    Option<unsafe extern "C-unwind" fn(progress: *const PalisadeProgress, user: *mut c_void) -> i32>;
+
+/// What `palisade_engine_open` needs. Fill it with `palisade_engine_options_init` first. Texts are read during the call
+/// only.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct PalisadeEngineOptions {
+    /// Set by the init function.
+    pub struct_size: u32,
+    /// Threads to compute with; 0 = one for each core.
+    pub threads: u32,
+    /// Path of the model, a GGUF file (the first of a split one). Needed.
+    pub model: PalisadeStr,
+    /// Path of the guard policy, a TOML file; empty = the built-in one.
+    pub policy: PalisadeStr,
+    /// Path of the folder of an ONNX classifier; empty = the built-in one.
+    pub classifier: PalisadeStr,
+    /// Folder for licence receipts; empty = they are kept in memory, for this engine only.
+    pub state_dir: PalisadeStr,
+    /// Path of the audit log; empty = none is written.
+    pub audit: PalisadeStr,
+    /// Most bytes the engine may hold for weights and caches; 0 = no limit.
+    pub memory_budget: u64,
+    /// Most tokens of one dialog; 0 = the default.
+    pub context: u32,
+    /// Tokens of a prompt that are computed at once; 0 = the default.
+    pub prefill_batch: u32,
+    /// 1 = map the model file instead of reading it. A file that somebody shortens meanwhile then ends the process
+    /// with SIGBUS: only for files that nobody else can write.
+    pub map_weights: u8,
+    /// Zero.
+    pub reserved: [u8; 7],
+    /// The host's time in seconds since 1970, for the audit log. The library reads no clock.
+    pub time_unix: i64,
+    /// Called while the engine is opened; may be NULL.
+    pub on_progress: PalisadeProgressFn,
+    /// Given to `on_progress` untouched.
+    pub user: *mut c_void,
+}
+
+// SAFETY: integers, views and nullable pointers, the size first; a test adds up the fields.
+unsafe impl Versioned for PalisadeEngineOptions {
+    const BORDERS: &'static [usize] = borders!(PalisadeEngineOptions: model, policy, classifier, state_dir, audit,
+        memory_budget, context, prefill_batch, map_weights, time_unix, on_progress, user);
+    fn defaults() -> Self {
+        let empty = PalisadeStr::EMPTY;
+        Self {
+            struct_size: size_of::<Self>() as u32,
+            threads: 0,
+            model: empty,
+            policy: empty,
+            classifier: empty,
+            state_dir: empty,
+            audit: empty,
+            memory_budget: 0,
+            context: 0,
+            prefill_batch: 0,
+            map_weights: 0,
+            reserved: [0; 7],
+            time_unix: 0,
+            on_progress: None,
+            user: std::ptr::null_mut(),
+        }
+    }
+}
+
+impl PalisadeEngineOptions {
+    /// # Safety
+    /// The texts are as the header asks.
+    unsafe fn read(&self) -> Result<EngineOptions, Fault> {
+        sized::reserved(&self.reserved, "options.reserved")?;
+        // SAFETY: as this function asks.
+        unsafe {
+            let mut options = EngineOptions::new(memory::path(self.model, "options.model")?);
+            options.policy = memory::optional_path(self.policy, "options.policy")?;
+            options.classifier = memory::optional_path(self.classifier, "options.classifier")?;
+            options.state_dir = memory::optional_path(self.state_dir, "options.state_dir")?;
+            options.audit = memory::optional_path(self.audit, "options.audit")?;
+            options.threads = self.threads as usize;
+            options.memory_budget = self.memory_budget;
+            options.context = self.context as usize;
+            options.prefill_batch = self.prefill_batch as usize;
+            options.time_unix = self.time_unix;
+            options.map_weights = sized::flag(self.map_weights, "options.map_weights")?;
+            Ok(options)
+        }
+    }
+}
+
+/// What an engine is.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct PalisadeEngineInfo {
+    /// The size that the caller gave.
+    pub struct_size: u32,
+    /// Threads it computes with.
+    pub threads: u32,
+    /// Entries of the vocabulary.
+    pub vocabulary: u64,
+    /// Most tokens of one dialog.
+    pub context: u64,
+    /// Bytes of weights that stay in memory.
+    pub weight_bytes: u64,
+    /// Bytes of the past of one full dialog.
+    pub kv_bytes: u64,
+    /// The model's name.
+    pub model: [c_char; PALISADE_NAME_SIZE],
+    /// Its architecture, such as `llama4`.
+    pub architecture: [c_char; PALISADE_NAME_SIZE],
+    /// The kernel set in use, such as `avx2`.
+    pub kernels: [c_char; PALISADE_NAME_SIZE],
+    /// The name of the guard policy.
+    pub policy: [c_char; PALISADE_NAME_SIZE],
+    /// SHA-256 of the guard policy, in hexadecimal digits.
+    pub policy_sha256: [c_char; PALISADE_SHA256_SIZE],
+}
+
+// SAFETY: integers and bytes, the size first; a test adds up the fields.
+unsafe impl Versioned for PalisadeEngineInfo {
+    const BORDERS: &'static [usize] = borders!(PalisadeEngineInfo: vocabulary, context, weight_bytes, kv_bytes, model, architecture, kernels, policy, policy_sha256);
+    fn defaults() -> Self {
+        Self {
+            struct_size: size_of::<Self>() as u32,
+            threads: 0,
+            vocabulary: 0,
+            context: 0,
+            weight_bytes: 0,
+            kv_bytes: 0,
+            model: [0; _],
+            architecture: [0; _],
+            kernels: [0; _],
+            policy: [0; _],
+            policy_sha256: [0; _],
+        }
+    }
+}
+
+impl PalisadeEngineInfo {
+    fn of(info: &EngineInfo) -> Self {
+        Self {
+            threads: u32::try_from(info.threads).unwrap_or(u32::MAX),
+            vocabulary: info.vocabulary as u64,
+            context: info.context as u64,
+            weight_bytes: info.weight_bytes,
+            kv_bytes: info.kv_bytes,
+            model: fixed(&info.model),
+            architecture: fixed(info.architecture),
+            kernels: fixed(info.kernels),
+            policy: fixed(&info.policy),
+            policy_sha256: fixed(&info.policy_sha256),
+            ..Self::defaults()
+        }
+    }
+}
+
+/// Fills engine options with their defaults. Call it before setting any field, with the size of the struct as the
+/// program knows it; that is how a program built with another version of this header still works.
+///
+///     palisade_engine_options_t options;
+///     palisade_engine_options_init(&options, sizeof options);
+///
+/// Errors: `PALISADE_ARG`.
+///
+/// [any thread] [callback-safe]
+///
+/// The caller vouches: `options` points to `size` bytes that may be written.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn palisade_engine_options_init(
+    options: *mut PalisadeEngineOptions,
+    size: usize,
+) -> PalisadeStatus {
+    fence(|| {
+        // SAFETY: as the header asks.
+        unsafe { sized::init(options, size, "options") }
+    })
+}
+
+/// Opens a model and its guards. It takes as long as reading the weights does; `on_progress` tells how far it is and can
+/// cancel. The licence is not asked for here, but by the first request: see `palisade_license_status`.
+///
+/// Ownership: on success `*engine` is the caller's, who gives it up with `palisade_engine_free`.
+/// On failure nothing is written and nothing is kept.
+///
+///     palisade_engine_t *engine = NULL;
+///     options.model = palisade_str("model.gguf");
+///     if (palisade_engine_open(&options, &engine) != PALISADE_OK) { ... }
+///
+/// Errors: `PALISADE_ARG`, `PALISADE_UTF8`, `PALISADE_IO`, `PALISADE_CORRUPT`, `PALISADE_UNSUPPORTED`,
+/// `PALISADE_MEMORY`, `PALISADE_LIMIT`, `PALISADE_GUARD_UNAVAILABLE`, `PALISADE_CANCELLED`,
+/// `PALISADE_CALLBACK` when `on_progress` returned something other than 0 and 1.
+///
+/// [any thread]
+///
+/// The caller vouches: `options` points to a struct of the size it says, its texts to their bytes; `engine` may be written.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn palisade_engine_open(
+    options: *const PalisadeEngineOptions,
+    engine: *mut *mut PalisadeEngine,
+) -> PalisadeStatus {
+    fence(|| {
+        // SAFETY: as the header asks.
+        let (out, host) = unsafe { (memory::out(engine, "engine")?, sized::read(options, "options")?) };
+        // SAFETY: as the header asks.
+        let options = unsafe { host.read() }?;
+        let engine = match host.on_progress {
+            Some(callback) => {
+                // SAFETY: the host vouches for its callback.
+                open_with_progress(&options, |progress| unsafe { callback(progress, host.user) })?
+            }
+            None => Engine::open(&options, &mut |_| true)?,
+        };
+        tell(&engine);
+        out.set(handle::hand_out(Arc::new(EngineSlot { engine, poison: Poison::default() }))?);
+        Ok(())
+    })
+}
+
+/// Opens on another thread, so that the host's callback runs on this one, which is its own.
+fn open_with_progress(
+    options: &EngineOptions,
+    callback: impl Fn(*const PalisadeProgress) -> i32,
+) -> Result<Arc<Engine>, Fault> {
+    let (tell, told) = mpsc::channel();
+    let (answer, answered) = mpsc::channel();
+    let mut odd = None;
+    let opened = std::thread::scope(|scope| {
+        let work = move || {
+            // Without somebody to answer the loading ends.
+            let mut ask = move |progress| tell.send(progress).is_ok() && answered.recv().unwrap_or(false);
+            Engine::open(options, &mut ask)
+        };
+        let thread = std::thread::Builder::new().name("palisade-wait".to_owned()).stack_size(SMALL_STACK);
+        let thread = thread.spawn_scoped(scope, work).map_err(|e| Error::memory(format!("starting a thread: {e}")))?;
+        while let Ok(progress) = told.recv() {
+            let go_on = ask_host(&progress, &callback).unwrap_or_else(|fault| {
+                odd = Some(fault);
+                false
+            });
+            // It may have ended meanwhile; what came of it is seen below.
+            let _ = answer.send(go_on);
+        }
+        thread.join().unwrap_or_else(|_| Err(Error::internal("opening the engine failed inside the library")))
+    });
+    match odd {
+        Some(fault) => Err(fault),
+        None => Ok(opened?),
+    }
+}
+
+/// What the host's callback says: whether to go on.
+fn ask_host(progress: &LoadProgress, callback: impl Fn(*const PalisadeProgress) -> i32) -> Result<bool, Fault> {
+    let struct_size = size_of::<PalisadeProgress>() as u32;
+    let shown = PalisadeProgress { struct_size, reserved: 0, done: progress.done, total: progress.total };
+    match catch_unwind(AssertUnwindSafe(|| callback(&raw const shown))) {
+        Ok(0) => Ok(true),
+        Ok(1) => Ok(false),
+        Ok(other) => Err(Fault::new(PALISADE_CALLBACK, format!("on_progress returned {other}; it is 0 or 1"))),
+        Err(payload) => {
+            // Its drop could unwind again.
+            std::mem::forget(payload);
+            Err(Fault::new(PALISADE_CALLBACK, "on_progress did not return but unwound"))
+        }
+    }
+}
+
+/// Tells the host's log what was opened.
+fn tell(engine: &Engine) {
+    let info = engine.info();
+    log(PALISADE_LOG_INFO, &format!("opened \"{}\" ({}), {} kernels", info.model, info.architecture, info.kernels));
+    for warning in &info.warnings {
+        log(PALISADE_LOG_WARN, warning);
+    }
+    license::warn_of_receipt(engine);
+}
+
+/// Tells what an engine is. `size` is the size of the struct as the program knows it.
+///
+///     palisade_engine_info_t info;
+///     if (palisade_engine_info(engine, &info, sizeof info) == PALISADE_OK) puts(info.model);
+///
+/// Errors: `PALISADE_ARG`, `PALISADE_CLOSED`, `PALISADE_FORKED`.
+///
+/// [any thread] [callback-safe]
+///
+/// The caller vouches: `info` points to `size` bytes that may be written.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn palisade_engine_info(
+    engine: *const PalisadeEngine,
+    info: *mut PalisadeEngineInfo,
+    size: usize,
+) -> PalisadeStatus {
+    fence(|| {
+        let slot = handle::borrow(engine, "engine")?;
+        let _watch = slot.poison.watch("engine")?;
+        // SAFETY: as the header asks.
+        unsafe { sized::write(info, size, &PalisadeEngineInfo::of(slot.engine.info()), "info") }
+    })
+}
+
+/// Gives up an engine and sets `*engine` to NULL. Its open sessions go on and keep what they need of it.
+/// NULL, and a pointer to NULL, is a harmless no-op.
+///
+/// Errors: `PALISADE_CLOSED` when it was freed through a copy of the handle before (nothing happens), `PALISADE_ARG`
+/// for something that is no engine. In a forked child the parent's handle is only set to NULL.
+///
+/// [any thread] [callback-safe]
+///
+/// The caller vouches: `engine` is NULL or points to a handle that may be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn palisade_engine_free(engine: *mut *mut PalisadeEngine) -> PalisadeStatus {
+    fence(|| {
+        // SAFETY: as the header asks.
+        unsafe { free(engine, "engine", |_| Ok(())) }
+    })
+}
+
+/// What the free functions share: NULL is nothing to do, a handle of the parent process is only forgotten, the object
+/// is let go once `ready` says so.
+///
+/// # Safety
+/// `handle` is NULL, or points to a handle that may be written.
+pub(super) unsafe fn free<H: handle::Opaque>(
+    handle: *mut *mut H,
+    name: &str,
+    ready: impl FnOnce(&H::Slot) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    if handle.is_null() {
+        return Ok(());
+    }
+    // SAFETY: as this function asks.
+    let (out, ticket) = unsafe { (memory::out(handle, name)?, handle.read()) };
+    if ticket.is_null() {
+        return Ok(());
+    }
+    match handle::borrow(ticket, name) {
+        Ok(slot) => {
+            ready(&slot)?;
+            handle::take_back(ticket, name)?;
+        }
+        Err(fault) if fault.status == PALISADE_FORKED => {}
+        Err(fault) => return Err(fault),
+    }
+    out.set(std::ptr::null_mut());
+    Ok(())
+}
