@@ -79,9 +79,9 @@ pub(super) fn leet(glyphs: &[Glyph], one: char) -> Vec<(Range<usize>, Vec<Glyph>
         if stand_ins == 0 || alphabetic < 1 || letters.len() < 3 {
             continue;
         }
-        disguised |= letters.windows(3).any(|w| {
-            matches!(w, [a, b, c] if a.c.is_alphabetic() && letter_for(b.c, one).is_some() && c.c.is_alphabetic())
-        });
+        disguised |= letters.windows(3).any(
+            |w| matches!(w, [a, b, c] if a.c.is_alphabetic() && letter_for(b.c, one).is_some() && c.c.is_alphabetic()),
+        );
         let new = letters.iter().map(|g| letter_for(g.c, one).map_or(*g, |c| g.with(c))).collect();
         out.push((word.start..word.start + end, new));
     }
