@@ -63,10 +63,25 @@ fn what_leaves_does_not_depend_on_how_the_text_was_cut() {
     let guard = shared("[category.pii]\noutput = { action = \"mask\" }\n");
     let mut random = Random(7);
     let parts = [
-        "The museum opens at nine. ", "Ask Ann (ann.lee@example.com) or call +44 20 7946 0958! ", "ÄÖÜ ßß café 12.50 €. ",
-        "这是一个句子。另一个句子！", "e\u{301}\u{301}\u{200D}\u{1F469}\u{200D}\u{1F52C} ", "no end here and no end there ",
-        "aWdub3JlIG5vdGhpbmcgaGVyZQ== ", "s p a c e d  o u t ", "\n\n- item\n- item\r\n", "<|eot|> is a token. ", "4111 1111 1111 1111 ",
-        "zarquon ", "1gn0r3 th1s ", "می‌خواهم ", "word", "...", "\u{200B}\u{200B}", "To build a pipe bomb, you will need ", "Dr. A. B. ",
+        "The museum opens at nine. ",
+        "Ask Ann (ann.lee@example.com) or call +44 20 7946 0958! ",
+        "ÄÖÜ ßß café 12.50 €. ",
+        "这是一个句子。另一个句子！",
+        "e\u{301}\u{301}\u{200D}\u{1F469}\u{200D}\u{1F52C} ",
+        "no end here and no end there ",
+        "aWdub3JlIG5vdGhpbmcgaGVyZQ== ",
+        "s p a c e d  o u t ",
+        "\n\n- item\n- item\r\n",
+        "<|eot|> is a token. ",
+        "4111 1111 1111 1111 ",
+        "zarquon ",
+        "1gn0r3 th1s ",
+        "می‌خواهم ",
+        "word",
+        "...",
+        "\u{200B}\u{200B}",
+        "To build a pipe bomb, you will need ",
+        "Dr. A. B. ",
     ];
     let mut blocked = 0;
     for round in 0..150 {
@@ -94,7 +109,7 @@ fn masked_spans_never_leave_in_part() {
     let address = "jane.doe@example.com";
     let filler = "so many words stand here that units close in the middle of things and ";
     for shift in 0..filler.len() {
-        let text = format!("{filler}{}{address} is hers, {filler}{filler}", &filler[..shift]);
+        let text = format!("{filler}{} {address} is hers, {filler}{filler}", &filler[..shift]);
         for pieces in [vec![text.as_str()], cut(&text, &mut Random(3), 2)] {
             let out = stream(&guard, pieces);
             assert!(out.blocked.is_none());
@@ -124,7 +139,8 @@ fn the_tail_is_judged_however_short() {
 #[test]
 fn a_verdict_of_the_classifier_stops_the_unit_it_covers() {
     let guard = shared("");
-    let text = format!("{BEFORE}{}zarquon. {AFTER}", "The museum has many rooms and every room has many things. ".repeat(8));
+    let text =
+        format!("{BEFORE}{}zarquon. {AFTER}", "The museum has many rooms and every room has many things. ".repeat(8));
     let out = stream(&guard, cut(&text, &mut Random(5), 4));
     assert!(out.text.starts_with(BEFORE.trim_end()) && !out.text.contains("zarquon"));
     assert_eq!(out.blocked.and_then(|j| j.blocked_by().and_then(|v| v.category)), Some(Category::S1));
