@@ -39,12 +39,9 @@ pub fn hello(args: &[String], out: &mut dyn Write) -> Result<u8> {
     }
 
     let session = engine.session(&SessionOptions::default())?;
-    let mut request = Request {
-        text: args.get(1).map_or("When are you open?", String::as_str).to_owned(),
-        max_tokens: 64,
-        time_unix: now(),
-        ..Request::default()
-    };
+    let mut request = Request::new(args.get(1).map_or("When are you open?", String::as_str));
+    request.max_tokens = 64;
+    request.time_unix = now();
     request.sampling.temperature = 0.0; // always the likeliest token: the same answer every time
     writeln!(out, "> {}", request.text).map_err(written)?;
     let mut answer = session.start(request)?;
