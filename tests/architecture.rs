@@ -56,7 +56,8 @@ fn library() -> Vec<(String, PathBuf)> {
         .filter(|p| !p.starts_with(src.join("bin")))
         .map(|p| {
             let inside = p.strip_prefix(&src).unwrap();
-            let room = if inside.components().count() > 1 { inside.iter().next().unwrap().to_str().unwrap() } else { "" };
+            let room =
+                if inside.components().count() > 1 { inside.iter().next().unwrap().to_str().unwrap() } else { "" };
             (room.to_owned(), p)
         })
         .collect()
@@ -74,7 +75,8 @@ fn rooms_name_only_rooms_below_them() {
         if room.is_empty() || is_test(&path) {
             continue;
         }
-        let allowed = rules.get(room.as_str()).unwrap_or_else(|| panic!("room {room} has no line in the direction table"));
+        let allowed =
+            rules.get(room.as_str()).unwrap_or_else(|| panic!("room {room} has no line in the direction table"));
         for (at, _) in code(&path).match_indices("crate::") {
             let text = code(&path);
             let name: String = text[at + 7..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();

@@ -66,7 +66,9 @@ impl OnnxClassifier {
         let places = batch.checked_mul(seq).filter(|n| (1..=MOST_TOKENS).contains(n));
         if places != Some(ids.len()) || ids.len() != mask.len() {
             let (i, m) = (ids.len(), mask.len());
-            return Err(Error::argument(format!("{batch} rows of {seq} tokens do not fit {i} ids and {m} mask places")));
+            return Err(Error::argument(format!(
+                "{batch} rows of {seq} tokens do not fit {i} ids and {m} mask places"
+            )));
         }
         let logits = on_own_stack(|| self.run(ids, mask, batch, seq, stop))?;
         match logits.iter().find(|x| !x.is_finite()) {
@@ -148,7 +150,9 @@ fn input_order(graph: &InferenceModel) -> Result<Vec<OutletId>> {
 /// Refuses weights in other files and graphs out of all proportion before tract looks at them.
 fn check_graph(graph: &pb::GraphProto, depth: usize) -> Result<()> {
     if depth == 0 || graph.node.len() > MOST_NODES {
-        return Err(Error::limit(format!("more than {MOST_NODES} nodes, or graphs nested more than {MOST_DEPTH} deep")));
+        return Err(Error::limit(format!(
+            "more than {MOST_NODES} nodes, or graphs nested more than {MOST_DEPTH} deep"
+        )));
     }
     if !graph.sparse_initializer.is_empty() {
         return Err(Error::unsupported("sparse initializers"));
@@ -187,7 +191,8 @@ fn on_own_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     };
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("palisade-classifier".into()).stack_size(STACK);
-        let handle = builder.spawn_scoped(scope, fenced).map_err(|e| Error::new(Kind::Memory, format!("a thread: {e}")))?;
+        let handle =
+            builder.spawn_scoped(scope, fenced).map_err(|e| Error::new(Kind::Memory, format!("a thread: {e}")))?;
         handle.join().unwrap_or_else(|_| Err(Error::internal("the classifier's thread died")))
     })
 }

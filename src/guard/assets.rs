@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::classifier::Files;
 use crate::error::{Error, Result};
 
 /// The rules inside the library, by name.
@@ -13,6 +14,13 @@ pub(super) const RULES: [(&str, &str); 4] = [
     ("personal.toml", include_str!("../../guards/rules/personal.toml")),
     ("special.toml", include_str!("../../guards/rules/special.toml")),
 ];
+
+/// The classifier inside the library.
+pub(super) const CLASSIFIER: Files<'static> = Files {
+    config: include_str!("../../guards/classifier/classifier.toml"),
+    model: include_bytes!("../../guards/classifier/model.onnx"),
+    tokenizer: include_bytes!("../../guards/classifier/tokenizer.json"),
+};
 
 /// Reads a whole regular file of at most `most` bytes.
 pub(super) fn read_limited(path: &Path, most: usize) -> Result<Vec<u8>> {

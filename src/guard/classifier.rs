@@ -103,7 +103,9 @@ impl Classifier {
         let model = OnnxClassifier::from_bytes("model.onnx", files.model)?;
         if model.labels() != labels.len() {
             let (found, named) = (model.labels(), labels.len());
-            return Err(Error::corrupt(format!("model.onnx gives {found} logits, classifier.toml names {named} labels")));
+            return Err(Error::corrupt(format!(
+                "model.onnx gives {found} logits, classifier.toml names {named} labels"
+            )));
         }
         let classifier = Self {
             model,
@@ -193,7 +195,9 @@ impl Check for Classifier {
 impl Config {
     /// The labels in order, and the thresholds.
     fn check(&self) -> Result<(Vec<Category>, Recommended)> {
-        let bad = |what: String| Err(Error::corrupt(format!("classifier.toml: {what}")));
+        fn bad<T>(what: String) -> Result<T> {
+            Err(Error::corrupt(format!("classifier.toml: {what}")))
+        }
         if self.version != VERSION {
             return bad(format!("version {:?} is not {VERSION:?}", self.version));
         }
@@ -201,12 +205,15 @@ impl Config {
             return bad("input_names and output_name must be input_ids, attention_mask and logits".into());
         }
         if !(8..=8192).contains(&self.max_tokens) || self.stride == 0 || self.stride >= self.max_tokens {
-            return bad(format!("max_tokens {} and stride {}: some text would not be read", self.max_tokens, self.stride));
+            return bad(format!(
+                "max_tokens {} and stride {}: some text would not be read",
+                self.max_tokens, self.stride
+            ));
         }
         let mut labels = Vec::with_capacity(self.labels.len());
         let mut recommended = Recommended::default();
         for label in &self.labels {
-            let category: Category = label.parse().map_err(|e: Error| e.context("classifier.toml: labels"))?;
+            let category: Category = label.parse().or_else(|e: Error| bad(format!("labels: {e}")))?;
             if labels.contains(&category) {
                 return bad(format!("label {label} stands twice"));
             }

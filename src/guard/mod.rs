@@ -84,13 +84,12 @@ impl Guard {
             return Err(Error::argument(format!("{what}: a match could leave before its end was seen")));
         }
         let windows = policy.limits().windows;
-        let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(rules)];
-        let mut recommended = Recommended::default();
-        if let Some(folder) = &options.classifier {
-            let (classifier, thresholds) = Classifier::from_folder(folder, windows)?;
-            checks.push(Arc::new(classifier));
-            recommended = thresholds;
-        }
+        let (classifier, recommended) = match &options.classifier {
+            Some(folder) => Classifier::from_folder(folder, windows)?,
+            None => Classifier::from_files(&assets::CLASSIFIER, windows)
+                .map_err(|e| e.context("the embedded classifier"))?,
+        };
+        let checks: Vec<Arc<dyn Check>> = vec![Arc::new(rules), Arc::new(classifier)];
         Ok(Self { policy, checks, recommended })
     }
 

@@ -130,7 +130,10 @@ fn accept(engine: &Engine, flags: &EngineFlags) -> Result<()> {
     }
     eprintln!("licence {} of {}, SHA-256 {}", license.id, license.model, license.sha256);
     if !flags.accept_license && !confirmed()? {
-        return Err(Error::license(format!("the licence {} was not accepted; --accept-license accepts it in scripts", license.id)));
+        return Err(Error::license(format!(
+            "the licence {} was not accepted; --accept-license accepts it in scripts",
+            license.id
+        )));
     }
     let acceptance = Acceptance { sha256: license.sha256.clone(), party: flags.party.clone(), time_unix: load::now() };
     engine.accept_license(&acceptance)?;

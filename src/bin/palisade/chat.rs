@@ -11,7 +11,9 @@ use crate::output;
 
 /// Talks with a model. /reset forgets the conversation, /quit leaves; Ctrl-C stops an answer, twice leaves.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  palisade chat MODEL.gguf --system 'You are the guide of a small museum.' --policy guards/policies/kiosk.toml")]
+#[command(
+    after_help = "Example:\n  palisade chat MODEL.gguf --system 'You are the guide of a small museum.' --policy guards/policies/kiosk.toml"
+)]
 pub struct Args {
     /// GGUF file (the first one of a split model).
     model: PathBuf,
@@ -40,7 +42,10 @@ pub fn run(args: &Args) -> Result<()> {
     })
     .map_err(|e| Error::state(format!("Ctrl-C cannot be watched: {e}")))?;
     let info = engine.info();
-    eprintln!("{} ({}, {} threads, context {}), policy {}", info.model, info.kernels, info.threads, info.context, info.policy);
+    eprintln!(
+        "{} ({}, {} threads, context {}), policy {}",
+        info.model, info.kernels, info.threads, info.context, info.policy
+    );
     let mut lines = io::stdin().lock().lines();
     loop {
         if io::stdin().is_terminal() {

@@ -111,5 +111,9 @@ pub fn run(args: &Args) -> Result<()> {
     if args.json {
         output::json(&serde_json::json!({ "kernels": info.kernels, "threads": info.threads, "requests": reports }))?;
     }
-    if unmet.is_empty() { Ok(()) } else { Err(Error::state(format!("the demo did not go as written: {}", unmet.join("; ")))) }
+    if unmet.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::state(format!("the demo did not go as written: {}", unmet.join("; "))))
+    }
 }

@@ -10,7 +10,9 @@ use crate::output;
 
 /// Answers one prompt. Cleared text streams to stdout; the end, its reason and the timing go to stderr.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  palisade generate MODEL.gguf --prompt 'When do you open?' --accept-license\n  palisade generate MODEL.gguf --prompt 'Hello' --temperature 0 --json")]
+#[command(
+    after_help = "Examples:\n  palisade generate MODEL.gguf --prompt 'When do you open?' --accept-license\n  palisade generate MODEL.gguf --prompt 'Hello' --temperature 0 --json"
+)]
 pub struct Args {
     /// GGUF file (the first one of a split model).
     model: PathBuf,

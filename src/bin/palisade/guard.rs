@@ -11,7 +11,9 @@ use crate::{load, output};
 /// Judges each line of a JSON-lines file ({"id":…,"text":…}) and prints one JSON line for it:
 /// {"id","action":"allow|flag|mask|block","category","score","stage"}.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  palisade guard --side input --jsonl prompts.jsonl --policy guards/policies/strict.toml")]
+#[command(
+    after_help = "Example:\n  palisade guard --side input --jsonl prompts.jsonl --policy guards/policies/strict.toml"
+)]
 pub struct Args {
     /// Which way the texts go.
     #[arg(long, value_enum)]
@@ -39,8 +41,11 @@ struct Line {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let options =
-        GuardOptions { policy: args.guard.policy.clone(), classifier: args.guard.classifier.clone(), ..GuardOptions::default() };
+    let options = GuardOptions {
+        policy: args.guard.policy.clone(),
+        classifier: args.guard.classifier.clone(),
+        ..GuardOptions::default()
+    };
     let guard = Guard::open(&options)?;
     let name = args.jsonl.display();
     let reader: Box<dyn BufRead> = if args.jsonl.as_os_str() == "-" {
@@ -53,10 +58,13 @@ pub fn run(args: &Args) -> Result<()> {
         if line.trim().is_empty() {
             continue;
         }
-        let line: Line = serde_json::from_str(&line)
-            .map_err(|e| Error::argument(format!("{name}: line {}: expected {{\"id\":…,\"text\":…}}: {e}", number + 1)))?;
+        let line: Line = serde_json::from_str(&line).map_err(|e| {
+            Error::argument(format!("{name}: line {}: expected {{\"id\":…,\"text\":…}}: {e}", number + 1))
+        })?;
         let judgement = match args.side {
-            Side::Input => guard.judge_input(&InputContext { text: &line.text, ..InputContext::default() }, &CancelFlag::new()),
+            Side::Input => {
+                guard.judge_input(&InputContext { text: &line.text, ..InputContext::default() }, &CancelFlag::new())
+            }
             Side::Output => guard.judge_output_text(&line.text, &CancelFlag::new()),
         };
         output::json(&report(line.id, &judgement))?;

@@ -10,7 +10,9 @@ use crate::{load, output};
 
 /// Shows or accepts a model's licence. Nothing is generated before a receipt exists for exactly its text.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  palisade license show MODEL.gguf\n  palisade license accept MODEL.gguf --party 'Riverside Museum'")]
+#[command(
+    after_help = "Examples:\n  palisade license show MODEL.gguf\n  palisade license accept MODEL.gguf --party 'Riverside Museum'"
+)]
 pub struct Args {
     #[command(subcommand)]
     action: Action,
@@ -100,8 +102,15 @@ fn status(target: &Target) -> Result<()> {
         }));
     }
     match receipt {
-        Some(r) => output::line(&format!("licence {} accepted by {} at {} (seconds since 1970)", license.id, r.party, r.time_unix)),
-        None => output::line(&format!("licence {} not accepted; read it with `palisade license show {}`", license.id, target.model.display())),
+        Some(r) => output::line(&format!(
+            "licence {} accepted by {} at {} (seconds since 1970)",
+            license.id, r.party, r.time_unix
+        )),
+        None => output::line(&format!(
+            "licence {} not accepted; read it with `palisade license show {}`",
+            license.id,
+            target.model.display()
+        )),
     }
 }
 
@@ -110,9 +119,9 @@ pub fn state_dir(given: Option<&Path>) -> Result<Option<PathBuf>> {
     if let Some(dir) = given {
         return Ok(Some(dir.to_owned()));
     }
-    let home = std::env::var_os("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE"))?).join(".local/state")));
+    let home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(|| {
+        Some(PathBuf::from(std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE"))?).join(".local/state"))
+    });
     let Some(dir) = home.map(|h| h.join("palisade")) else { return Ok(None) };
     std::fs::create_dir_all(&dir).map_err(|e| Error::io(dir.display(), &e))?;
     Ok(Some(dir))

@@ -10,7 +10,9 @@ use crate::{load, output};
 
 /// Prints {"ids":[…]}: the text alone, without any chat structure or begin-of-text.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  palisade tokenize MODEL.gguf --file text.txt\n  palisade tokenize --tiktoken tokenizer.model --file text.txt\n  palisade tokenize MODEL.gguf --text 'Hello, world!' --plain")]
+#[command(
+    after_help = "Examples:\n  palisade tokenize MODEL.gguf --file text.txt\n  palisade tokenize --tiktoken tokenizer.model --file text.txt\n  palisade tokenize MODEL.gguf --text 'Hello, world!' --plain"
+)]
 pub struct Args {
     /// GGUF file whose vocabulary is used.
     #[arg(required_unless_present = "tiktoken", conflicts_with = "tiktoken")]

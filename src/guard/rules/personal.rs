@@ -37,9 +37,14 @@ impl Test {
             v.chars().filter(kept).flat_map(char::to_lowercase).collect()
         };
         let value = essence(value);
-        public.iter().any(|p| essence(p) == value)
+        // A pattern may have found a telephone number without its country code.
+        let part = |p: &String| self == Test::Phone && value.len() >= PHONE_LEAST && essence(p).ends_with(&value);
+        public.iter().any(|p| essence(p) == value || part(p))
     }
 }
+
+/// The fewest digits of a telephone number.
+const PHONE_LEAST: usize = 7;
 
 fn digits(value: &str) -> Vec<u32> {
     value.chars().filter_map(|c| c.to_digit(10)).collect()
@@ -63,7 +68,7 @@ fn is_phone(value: &str) -> bool {
     let d = digits(value);
     let isbn = d.len() == 13 && matches!(d.get(..3), Some([9, 7, 8 | 9])) && !value.starts_with('+');
     let repeated = d.iter().skip(1).all(|x| Some(x) == d.first());
-    (7..=15).contains(&d.len()) && !isbn && !repeated && !is_date(value)
+    (PHONE_LEAST..=15).contains(&d.len()) && !isbn && !repeated && !is_date(value)
 }
 
 /// `2024-11-23`, `23.11.2024`, `1990-2024` and the like.

@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn other_scripts_stay_as_they_are() {
-        for text in ["Где находится хор и сор в музее", "Πού είναι το μουσείο", "博物館はどこですか"] {
+        for text in ["Где находится хор и сор в музее", "Πού είναι το μουσείο", "博物館はどこですか"]
+        {
             assert_eq!(undone(text), text);
         }
     }
