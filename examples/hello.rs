@@ -18,7 +18,7 @@ fn now() -> i64 {
 }
 
 /// What `main` does, with its arguments and its output given; also what the test of the three hellos runs.
-pub fn hello(args: &[String], out: &mut dyn Write) -> Result<u8> {
+pub(crate) fn hello(args: &[String], out: &mut dyn Write) -> Result<u8> {
     let written = |e: std::io::Error| palisade::Error::io("writing the answer", &e);
     let mut options = EngineOptions::new(&args[0]);
     options.state_dir = args.get(3).map(Into::into); // none: receipts last as long as the engine
@@ -50,8 +50,8 @@ pub fn hello(args: &[String], out: &mut dyn Write) -> Result<u8> {
             Event::Text(piece) => write!(out, "{}", piece.as_str()).and_then(|()| out.flush()).map_err(written)?,
             Event::End(end) => {
                 let refusal = end.refusal.unwrap_or_default();
-                let (reason, tokens) = (end.reason as i32, end.stats.generated_tokens);
-                writeln!(out, "{refusal}\n[end {reason}, {tokens} tokens]").map_err(written)?;
+                let (reason, tokens) = (end.reason.name(), end.stats.generated_tokens);
+                writeln!(out, "{refusal}\n[{reason}, {tokens} tokens]").map_err(written)?;
                 end.error.map_or(Ok(()), Err)?;
             }
             _ => {}
