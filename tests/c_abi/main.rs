@@ -141,7 +141,7 @@ fn every_function_says_its_threads_and_errors() {
         assert!(function.doc.contains("[any thread]") || function.doc.contains("[one thread at a time]"));
         let constant = !function.result.contains("palisade_status_t");
         assert!(constant || function.doc.contains("Errors:"), "{}", function.name);
-        assert!(constant || function.doc.contains("//     "), "{} has no example", function.name);
+        assert!(constant || function.doc.contains("```c"), "{} has no example", function.name);
     }
 }
 
