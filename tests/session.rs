@@ -197,7 +197,9 @@ impl Check for Breaking {
             return match self.fault {
                 Fault::Fails => Err(Error::guard_unavailable("broken on purpose")),
                 Fault::Panics => panic!("broken on purpose"),
-                Fault::GivesNan => Ok(vec![Finding { category: Category::S9, evidence: Evidence::Score(f32::NAN), span: None }]),
+                Fault::GivesNan => {
+                    Ok(vec![Finding { category: Category::S9, evidence: Evidence::Score(f32::NAN), span: None }])
+                }
             };
         }
         if side == Side::Output {
@@ -231,7 +233,10 @@ fn a_guard_that_breaks_at_any_call_releases_nothing_unjudged() {
             broke += 1;
             assert_eq!(end.reason, EndReason::Error, "{fault:?} at call {at}");
             let kind = end.error.unwrap().kind();
-            assert!(matches!(kind, Kind::GuardUnavailable | Kind::GuardInvalid | Kind::Internal), "{fault:?}: {kind:?}");
+            assert!(
+                matches!(kind, Kind::GuardUnavailable | Kind::GuardInvalid | Kind::Internal),
+                "{fault:?}: {kind:?}"
+            );
             assert!(end.refusal.is_some());
             let passed = check.passed.lock().unwrap().concat();
             assert!(text.split_inclusive(". ").all(|unit| passed.contains(unit)), "{fault:?} at call {at}: {text:?}");
