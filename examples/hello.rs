@@ -3,6 +3,7 @@
 //!     cargo run --example hello -- MODEL [QUESTION [PARTY [STATE_DIR]]]
 //!
 //! Without PARTY (who accepts the model's licence) it shows the licence and stops there.
+#![allow(clippy::print_stderr, reason = "a program")]
 
 use std::io::Write;
 use std::process::ExitCode;

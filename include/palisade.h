@@ -540,7 +540,9 @@ const char *palisade_version(void);
 
 // The ABI level of the library. A program built with this header works with every library of the same level:
 //
-//     if (palisade_abi_version() != PALISADE_ABI_VERSION) { ... another library than this header's was loaded ... }
+// ```c
+// if (palisade_abi_version() != PALISADE_ABI_VERSION) { ... another library than this header's was loaded ... }
+// ```
 //
 // [any thread] [callback-safe]
 uint32_t palisade_abi_version(void);
@@ -551,9 +553,11 @@ uint32_t palisade_abi_version(void);
 // `needed` gets the size of the message with its NUL, also when `cap` is too small for it (`PALISADE_BUFFER`; `buf`
 // is left as it is then). With `cap` 0 `buf` may be NULL.
 //
-//     char message[1024];
-//     size_t needed;
-//     if (palisade_last_error(message, sizeof message, &needed) == PALISADE_OK) puts(message);
+// ```c
+// char message[1024];
+// size_t needed;
+// if (palisade_last_error(message, sizeof message, &needed) == PALISADE_OK) puts(message);
+// ```
 //
 // Errors: `PALISADE_ARG`, `PALISADE_BUFFER`. This function leaves the message alone when it fails itself.
 //
@@ -566,7 +570,9 @@ palisade_status_t palisade_last_error(char *buf, size_t cap, size_t *needed);
 // `callback`, with `user` untouched. NULL for `callback` ends it, which is how a process begins.
 // A message that another thread is giving out at that moment may still arrive at the old callback.
 //
-//     palisade_log_set(print_line, stderr, PALISADE_LOG_WARN);
+// ```c
+// palisade_log_set(print_line, stderr, PALISADE_LOG_WARN);
+// ```
 //
 // Errors: `PALISADE_ARG` for a level that is none.
 //
@@ -578,8 +584,10 @@ palisade_status_t palisade_log_set(palisade_log_fn callback, void *user, int32_t
 // Fills engine options with their defaults. Call it before setting any field, with the size of the struct as the
 // program knows it; that is how a program built with another version of this header still works.
 //
-//     palisade_engine_options_t options;
-//     palisade_engine_options_init(&options, sizeof options);
+// ```c
+// palisade_engine_options_t options;
+// palisade_engine_options_init(&options, sizeof options);
+// ```
 //
 // Errors: `PALISADE_ARG`.
 //
@@ -594,9 +602,11 @@ PALISADE_CHECK_RESULT palisade_status_t palisade_engine_options_init(palisade_en
 // Ownership: on success `*engine` is the caller's, who gives it up with `palisade_engine_free`.
 // On failure nothing is written and nothing is kept.
 //
-//     palisade_engine_t *engine = NULL;
-//     options.model = palisade_str("model.gguf");
-//     if (palisade_engine_open(&options, &engine) != PALISADE_OK) { ... }
+// ```c
+// palisade_engine_t *engine = NULL;
+// options.model = palisade_str("model.gguf");
+// if (palisade_engine_open(&options, &engine) != PALISADE_OK) { ... }
+// ```
 //
 // Errors: `PALISADE_ARG`, `PALISADE_UTF8`, `PALISADE_IO`, `PALISADE_CORRUPT`, `PALISADE_UNSUPPORTED`,
 // `PALISADE_MEMORY`, `PALISADE_LIMIT`, `PALISADE_GUARD_UNAVAILABLE`, `PALISADE_CANCELLED`,
@@ -611,8 +621,10 @@ palisade_status_t palisade_engine_open(const palisade_engine_options_t *options,
 
 // Tells what an engine is. `size` is the size of the struct as the program knows it.
 //
-//     palisade_engine_info_t info;
-//     if (palisade_engine_info(engine, &info, sizeof info) == PALISADE_OK) puts(info.model);
+// ```c
+// palisade_engine_info_t info;
+// if (palisade_engine_info(engine, &info, sizeof info) == PALISADE_OK) puts(info.model);
+// ```
 //
 // Errors: `PALISADE_ARG`, `PALISADE_CLOSED`, `PALISADE_FORKED`.
 //
@@ -627,6 +639,10 @@ palisade_status_t palisade_engine_info(const palisade_engine_t *engine,
 // Gives up an engine and sets `*engine` to NULL. Its open sessions go on and keep what they need of it.
 // NULL, and a pointer to NULL, is a harmless no-op.
 //
+// ```c
+// palisade_engine_free(&engine);
+// ```
+//
 // Errors: `PALISADE_CLOSED` when it was freed through a copy of the handle before (nothing happens), `PALISADE_ARG`
 // for something that is no engine. In a forked child the parent's handle is only set to NULL.
 //
@@ -638,10 +654,12 @@ palisade_status_t palisade_engine_free(palisade_engine_t **engine);
 // Copies the text of the model's licence, with a NUL, into `buf`: what is to be shown before it is accepted.
 // `needed`, `cap` and `buf` are as in `palisade_last_error`.
 //
-//     size_t needed;
-//     palisade_license_text(engine, NULL, 0, &needed);
-//     char *text = malloc(needed);
-//     if (text != NULL && palisade_license_text(engine, text, needed, &needed) == PALISADE_OK) puts(text);
+// ```c
+// size_t needed;
+// palisade_license_text(engine, NULL, 0, &needed);
+// char *text = malloc(needed);
+// if (text != NULL && palisade_license_text(engine, text, needed, &needed) == PALISADE_OK) puts(text);
+// ```
 //
 // Errors: `PALISADE_ARG`, `PALISADE_BUFFER`, `PALISADE_CLOSED`, `PALISADE_FORKED`.
 //
@@ -654,8 +672,10 @@ palisade_status_t palisade_license_text(const palisade_engine_t *engine, char *b
 // when it is known to ask for none. For Llama 4 they are "Built with Llama" and the notice of its licence.
 // `needed`, `cap` and `buf` are as in `palisade_last_error`.
 //
-//     char lines[256];
-//     if (palisade_license_notices(engine, lines, sizeof lines, &needed) == PALISADE_OK) show_on_about_page(lines);
+// ```c
+// char lines[256];
+// if (palisade_license_notices(engine, lines, sizeof lines, &needed) == PALISADE_OK) show_on_about_page(lines);
+// ```
 //
 // Errors: `PALISADE_ARG`, `PALISADE_BUFFER`, `PALISADE_CLOSED`, `PALISADE_FORKED`.
 //
@@ -670,8 +690,10 @@ palisade_status_t palisade_license_notices(const palisade_engine_t *engine,
 // Tells which licence the model has and whether it was accepted. `size` is the size of the struct as the program knows
 // it. A receipt that is damaged counts as none, and the log says so.
 //
-//     palisade_license_t license;
-//     if (palisade_license_status(engine, &license, sizeof license) == PALISADE_OK && !license.accepted) { ... }
+// ```c
+// palisade_license_t license;
+// if (palisade_license_status(engine, &license, sizeof license) == PALISADE_OK && !license.accepted) { ... }
+// ```
 //
 // Errors: `PALISADE_ARG`, `PALISADE_IO`, `PALISADE_CLOSED`, `PALISADE_FORKED`.
 //
@@ -686,8 +708,10 @@ palisade_status_t palisade_license_status(const palisade_engine_t *engine,
 // Fills an acceptance with zeros and its size. Call it before setting any field, with the size of the struct as the
 // program knows it.
 //
-//     palisade_acceptance_t acceptance;
-//     palisade_acceptance_init(&acceptance, sizeof acceptance);
+// ```c
+// palisade_acceptance_t acceptance;
+// palisade_acceptance_init(&acceptance, sizeof acceptance);
+// ```
 //
 // Errors: `PALISADE_ARG`.
 //
@@ -699,10 +723,12 @@ PALISADE_CHECK_RESULT palisade_status_t palisade_acceptance_init(palisade_accept
 // Accepts the model's licence in the name of a party and writes the receipt. The acceptance must name the SHA-256 of
 // exactly the present text, so a program cannot accept what it has never held.
 //
-//     acceptance.text_sha256 = palisade_str(license.text_sha256);
-//     acceptance.party = palisade_str("Example Museum");
-//     acceptance.time_unix = (int64_t)time(NULL);
-//     if (palisade_license_accept(engine, &acceptance) != PALISADE_OK) { ... }
+// ```c
+// acceptance.text_sha256 = palisade_str(license.text_sha256);
+// acceptance.party = palisade_str("Example Museum");
+// acceptance.time_unix = (int64_t)time(NULL);
+// if (palisade_license_accept(engine, &acceptance) != PALISADE_OK) { ... }
+// ```
 //
 // Errors: `PALISADE_LICENSE` when the hash is that of another text, `PALISADE_ARG`, `PALISADE_UTF8`, `PALISADE_IO` when
 // the receipt cannot be written (the licence is not accepted then), `PALISADE_BUSY` when another process holds the
@@ -718,8 +744,10 @@ palisade_status_t palisade_license_accept(palisade_engine_t *engine,
 // Fills session options with their defaults. Call it before setting any field, with the size of the struct as the
 // program knows it.
 //
-//     palisade_session_options_t options;
-//     palisade_session_options_init(&options, sizeof options);
+// ```c
+// palisade_session_options_t options;
+// palisade_session_options_init(&options, sizeof options);
+// ```
 //
 // Errors: `PALISADE_ARG`.
 //
@@ -733,9 +761,11 @@ PALISADE_CHECK_RESULT palisade_status_t palisade_session_options_init(palisade_s
 // Ownership: on success `*session` is the caller's, who gives it up with `palisade_session_free`. It keeps what it
 // needs of the engine alive. On failure nothing is written.
 //
-//     palisade_session_t *session = NULL;
-//     options.system = palisade_str("You answer questions about the museum.");
-//     if (palisade_session_open(engine, &options, &session) != PALISADE_OK) { ... }
+// ```c
+// palisade_session_t *session = NULL;
+// options.system = palisade_str("You answer questions about the museum.");
+// if (palisade_session_open(engine, &options, &session) != PALISADE_OK) { ... }
+// ```
 //
 // Errors: `PALISADE_ARG`, `PALISADE_UTF8`, `PALISADE_LIMIT`, `PALISADE_MEMORY`, `PALISADE_CLOSED`, `PALISADE_FORKED`.
 //
@@ -755,12 +785,14 @@ palisade_status_t palisade_session_open(palisade_engine_t *engine,
 // event. Once there was an event there is an END, also after a cancel, a block or an error. Blocked and cancelled are
 // ends, not errors: `PALISADE_OK`. With `PALISADE_END_ERROR` the function returns that end's status.
 //
-//     static int32_t on_event(const palisade_event_t *event, void *user) {
-//         if (event->kind == PALISADE_EVENT_TEXT) fwrite(event->text.data, 1, event->text.len, user);
-//         return 0;
-//     }
-//     request.text = palisade_str("When do you open?");
-//     if (palisade_session_ask(session, &request, on_event, stdout) != PALISADE_OK) { ... }
+// ```c
+// static int32_t on_event(const palisade_event_t *event, void *user) {
+//     if (event->kind == PALISADE_EVENT_TEXT) fwrite(event->text.data, 1, event->text.len, user);
+//     return 0;
+// }
+// request.text = palisade_str("When do you open?");
+// if (palisade_session_ask(session, &request, on_event, stdout) != PALISADE_OK) { ... }
+// ```
 //
 // Errors: `PALISADE_LICENSE`, `PALISADE_ARG`, `PALISADE_UTF8`, `PALISADE_LIMIT` (the text does not fit the context; the
 // message gives the numbers), `PALISADE_BUSY`, `PALISADE_REENTRANT`, `PALISADE_MEMORY`, `PALISADE_GUARD_...`,
@@ -780,7 +812,9 @@ palisade_status_t palisade_session_ask(palisade_session_t *session,
 // Asks the running request of a session to stop, in either form, and returns at once; its END tells when it has. Without
 // a running request nothing happens, and the next one is not concerned. Not for signal handlers.
 //
-//     palisade_session_cancel(session);
+// ```c
+// palisade_session_cancel(session);
+// ```
 //
 // Errors: `PALISADE_ARG`, `PALISADE_CLOSED`, `PALISADE_FORKED`.
 //
@@ -789,7 +823,9 @@ palisade_status_t palisade_session_cancel(palisade_session_t *session);
 
 // Forgets the dialog; what the session was opened with stays.
 //
-//     if (palisade_session_reset(session) != PALISADE_OK) { ... }
+// ```c
+// if (palisade_session_reset(session) != PALISADE_OK) { ... }
+// ```
 //
 // Errors: `PALISADE_BUSY` while a request runs, `PALISADE_REENTRANT`, `PALISADE_ARG`, `PALISADE_CLOSED`,
 // `PALISADE_FORKED`.
@@ -799,8 +835,10 @@ PALISADE_CHECK_RESULT palisade_status_t palisade_session_reset(palisade_session_
 
 // Counts the tokens of a text as a person's words, without those of the chat format around it.
 //
-//     size_t count;
-//     if (palisade_tokens_count(session, palisade_str("When do you open?"), &count) == PALISADE_OK) { ... }
+// ```c
+// size_t count;
+// if (palisade_tokens_count(session, palisade_str("When do you open?"), &count) == PALISADE_OK) { ... }
+// ```
 //
 // Errors: `PALISADE_ARG`, `PALISADE_UTF8`, `PALISADE_LIMIT`, `PALISADE_CLOSED`, `PALISADE_FORKED`.
 //
@@ -816,7 +854,9 @@ palisade_status_t palisade_tokens_count(const palisade_session_t *session,
 // another thread, this waits until its callback and it have returned, at most 2 seconds. A request in the pull form
 // stays to be read to its END and freed. NULL, and a pointer to NULL, is a harmless no-op.
 //
-//     palisade_session_free(&session);
+// ```c
+// palisade_session_free(&session);
+// ```
 //
 // Errors: `PALISADE_BUSY` when the call did not return in time, or is the one whose callback this is called from: it
 // was asked to stop, and nothing is freed. `PALISADE_CLOSED` when the session was freed through a copy of the handle
@@ -830,8 +870,10 @@ palisade_status_t palisade_session_free(palisade_session_t **session);
 // Fills request options with their defaults. Call it before setting any field, with the size of the struct as the
 // program knows it.
 //
-//     palisade_request_options_t request;
-//     palisade_request_options_init(&request, sizeof request);
+// ```c
+// palisade_request_options_t request;
+// palisade_request_options_init(&request, sizeof request);
+// ```
 //
 // Errors: `PALISADE_ARG`.
 //
@@ -846,8 +888,10 @@ PALISADE_CHECK_RESULT palisade_status_t palisade_request_options_init(palisade_r
 // Ownership: on success `*request` is the caller's, who gives it up with `palisade_request_free`. It keeps what it
 // needs of the session alive. On failure nothing is written.
 //
-//     palisade_request_t *running = NULL;
-//     if (palisade_session_start(session, &request, &running) != PALISADE_OK) { ... }
+// ```c
+// palisade_request_t *running = NULL;
+// if (palisade_session_start(session, &request, &running) != PALISADE_OK) { ... }
+// ```
 //
 // Errors: those of `palisade_session_ask` that come before its first event.
 //
@@ -863,8 +907,10 @@ palisade_status_t palisade_session_start(palisade_session_t *session,
 // Waits for the next event of a request and points `*event` to it; to NULL after END. What it points to is valid until
 // the next call on the request. An END with `PALISADE_END_ERROR` is an event like any other: `PALISADE_OK`.
 //
-//     const palisade_event_t *event;
-//     while (palisade_request_next(running, &event) == PALISADE_OK && event != NULL) { ... }
+// ```c
+// const palisade_event_t *event;
+// while (palisade_request_next(running, &event) == PALISADE_OK && event != NULL) { ... }
+// ```
 //
 // Errors: `PALISADE_ARG`, `PALISADE_BUSY` when another thread is waiting, `PALISADE_CLOSED`, `PALISADE_FORKED`.
 //
@@ -878,7 +924,9 @@ palisade_status_t palisade_request_next(palisade_request_t *request,
 // Gives up a request and sets `*request` to NULL. When it has not ended it is cancelled; a `palisade_request_next` that
 // waits on another thread is waited for, at most 2 seconds. NULL, and a pointer to NULL, is a harmless no-op.
 //
-//     palisade_request_free(&running);
+// ```c
+// palisade_request_free(&running);
+// ```
 //
 // Errors: `PALISADE_BUSY` when the call did not return in time (nothing is freed), `PALISADE_CLOSED` when the request was
 // freed through a copy of the handle before (nothing happens), `PALISADE_ARG`. In a forked child the parent's handle is

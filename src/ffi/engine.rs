@@ -10,7 +10,7 @@ use super::gate::Poison;
 use super::log::{PALISADE_LOG_INFO, PALISADE_LOG_WARN, log};
 use super::memory::{self, fixed};
 use super::sized::{self, Versioned, borders};
-use super::status::{PALISADE_CALLBACK, PALISADE_FORKED, PalisadeStatus};
+use super::status::{PALISADE_CALLBACK, PalisadeStatus};
 use super::types::{PALISADE_NAME_SIZE, PALISADE_SHA256_SIZE, PalisadeStr};
 use super::{handle, license};
 use crate::error::Error;
@@ -88,10 +88,10 @@ pub struct PalisadeEngineOptions {
     pub user: *mut c_void,
 }
 
-// SAFETY: integers, views and nullable pointers, the size first; a test adds up the fields.
+// SAFETY: integers, views and nullable pointers, the size first; `borders!` adds up the fields.
 unsafe impl Versioned for PalisadeEngineOptions {
     const BORDERS: &'static [usize] = borders!(PalisadeEngineOptions: model, policy, classifier, state_dir, audit,
-        memory_budget, context, prefill_batch, map_weights, time_unix, on_progress, user);
+        memory_budget, context, prefill_batch, map_weights, reserved, time_unix, on_progress, user);
     fn defaults() -> Self {
         let empty = PalisadeStr::EMPTY;
         Self {
@@ -165,7 +165,7 @@ pub struct PalisadeEngineInfo {
     pub policy_sha256: [c_char; PALISADE_SHA256_SIZE],
 }
 
-// SAFETY: integers and bytes, the size first; a test adds up the fields.
+// SAFETY: integers and bytes, the size first; `borders!` adds up the fields.
 unsafe impl Versioned for PalisadeEngineInfo {
     const BORDERS: &'static [usize] = borders!(PalisadeEngineInfo: vocabulary, context, weight_bytes, kv_bytes, model, architecture, kernels, policy, policy_sha256);
     fn defaults() -> Self {
@@ -206,8 +206,10 @@ impl PalisadeEngineInfo {
 /// Fills engine options with their defaults. Call it before setting any field, with the size of the struct as the
 /// program knows it; that is how a program built with another version of this header still works.
 ///
-///     palisade_engine_options_t options;
-///     palisade_engine_options_init(&options, sizeof options);
+/// ```c
+/// palisade_engine_options_t options;
+/// palisade_engine_options_init(&options, sizeof options);
+/// ```
 ///
 /// Errors: `PALISADE_ARG`.
 ///
@@ -232,9 +234,11 @@ pub unsafe extern "C" fn palisade_engine_options_init(
 /// Ownership: on success `*engine` is the caller's, who gives it up with `palisade_engine_free`.
 /// On failure nothing is written and nothing is kept.
 ///
-///     palisade_engine_t *engine = NULL;
-///     options.model = palisade_str("model.gguf");
-///     if (palisade_engine_open(&options, &engine) != PALISADE_OK) { ... }
+/// ```c
+/// palisade_engine_t *engine = NULL;
+/// options.model = palisade_str("model.gguf");
+/// if (palisade_engine_open(&options, &engine) != PALISADE_OK) { ... }
+/// ```
 ///
 /// Errors: `PALISADE_ARG`, `PALISADE_UTF8`, `PALISADE_IO`, `PALISADE_CORRUPT`, `PALISADE_UNSUPPORTED`,
 /// `PALISADE_MEMORY`, `PALISADE_LIMIT`, `PALISADE_GUARD_UNAVAILABLE`, `PALISADE_CANCELLED`,
@@ -327,8 +331,10 @@ fn tell(engine: &Engine) {
 
 /// Tells what an engine is. `size` is the size of the struct as the program knows it.
 ///
-///     palisade_engine_info_t info;
-///     if (palisade_engine_info(engine, &info, sizeof info) == PALISADE_OK) puts(info.model);
+/// ```c
+/// palisade_engine_info_t info;
+/// if (palisade_engine_info(engine, &info, sizeof info) == PALISADE_OK) puts(info.model);
+/// ```
 ///
 /// Errors: `PALISADE_ARG`, `PALISADE_CLOSED`, `PALISADE_FORKED`.
 ///
@@ -353,6 +359,10 @@ pub unsafe extern "C" fn palisade_engine_info(
 /// Gives up an engine and sets `*engine` to NULL. Its open sessions go on and keep what they need of it.
 /// NULL, and a pointer to NULL, is a harmless no-op.
 ///
+/// ```c
+/// palisade_engine_free(&engine);
+/// ```
+///
 /// Errors: `PALISADE_CLOSED` when it was freed through a copy of the handle before (nothing happens), `PALISADE_ARG`
 /// for something that is no engine. In a forked child the parent's handle is only set to NULL.
 ///
@@ -363,36 +373,6 @@ pub unsafe extern "C" fn palisade_engine_info(
 pub unsafe extern "C" fn palisade_engine_free(engine: *mut *mut PalisadeEngine) -> PalisadeStatus {
     fence(|| {
         // SAFETY: as the header asks.
-        unsafe { free(engine, "engine", |_| Ok(())) }
+        unsafe { handle::free(engine, "engine", |_| Ok(())) }
     })
-}
-
-/// What the free functions share: NULL is nothing to do, a handle of the parent process is only forgotten, the object
-/// is let go once `ready` says so.
-///
-/// # Safety
-/// `handle` is NULL, or points to a handle that may be written.
-pub(super) unsafe fn free<H: handle::Opaque>(
-    handle: *mut *mut H,
-    name: &str,
-    ready: impl FnOnce(&H::Slot) -> Result<(), Fault>,
-) -> Result<(), Fault> {
-    if handle.is_null() {
-        return Ok(());
-    }
-    // SAFETY: as this function asks.
-    let (out, ticket) = unsafe { (memory::out(handle, name)?, handle.read()) };
-    if ticket.is_null() {
-        return Ok(());
-    }
-    match handle::borrow(ticket, name) {
-        Ok(slot) => {
-            ready(&slot)?;
-            handle::take_back(ticket, name)?;
-        }
-        Err(fault) if fault.status == PALISADE_FORKED => {}
-        Err(fault) => return Err(fault),
-    }
-    out.set(std::ptr::null_mut());
-    Ok(())
 }

@@ -4,13 +4,17 @@
 //! generation of that slot. A slot whose generations are used up is not used again, so a freed ticket is known as
 //! freed for as long as the process lives. The table's lock is held for the lookup only; a caller works with its own
 //! reference.
-#![expect(unsafe_code, reason = "one table for each process, reached without a lock that a fork may have left held")]
+#![expect(
+    unsafe_code,
+    reason = "one table for each process, reached without a lock that a fork may have left held; taking back a host's handle"
+)]
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::engine::{EngineSlot, PalisadeEngine};
 use super::fence::Fault;
+use super::memory;
 use super::request::{PalisadeRequest, RequestSlot};
 use super::session::{PalisadeSession, SessionSlot};
 use super::status::{PALISADE_ARG, PALISADE_CLOSED, PALISADE_FORKED, PALISADE_LIMIT};
@@ -250,8 +254,38 @@ pub(super) fn borrow<H: Opaque>(handle: *const H, name: &str) -> Result<Arc<H::S
 }
 
 /// Takes a ticket back and returns the object.
-pub(super) fn take_back<H: Opaque>(handle: *const H, name: &str) -> Result<Arc<H::Slot>, Fault> {
+fn take_back<H: Opaque>(handle: *const H, name: &str) -> Result<Arc<H::Slot>, Fault> {
     H::unwrap(table().remove(ticket(handle, name)?)?).ok_or_else(|| foreign(H::KIND))
+}
+
+/// What the free functions share: NULL is nothing to do, a handle of the parent process is only forgotten, the object
+/// is let go once `ready` says so.
+///
+/// # Safety
+/// `handle` is NULL, or points to a handle that may be written.
+pub(super) unsafe fn free<H: Opaque>(
+    handle: *mut *mut H,
+    name: &str,
+    ready: impl FnOnce(&H::Slot) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    if handle.is_null() {
+        return Ok(());
+    }
+    // SAFETY: as this function asks.
+    let (out, ticket) = unsafe { (memory::out(handle, name)?, handle.read()) };
+    if ticket.is_null() {
+        return Ok(());
+    }
+    match borrow(ticket, name) {
+        Ok(slot) => {
+            ready(&slot)?;
+            take_back(ticket, name)?;
+        }
+        Err(fault) if fault.status == PALISADE_FORKED => {}
+        Err(fault) => return Err(fault),
+    }
+    out.set(std::ptr::null_mut());
+    Ok(())
 }
 
 #[cfg(test)]

@@ -23,7 +23,9 @@ pub extern "C" fn palisade_version() -> *const c_char {
 
 /// The ABI level of the library. A program built with this header works with every library of the same level:
 ///
-///     if (palisade_abi_version() != PALISADE_ABI_VERSION) { ... another library than this header's was loaded ... }
+/// ```c
+/// if (palisade_abi_version() != PALISADE_ABI_VERSION) { ... another library than this header's was loaded ... }
+/// ```
 ///
 /// [any thread] [callback-safe]
 #[unsafe(no_mangle)]
@@ -37,9 +39,11 @@ pub extern "C" fn palisade_abi_version() -> u32 {
 /// `needed` gets the size of the message with its NUL, also when `cap` is too small for it (`PALISADE_BUFFER`; `buf`
 /// is left as it is then). With `cap` 0 `buf` may be NULL.
 ///
-///     char message[1024];
-///     size_t needed;
-///     if (palisade_last_error(message, sizeof message, &needed) == PALISADE_OK) puts(message);
+/// ```c
+/// char message[1024];
+/// size_t needed;
+/// if (palisade_last_error(message, sizeof message, &needed) == PALISADE_OK) puts(message);
+/// ```
 ///
 /// Errors: `PALISADE_ARG`, `PALISADE_BUFFER`. This function leaves the message alone when it fails itself.
 ///

@@ -36,7 +36,7 @@ pub struct PalisadeLicense {
     pub text_sha256: [c_char; PALISADE_SHA256_SIZE],
 }
 
-// SAFETY: integers and bytes, the size first; a test adds up the fields.
+// SAFETY: integers and bytes, the size first; `borders!` adds up the fields.
 unsafe impl Versioned for PalisadeLicense {
     const BORDERS: &'static [usize] = borders!(PalisadeLicense: accepted_unix, id, name, model, party, text_sha256);
     fn defaults() -> Self {
@@ -69,7 +69,7 @@ pub struct PalisadeAcceptance {
     pub time_unix: i64,
 }
 
-// SAFETY: integers and views, the size first; a test adds up the fields.
+// SAFETY: integers and views, the size first; `borders!` adds up the fields.
 unsafe impl Versioned for PalisadeAcceptance {
     const BORDERS: &'static [usize] = borders!(PalisadeAcceptance: text_sha256, party, time_unix);
     fn defaults() -> Self {
@@ -86,10 +86,12 @@ unsafe impl Versioned for PalisadeAcceptance {
 /// Copies the text of the model's licence, with a NUL, into `buf`: what is to be shown before it is accepted.
 /// `needed`, `cap` and `buf` are as in `palisade_last_error`.
 ///
-///     size_t needed;
-///     palisade_license_text(engine, NULL, 0, &needed);
-///     char *text = malloc(needed);
-///     if (text != NULL && palisade_license_text(engine, text, needed, &needed) == PALISADE_OK) puts(text);
+/// ```c
+/// size_t needed;
+/// palisade_license_text(engine, NULL, 0, &needed);
+/// char *text = malloc(needed);
+/// if (text != NULL && palisade_license_text(engine, text, needed, &needed) == PALISADE_OK) puts(text);
+/// ```
 ///
 /// Errors: `PALISADE_ARG`, `PALISADE_BUFFER`, `PALISADE_CLOSED`, `PALISADE_FORKED`.
 ///
@@ -115,8 +117,10 @@ pub unsafe extern "C" fn palisade_license_text(
 /// when it is known to ask for none. For Llama 4 they are "Built with Llama" and the notice of its licence.
 /// `needed`, `cap` and `buf` are as in `palisade_last_error`.
 ///
-///     char lines[256];
-///     if (palisade_license_notices(engine, lines, sizeof lines, &needed) == PALISADE_OK) show_on_about_page(lines);
+/// ```c
+/// char lines[256];
+/// if (palisade_license_notices(engine, lines, sizeof lines, &needed) == PALISADE_OK) show_on_about_page(lines);
+/// ```
 ///
 /// Errors: `PALISADE_ARG`, `PALISADE_BUFFER`, `PALISADE_CLOSED`, `PALISADE_FORKED`.
 ///
@@ -141,8 +145,10 @@ pub unsafe extern "C" fn palisade_license_notices(
 /// Tells which licence the model has and whether it was accepted. `size` is the size of the struct as the program knows
 /// it. A receipt that is damaged counts as none, and the log says so.
 ///
-///     palisade_license_t license;
-///     if (palisade_license_status(engine, &license, sizeof license) == PALISADE_OK && !license.accepted) { ... }
+/// ```c
+/// palisade_license_t license;
+/// if (palisade_license_status(engine, &license, sizeof license) == PALISADE_OK && !license.accepted) { ... }
+/// ```
 ///
 /// Errors: `PALISADE_ARG`, `PALISADE_IO`, `PALISADE_CLOSED`, `PALISADE_FORKED`.
 ///
@@ -188,8 +194,10 @@ impl PalisadeLicense {
 /// Fills an acceptance with zeros and its size. Call it before setting any field, with the size of the struct as the
 /// program knows it.
 ///
-///     palisade_acceptance_t acceptance;
-///     palisade_acceptance_init(&acceptance, sizeof acceptance);
+/// ```c
+/// palisade_acceptance_t acceptance;
+/// palisade_acceptance_init(&acceptance, sizeof acceptance);
+/// ```
 ///
 /// Errors: `PALISADE_ARG`.
 ///
@@ -208,10 +216,12 @@ pub unsafe extern "C" fn palisade_acceptance_init(acceptance: *mut PalisadeAccep
 /// Accepts the model's licence in the name of a party and writes the receipt. The acceptance must name the SHA-256 of
 /// exactly the present text, so a program cannot accept what it has never held.
 ///
-///     acceptance.text_sha256 = palisade_str(license.text_sha256);
-///     acceptance.party = palisade_str("Example Museum");
-///     acceptance.time_unix = (int64_t)time(NULL);
-///     if (palisade_license_accept(engine, &acceptance) != PALISADE_OK) { ... }
+/// ```c
+/// acceptance.text_sha256 = palisade_str(license.text_sha256);
+/// acceptance.party = palisade_str("Example Museum");
+/// acceptance.time_unix = (int64_t)time(NULL);
+/// if (palisade_license_accept(engine, &acceptance) != PALISADE_OK) { ... }
+/// ```
 ///
 /// Errors: `PALISADE_LICENSE` when the hash is that of another text, `PALISADE_ARG`, `PALISADE_UTF8`, `PALISADE_IO` when
 /// the receipt cannot be written (the licence is not accepted then), `PALISADE_BUSY` when another process holds the

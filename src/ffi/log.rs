@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{PoisonError, RwLock};
 
 use super::fence::{Fault, fence};
-use super::sized::User;
 use super::status::{PALISADE_ARG, PalisadeStatus};
 use super::types::PalisadeStr;
 
@@ -21,6 +20,15 @@ pub const PALISADE_LOG_INFO: i32 = 3;
 /// It is called on the thread that made the call the message is about, with no lock held: it may call the library.
 pub type PalisadeLogFn = Option<unsafe extern "C-unwind" fn(level: i32, message: PalisadeStr, user: *mut c_void)>;
 
+/// The host's own pointer.
+#[derive(Clone, Copy)]
+struct User(*mut c_void);
+
+// SAFETY: the pointer is carried, never followed; the header says on which threads it comes back.
+unsafe impl Send for User {}
+// SAFETY: as above.
+unsafe impl Sync for User {}
+
 #[derive(Clone, Copy)]
 struct Sink {
     callback: unsafe extern "C-unwind" fn(i32, PalisadeStr, *mut c_void),
@@ -34,7 +42,9 @@ static SINK: RwLock<Option<Sink>> = RwLock::new(None);
 /// `callback`, with `user` untouched. NULL for `callback` ends it, which is how a process begins.
 /// A message that another thread is giving out at that moment may still arrive at the old callback.
 ///
-///     palisade_log_set(print_line, stderr, PALISADE_LOG_WARN);
+/// ```c
+/// palisade_log_set(print_line, stderr, PALISADE_LOG_WARN);
+/// ```
 ///
 /// Errors: `PALISADE_ARG` for a level that is none.
 ///

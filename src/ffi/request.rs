@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::engine::free;
 use super::event::{Held, PalisadeEvent, faulty_end};
 use super::fence::{Fault, fence};
 use super::gate::Gate;
@@ -73,7 +72,7 @@ pub struct PalisadeRequestOptions {
     pub penalty_window: u32,
 }
 
-// SAFETY: numbers, views and pointers, the size first; a test adds up the fields.
+// SAFETY: numbers, views and pointers, the size first; `borders!` adds up the fields.
 unsafe impl Versioned for PalisadeRequestOptions {
     const BORDERS: &'static [usize] = borders!(PalisadeRequestOptions: text, stop, stop_count, time_unix, seed,
         temperature, top_k, top_p, min_p, repetition_penalty, frequency_penalty, presence_penalty, penalty_window);
@@ -172,8 +171,10 @@ impl Stream {
 /// Fills request options with their defaults. Call it before setting any field, with the size of the struct as the
 /// program knows it.
 ///
-///     palisade_request_options_t request;
-///     palisade_request_options_init(&request, sizeof request);
+/// ```c
+/// palisade_request_options_t request;
+/// palisade_request_options_init(&request, sizeof request);
+/// ```
 ///
 /// Errors: `PALISADE_ARG`.
 ///
@@ -198,8 +199,10 @@ pub unsafe extern "C" fn palisade_request_options_init(
 /// Ownership: on success `*request` is the caller's, who gives it up with `palisade_request_free`. It keeps what it
 /// needs of the session alive. On failure nothing is written.
 ///
-///     palisade_request_t *running = NULL;
-///     if (palisade_session_start(session, &request, &running) != PALISADE_OK) { ... }
+/// ```c
+/// palisade_request_t *running = NULL;
+/// if (palisade_session_start(session, &request, &running) != PALISADE_OK) { ... }
+/// ```
 ///
 /// Errors: those of `palisade_session_ask` that come before its first event.
 ///
@@ -230,8 +233,10 @@ pub unsafe extern "C" fn palisade_session_start(
 /// Waits for the next event of a request and points `*event` to it; to NULL after END. What it points to is valid until
 /// the next call on the request. An END with `PALISADE_END_ERROR` is an event like any other: `PALISADE_OK`.
 ///
-///     const palisade_event_t *event;
-///     while (palisade_request_next(running, &event) == PALISADE_OK && event != NULL) { ... }
+/// ```c
+/// const palisade_event_t *event;
+/// while (palisade_request_next(running, &event) == PALISADE_OK && event != NULL) { ... }
+/// ```
 ///
 /// Errors: `PALISADE_ARG`, `PALISADE_BUSY` when another thread is waiting, `PALISADE_CLOSED`, `PALISADE_FORKED`.
 ///
@@ -260,7 +265,9 @@ pub unsafe extern "C" fn palisade_request_next(
 /// Gives up a request and sets `*request` to NULL. When it has not ended it is cancelled; a `palisade_request_next` that
 /// waits on another thread is waited for, at most 2 seconds. NULL, and a pointer to NULL, is a harmless no-op.
 ///
-///     palisade_request_free(&running);
+/// ```c
+/// palisade_request_free(&running);
+/// ```
 ///
 /// Errors: `PALISADE_BUSY` when the call did not return in time (nothing is freed), `PALISADE_CLOSED` when the request was
 /// freed through a copy of the handle before (nothing happens), `PALISADE_ARG`. In a forked child the parent's handle is
@@ -281,6 +288,6 @@ pub unsafe extern "C" fn palisade_request_free(request: *mut *mut PalisadeReques
             })
         };
         // SAFETY: as the header asks.
-        unsafe { free(request, "request", ready) }
+        unsafe { handle::free(request, "request", ready) }
     })
 }

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::{PalisadeEngine, free};
+use super::engine::PalisadeEngine;
 use super::event::{Held, PalisadeEvent, PalisadeEventFn};
 use super::fence::{Fault, fence};
 use super::gate::Gate;
@@ -44,7 +44,7 @@ pub struct PalisadeSessionOptions {
     pub system: PalisadeStr,
 }
 
-// SAFETY: integers and a view, the size first; a test adds up the fields.
+// SAFETY: integers and a view, the size first; `borders!` adds up the fields.
 unsafe impl Versioned for PalisadeSessionOptions {
     const BORDERS: &'static [usize] = borders!(PalisadeSessionOptions: system);
     fn defaults() -> Self {
@@ -55,8 +55,10 @@ unsafe impl Versioned for PalisadeSessionOptions {
 /// Fills session options with their defaults. Call it before setting any field, with the size of the struct as the
 /// program knows it.
 ///
-///     palisade_session_options_t options;
-///     palisade_session_options_init(&options, sizeof options);
+/// ```c
+/// palisade_session_options_t options;
+/// palisade_session_options_init(&options, sizeof options);
+/// ```
 ///
 /// Errors: `PALISADE_ARG`.
 ///
@@ -80,9 +82,11 @@ pub unsafe extern "C" fn palisade_session_options_init(
 /// Ownership: on success `*session` is the caller's, who gives it up with `palisade_session_free`. It keeps what it
 /// needs of the engine alive. On failure nothing is written.
 ///
-///     palisade_session_t *session = NULL;
-///     options.system = palisade_str("You answer questions about the museum.");
-///     if (palisade_session_open(engine, &options, &session) != PALISADE_OK) { ... }
+/// ```c
+/// palisade_session_t *session = NULL;
+/// options.system = palisade_str("You answer questions about the museum.");
+/// if (palisade_session_open(engine, &options, &session) != PALISADE_OK) { ... }
+/// ```
 ///
 /// Errors: `PALISADE_ARG`, `PALISADE_UTF8`, `PALISADE_LIMIT`, `PALISADE_MEMORY`, `PALISADE_CLOSED`, `PALISADE_FORKED`.
 ///
@@ -119,12 +123,14 @@ pub unsafe extern "C" fn palisade_session_open(
 /// event. Once there was an event there is an END, also after a cancel, a block or an error. Blocked and cancelled are
 /// ends, not errors: `PALISADE_OK`. With `PALISADE_END_ERROR` the function returns that end's status.
 ///
-///     static int32_t on_event(const palisade_event_t *event, void *user) {
-///         if (event->kind == PALISADE_EVENT_TEXT) fwrite(event->text.data, 1, event->text.len, user);
-///         return 0;
-///     }
-///     request.text = palisade_str("When do you open?");
-///     if (palisade_session_ask(session, &request, on_event, stdout) != PALISADE_OK) { ... }
+/// ```c
+/// static int32_t on_event(const palisade_event_t *event, void *user) {
+///     if (event->kind == PALISADE_EVENT_TEXT) fwrite(event->text.data, 1, event->text.len, user);
+///     return 0;
+/// }
+/// request.text = palisade_str("When do you open?");
+/// if (palisade_session_ask(session, &request, on_event, stdout) != PALISADE_OK) { ... }
+/// ```
 ///
 /// Errors: `PALISADE_LICENSE`, `PALISADE_ARG`, `PALISADE_UTF8`, `PALISADE_LIMIT` (the text does not fit the context; the
 /// message gives the numbers), `PALISADE_BUSY`, `PALISADE_REENTRANT`, `PALISADE_MEMORY`, `PALISADE_GUARD_...`,
@@ -192,7 +198,9 @@ fn call_back(event: &Held, callback: impl FnOnce(*const PalisadeEvent) -> i32) -
 /// Asks the running request of a session to stop, in either form, and returns at once; its END tells when it has. Without
 /// a running request nothing happens, and the next one is not concerned. Not for signal handlers.
 ///
-///     palisade_session_cancel(session);
+/// ```c
+/// palisade_session_cancel(session);
+/// ```
 ///
 /// Errors: `PALISADE_ARG`, `PALISADE_CLOSED`, `PALISADE_FORKED`.
 ///
@@ -209,7 +217,9 @@ pub extern "C" fn palisade_session_cancel(session: *mut PalisadeSession) -> Pali
 
 /// Forgets the dialog; what the session was opened with stays.
 ///
-///     if (palisade_session_reset(session) != PALISADE_OK) { ... }
+/// ```c
+/// if (palisade_session_reset(session) != PALISADE_OK) { ... }
+/// ```
 ///
 /// Errors: `PALISADE_BUSY` while a request runs, `PALISADE_REENTRANT`, `PALISADE_ARG`, `PALISADE_CLOSED`,
 /// `PALISADE_FORKED`.
@@ -227,8 +237,10 @@ pub extern "C" fn palisade_session_reset(session: *mut PalisadeSession) -> Palis
 
 /// Counts the tokens of a text as a person's words, without those of the chat format around it.
 ///
-///     size_t count;
-///     if (palisade_tokens_count(session, palisade_str("When do you open?"), &count) == PALISADE_OK) { ... }
+/// ```c
+/// size_t count;
+/// if (palisade_tokens_count(session, palisade_str("When do you open?"), &count) == PALISADE_OK) { ... }
+/// ```
 ///
 /// Errors: `PALISADE_ARG`, `PALISADE_UTF8`, `PALISADE_LIMIT`, `PALISADE_CLOSED`, `PALISADE_FORKED`.
 ///
@@ -256,7 +268,9 @@ pub unsafe extern "C" fn palisade_tokens_count(
 /// another thread, this waits until its callback and it have returned, at most 2 seconds. A request in the pull form
 /// stays to be read to its END and freed. NULL, and a pointer to NULL, is a harmless no-op.
 ///
-///     palisade_session_free(&session);
+/// ```c
+/// palisade_session_free(&session);
+/// ```
 ///
 /// Errors: `PALISADE_BUSY` when the call did not return in time, or is the one whose callback this is called from: it
 /// was asked to stop, and nothing is freed. `PALISADE_CLOSED` when the session was freed through a copy of the handle
@@ -273,6 +287,52 @@ pub unsafe extern "C" fn palisade_session_free(session: *mut *mut PalisadeSessio
             slot.gate.close(FREE_WAITS, "session")
         };
         // SAFETY: as the header asks.
-        unsafe { free(session, "session", ready) }
+        unsafe { handle::free(session, "session", ready) }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::path::Path;
+
+    use super::*;
+    use crate::ffi::engine::{EngineSlot, palisade_engine_free};
+    use crate::ffi::gate::Poison;
+    use crate::ffi::status::{PALISADE_INTERNAL, PALISADE_OK};
+    use crate::session::{Engine, EngineOptions};
+
+    #[test]
+    fn a_panic_poisons_its_session_and_nothing_else() {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model/palisade-demo.gguf");
+        let open = || Engine::open(&EngineOptions { context: 64, ..EngineOptions::new(&model) }, &mut |_| true);
+        let slot = Arc::new(EngineSlot { engine: open().unwrap(), poison: Poison::default() });
+        let mut engine = handle::hand_out::<PalisadeEngine>(slot).unwrap();
+        let options = PalisadeSessionOptions::defaults();
+        let (mut hurt, mut well) = (std::ptr::null_mut(), std::ptr::null_mut());
+        for session in [&mut hurt, &mut well] {
+            // SAFETY: the options and the outputs are this function's.
+            assert_eq!(unsafe { palisade_session_open(engine, &raw const options, session) }, PALISADE_OK);
+        }
+
+        let status = fence(|| {
+            let slot = handle::borrow::<PalisadeSession>(hurt, "session")?;
+            let _pass = slot.gate.enter("session")?;
+            panic!("a fault");
+        });
+        assert_eq!(status, PALISADE_INTERNAL);
+        let (text, mut count) = (PalisadeStr::of("words"), 0);
+        assert_eq!(palisade_session_reset(hurt), PALISADE_INTERNAL);
+        assert_eq!(palisade_session_cancel(hurt), PALISADE_INTERNAL);
+        // SAFETY: the text and the outputs are this function's.
+        unsafe {
+            assert_eq!(palisade_tokens_count(hurt, text, &raw mut count), PALISADE_INTERNAL);
+            assert_eq!(palisade_tokens_count(well, text, &raw mut count), PALISADE_OK);
+            assert_eq!(palisade_session_reset(well), PALISADE_OK);
+            assert_eq!(palisade_session_free(&raw mut hurt), PALISADE_OK);
+            assert_eq!(palisade_session_free(&raw mut well), PALISADE_OK);
+            assert_eq!(palisade_engine_free(&raw mut engine), PALISADE_OK);
+        }
+        assert!(hurt.is_null() && well.is_null() && engine.is_null() && count > 0);
+    }
 }

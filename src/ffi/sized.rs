@@ -4,8 +4,6 @@
 //! a longer one has beyond ours must be zero.
 #![expect(unsafe_code, reason = "reading and writing a part of a struct of the host")]
 
-use std::ffi::c_void;
-
 use super::fence::Fault;
 use super::memory;
 use super::status::{PALISADE_ARG, PALISADE_UNSUPPORTED};
@@ -25,13 +23,21 @@ pub(super) unsafe trait Versioned: Copy {
     fn defaults() -> Self;
 }
 
-/// The borders of a struct, from the names of its fields from the third on.
+/// The borders of a struct, from the names of its fields from the third on. The first two have four bytes each; that
+/// nothing lies between the fields is checked where it is compiled.
 macro_rules! borders {
-    ($type:ty: $($field:ident),+ $(,)?) => {
+    ($type:ty: $($field:ident),+ $(,)?) => {{
+        use $crate::ffi::sized::field_size;
+        const FIELDS: usize = 8 $(+ field_size(|value: &$type| &value.$field))+;
+        const { assert!(FIELDS == std::mem::size_of::<$type>(), "the struct has padding") };
         &[$(std::mem::offset_of!($type, $field)),+, std::mem::size_of::<$type>()]
-    };
+    }};
 }
 pub(super) use borders;
+
+pub(super) const fn field_size<T, F>(_: fn(&T) -> &F) -> usize {
+    size_of::<F>()
+}
 
 fn check_size<T: Versioned>(size: usize, name: &str) -> Result<(), Fault> {
     let ours = size_of::<T>();
@@ -109,15 +115,6 @@ pub(super) fn flag(value: u8, name: &str) -> Result<bool, Fault> {
         other => Err(Fault::new(PALISADE_ARG, format!("{name} is {other}; it is 0 or 1"))),
     }
 }
-
-/// A pointer that the host gave us to hand back; it is never followed.
-#[derive(Clone, Copy)]
-pub(super) struct User(pub(super) *mut c_void);
-
-// SAFETY: the pointer is carried, never followed; the header says on which threads it comes back.
-unsafe impl Send for User {}
-// SAFETY: as above.
-unsafe impl Sync for User {}
 
 #[cfg(test)]
 mod tests {

@@ -75,10 +75,16 @@ fn write_new(path: &Path, content: &[u8]) -> std::io::Result<()> {
 /// Makes the folder and its parents, readable by their owner only, and refuses one that anybody may write.
 fn make_folder(folder: &Path) -> Result<()> {
     let what = |e: &std::io::Error| Error::io(format!("making the folder {}", folder.display()), e);
+    let missing: Vec<&Path> = folder.ancestors().take_while(|dir| !dir.exists()).collect();
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     private_folder(&mut builder);
     builder.create(folder).map_err(|e| what(&e))?;
+    // A folder that is new must outlast a power failure too: its name stands in its parent.
+    for parent in missing.into_iter().filter_map(Path::parent) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        sync_folder(parent).map_err(|e| what(&e))?;
+    }
     check_folder(folder)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Needs a C and a C++ compiler (`cc` and `c++`, or what `CC` and `CXX` name).
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 #[path = "../../examples/hello.rs"]
 mod hello;
@@ -141,7 +141,7 @@ fn every_function_says_its_threads_and_errors() {
         assert!(function.doc.contains("[any thread]") || function.doc.contains("[one thread at a time]"));
         let constant = !function.result.contains("palisade_status_t");
         assert!(constant || function.doc.contains("Errors:"), "{}", function.name);
-        assert!(constant || function.doc.contains("//     "), "{} has no example", function.name);
+        assert!(constant || function.doc.contains("```c"), "{} has no example", function.name);
     }
 }
 
@@ -205,9 +205,16 @@ fn the_headers_own_example_runs() {
 
 // ---- the contract
 
+fn compile_contract(program: &Path, flags: &[&str]) {
+    let sources = ["main", "handles", "threads", "process", "arguments", "licence"];
+    let sources = sources.map(|name| source(&format!("contract/{name}.c")));
+    let flags = [flags, &["-D_GNU_SOURCE", "-pthread", "-lm"]].concat();
+    compile(Lang::C("c11"), &sources.each_ref().map(PathBuf::as_path), Link::Shared, program, &flags);
+}
+
 fn contract(name: &str, cases: &[&str]) {
     let program = toolchain::once("contract", |program| {
-        compile(Lang::C("c11"), &[&source("contract.c")], Link::Shared, program, &["-D_GNU_SOURCE", "-pthread", "-lm"]);
+        compile_contract(program, &[]);
     });
     let folder = scratch(name);
     says(Command::new(program).arg(model()).arg(&folder).args(cases), 0);
@@ -215,6 +222,7 @@ fn contract(name: &str, cases: &[&str]) {
 
 macro_rules! contract {
     ($($group:ident: $($case:ident),+;)+) => {
+        const GROUPED: &[&str] = &[$($(stringify!($case)),+),+];
         $(#[test]
         fn $group() {
             contract(stringify!($group), &[$(stringify!($case)),+]);
@@ -237,6 +245,17 @@ contract! {
     fork: a_forked_child_uses_no_handle_of_its_parent;
     exit_in_a_callback: exit_inside_a_callback;
     exit_elsewhere: exit_while_generating;
+}
+
+#[test]
+fn every_case_is_in_a_group() {
+    let header = fs::read_to_string(source("contract/contract.h")).unwrap();
+    let listed = header.lines().filter_map(|line| line.trim().strip_prefix("X(")?.split(')').next());
+    let mut listed: Vec<&str> = listed.collect();
+    let mut grouped = GROUPED.to_vec();
+    listed.sort_unstable();
+    grouped.sort_unstable();
+    assert_eq!(listed, grouped);
 }
 
 /// C01, and C03 to C05 for every handle parameter: generated from the header.
@@ -283,8 +302,7 @@ fn the_contract_holds_under_sanitizers() {
         return;
     }
     let program = folder.join("contract");
-    let flags = [&flags[..], &["-D_GNU_SOURCE", "-pthread", "-lm"]].concat();
-    compile(Lang::C("c11"), &[&source("contract.c")], Link::Shared, &program, &flags);
+    compile_contract(&program, &flags);
     let cases = [
         "free_of_null",
         "freed_handles_stay_freed",
