@@ -18,7 +18,7 @@ fn now() -> i64 {
 }
 
 /// What `main` does, with its arguments and its output given; also what the test of the three hellos runs.
-pub fn hello(args: &[String], out: &mut dyn Write) -> Result<u8> {
+pub(crate) fn hello(args: &[String], out: &mut dyn Write) -> Result<u8> {
     let written = |e: std::io::Error| palisade::Error::io("writing the answer", &e);
     let mut options = EngineOptions::new(&args[0]);
     options.state_dir = args.get(3).map(Into::into); // none: receipts last as long as the engine
@@ -39,12 +39,9 @@ pub fn hello(args: &[String], out: &mut dyn Write) -> Result<u8> {
     }
 
     let session = engine.session(&SessionOptions::default())?;
-    let mut request = Request {
-        text: args.get(1).map_or("When are you open?", String::as_str).to_owned(),
-        max_tokens: 64,
-        time_unix: now(),
-        ..Request::default()
-    };
+    let mut request = Request::new(args.get(1).map_or("When are you open?", String::as_str));
+    request.max_tokens = 64;
+    request.time_unix = now();
     request.sampling.temperature = 0.0; // always the likeliest token: the same answer every time
     writeln!(out, "> {}", request.text).map_err(written)?;
     let mut answer = session.start(request)?;
@@ -53,8 +50,8 @@ pub fn hello(args: &[String], out: &mut dyn Write) -> Result<u8> {
             Event::Text(piece) => write!(out, "{}", piece.as_str()).and_then(|()| out.flush()).map_err(written)?,
             Event::End(end) => {
                 let refusal = end.refusal.unwrap_or_default();
-                let (reason, tokens) = (end.reason as i32, end.stats.generated_tokens);
-                writeln!(out, "{refusal}\n[end {reason}, {tokens} tokens]").map_err(written)?;
+                let (reason, tokens) = (end.reason.name(), end.stats.generated_tokens);
+                writeln!(out, "{refusal}\n[{reason}, {tokens} tokens]").map_err(written)?;
                 end.error.map_or(Ok(()), Err)?;
             }
             _ => {}

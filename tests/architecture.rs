@@ -19,7 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("guard", &["engine"]),
     ("license", &["gguf"]),
     ("audit", &[]),
-    ("session", &["guard", "license", "audit", "chat", "tokenizer", "sampler", "engine", "gguf", "weights"]),
+    ("session", &["guard", "license", "audit", "chat", "tokenizer", "sampler", "engine", "kernels", "gguf", "weights"]),
     ("ffi", &["session", "guard", "license", "sampler"]),
 ];
 const CELLAR: &[&str] = &["error", "bytes", "cancel", "digest"];

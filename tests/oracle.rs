@@ -134,25 +134,43 @@ fn quantized_models_stay_near_their_dequantized_reference() {
 }
 
 /// Logits after the first 64 ids, then after each further one, as bits.
-fn conversation_bits(model: &Path, ids: &[u32], threads: usize, prefill_batch: usize) -> Vec<u32> {
-    let decoder = decoder(model, DecoderOptions { threads, prefill_batch, ..Default::default() });
-    let mut talk = decoder.conversation().unwrap();
+fn conversation_bits(model: &Path, ids: &[u32], options: DecoderOptions) -> Vec<u32> {
+    let mut talk = decoder(model, options).conversation().unwrap();
     let mut rows = vec![talk.feed(&ids[..64], &mut RunControl::default()).unwrap()];
     rows.extend(ids[64..].iter().map(|id| talk.feed(&[*id], &mut RunControl::default()).unwrap()));
     rows.into_iter().flatten().map(f32::to_bits).collect()
 }
 
+const ONE_OF_EACH: [&str; 6] =
+    ["scout-f32", "scout-q8_0", "maverick-q4_0", "scout-kmix", "scout-chunk16", "llama3-tied-q8_0"];
+
 #[test]
 fn threads_and_prefill_batches_do_not_change_a_bit() {
-    for name in ["scout-f32", "scout-q8_0", "maverick-q4_0", "scout-kmix", "scout-chunk16", "llama3-tied-q8_0"] {
+    for name in ONE_OF_EACH {
         let Expected { model, ids, .. } = expected(name);
-        let one = conversation_bits(&model, &ids, 1, 1);
+        let with = |threads, prefill_batch| DecoderOptions { threads, prefill_batch, ..Default::default() };
+        let one = conversation_bits(&model, &ids, with(1, 1));
         for (threads, batch) in [(2, 1), (1, 7), (2, 64)] {
-            assert!(
-                one == conversation_bits(&model, &ids, threads, batch),
-                "{name}: {threads} threads, batches of {batch}"
-            );
+            let other = conversation_bits(&model, &ids, with(threads, batch));
+            assert!(one == other, "{name}: {threads} threads, batches of {batch}");
         }
+    }
+}
+
+#[test]
+fn where_the_weights_lie_does_not_change_a_bit() {
+    for name in ONE_OF_EACH {
+        let Expected { model, ids, .. } = expected(name);
+        let bytes = decoder(&model, DecoderOptions::default()).bytes();
+        let memory_budget = bytes.fixed + bytes.kv + bytes.routed / 4 * 3;
+        let resident = conversation_bits(&model, &ids, DecoderOptions::default());
+        let paged = DecoderOptions { memory_budget, ..Default::default() };
+        assert!(
+            resident == conversation_bits(&model, &ids, paged),
+            "{name}: with three quarters of the routed experts in memory"
+        );
+        let mapped = DecoderOptions { map_weights: true, ..Default::default() };
+        assert!(resident == conversation_bits(&model, &ids, mapped), "{name}: mapped");
     }
 }
 

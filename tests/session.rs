@@ -211,13 +211,14 @@ impl Check for Breaking {
 
 #[test]
 fn a_guard_that_breaks_at_any_call_releases_nothing_unjudged() {
-    let pieces: [&[u8]; 6] = [
-        b"The first hall shows ships. ",
-        b"The second",
-        b" hall shows maps. ",
+    let pieces: [&[u8]; 7] = [
+        b"The first hall on the ground floor shows the ships of the old harbour and their captains. ",
+        b"The second hall, up the wide",
+        b" stairs, shows maps that were drawn by hand two hundred years ago. ",
         b"The third hall",
-        b" shows ",
-        b"old clocks.",
+        b" shows clocks, compasses and other instruments that a visitor may touch. ",
+        b"The last room of the round is the garden",
+        b" room with its benches, where people like to sit and rest for a while.",
     ];
     for fault in [Fault::Fails, Fault::Panics, Fault::GivesNan] {
         let mut broke = 0;

@@ -202,6 +202,10 @@ class Event {
     std::string_view text() const noexcept { return detail::text(raw_.text); }
     const palisade_verdict_t *verdict() const noexcept { return raw_.verdict; }
     const palisade_end_t *end() const noexcept { return raw_.end; }
+    /// How the request ended, such as "stop"; empty at other events.
+    std::string_view reason() const noexcept {
+        return raw_.end ? detail::text(raw_.end->reason_name) : std::string_view();
+    }
     const palisade_event_t &raw() const noexcept { return raw_; }
 
   private:

@@ -24,7 +24,7 @@ static int32_t on_event(const palisade_event_t *event, void *user) {
         fflush(out);
     } else if (event->kind == PALISADE_EVENT_END) {
         if (event->text.len > 0) fprintf(out, "%.*s", (int)event->text.len, event->text.data); /* a refusal */
-        fprintf(out, "\n[end %d, %llu tokens]\n", (int)event->end->reason,
+        fprintf(out, "\n[%.*s, %llu tokens]\n", (int)event->end->reason_name.len, event->end->reason_name.data,
                 (unsigned long long)event->end->generated_tokens);
     }
     return 0; /* 1 would cancel */

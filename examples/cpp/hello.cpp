@@ -36,7 +36,7 @@ static int hello(int argc, char **argv) {
     session.ask(request, [](const palisade::Event &event) {
         std::cout << event.text() << std::flush; // at a blocked end: the refusal
         if (event.is_end())
-            std::cout << "\n[end " << event.end()->reason << ", " << event.end()->generated_tokens << " tokens]\n";
+            std::cout << "\n[" << event.reason() << ", " << event.end()->generated_tokens << " tokens]\n";
     });
     return 0;
 }

@@ -10,6 +10,7 @@ use super::ops::{AttentionState, Turn};
 use super::{Stopped, from_tract};
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
+use crate::model::Model;
 
 /// What the host may do to a run while it goes on.
 #[derive(Default)]
@@ -150,12 +151,12 @@ impl Context {
 
     /// One pass of the graph over `ids`. All or nothing.
     fn run(&mut self, ids: &[u32], cancel: &CancelFlag) -> Result<Vec<f32>> {
-        let turn = self.turn(ids.len());
         let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
-        let state = &mut self.state;
-        // A clone of the state or a reset empties the shared storage, so every run brings its own.
-        state.turn_state.shared.insert(turn);
+        let (state, model, past) = (&mut self.state, &self.decoder.model, self.len);
+        // Nothing is computed on the host's thread: its rounding mode is its own.
         let result = self.decoder.pool.install(|| -> TractResult<Vec<f32>> {
+            // A clone of the state or a reset empties the shared storage, so every run brings its own.
+            state.turn_state.shared.insert(turn(model, past, ids.len()));
             let input = tensor1(&ids).into_tvalue();
             let mut outputs = state.run_plan_with_eval(tvec!(input), |ctx, state, node, inputs| -> TractResult<_> {
                 if cancel.is_raised() {
@@ -179,21 +180,19 @@ impl Context {
             }
         }
     }
+}
 
-    /// Angles and temperatures of the next `n` positions. Chunked layers see differences inside one chunk only, so the
-    /// rotation counts positions from the chunk's start, which keeps its precision at any length.
-    fn turn(&self, n: usize) -> Turn {
-        let model = &self.decoder.model;
-        let pairs = model.rope.frequencies.len();
-        let (mut cos, mut sin) = (vec![0.0f32; n * pairs], vec![0.0f32; n * pairs]);
-        for (i, (cos, sin)) in cos.chunks_exact_mut(pairs).zip(sin.chunks_exact_mut(pairs)).enumerate() {
-            let position = self.len + i;
-            model.rope.angles(model.hparams.chunk.map_or(position, |c| position % c), cos, sin);
-        }
-        let temperature =
-            (self.len..self.len + n).map(|p| model.hparams.temperature.map_or(1.0, |t| t.at(p))).collect();
-        Turn { past: self.len, cos: cos.into(), sin: sin.into(), temperature }
+/// Angles and temperatures of the next `n` positions. Chunked layers see differences inside one chunk only, so the
+/// rotation counts positions from the chunk's start, which keeps its precision at any length.
+fn turn(model: &Model, past: usize, n: usize) -> Turn {
+    let pairs = model.rope.frequencies.len();
+    let (mut cos, mut sin) = (vec![0.0f32; n * pairs], vec![0.0f32; n * pairs]);
+    for (i, (cos, sin)) in cos.chunks_exact_mut(pairs).zip(sin.chunks_exact_mut(pairs)).enumerate() {
+        let position = past + i;
+        model.rope.angles(model.hparams.chunk.map_or(position, |c| position % c), cos, sin);
     }
+    let temperature = (past..past + n).map(|p| model.hparams.temperature.map_or(1.0, |t| t.at(p))).collect();
+    Turn { past, cos: cos.into(), sin: sin.into(), temperature }
 }
 
 /// `logits[id] − log Σ exp(logits)`, summed in double precision.

@@ -11,7 +11,7 @@ use super::kv::{KvType, layer_bytes};
 use super::ops::{AttentionPlan, FeedForwardWeights, Mlp};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
-use crate::kernels::{self, Kernels};
+use crate::kernels::{self, Kernels, Precision};
 use crate::model::{Ffn, Hparams, LayerPlan, MatrixRef, Model};
 use crate::quant::BlockType;
 use crate::weights::{Loader, Matrix, Pager, PagerStats, Progress, packed_bytes};
@@ -34,6 +34,8 @@ pub struct DecoderOptions {
     pub kernels: Option<String>,
     /// How keys and values are kept.
     pub kv: KvType,
+    /// How finely activations are quantized before they meet quantized weights.
+    pub precision: Precision,
 }
 
 /// Where a loaded model's bytes are.
@@ -93,7 +95,7 @@ impl Decoder {
             let total = if options.map_weights { 0 } else { file_bytes(&model, bytes.routed_budget >= bytes.routed)? };
             let paged = (bytes.routed_budget < bytes.routed).then_some(bytes.routed_budget);
             let mut loader = Loader::new(Arc::clone(gguf), total, options.map_weights, paged, on_progress)?;
-            let parts = load_parts(&mut loader, &model, kernels, kv)?;
+            let parts = load_parts(&mut loader, &model, kernels, kv, options.precision)?;
             Ok::<_, Error>((parts, loader.finish()?))
         })?;
         let generate = plan(&parts, Rows::Last).map_err(|e| from_tract("planning the decoder", &e))?;
@@ -256,13 +258,20 @@ fn place(model: &Model, kv: KvType, context: usize, options: &DecoderOptions) ->
     Ok(bytes)
 }
 
-fn load_parts(loader: &mut Loader<'_>, model: &Model, kernels: Kernels, kv: KvType) -> Result<Parts> {
+fn load_parts(
+    loader: &mut Loader<'_>,
+    model: &Model,
+    kernels: Kernels,
+    kv: KvType,
+    precision: Precision,
+) -> Result<Parts> {
     let h = &model.hparams;
     let embedding = load(loader, &model.embedding)?;
     let output = if model.is_tied() { embedding.clone() } else { load(loader, &model.output)? };
     let layers = model.layers.iter().map(|l| load_layer(loader, h, l, kernels, kv)).collect::<Result<_>>()?;
     Ok(Parts {
         kernels,
+        precision,
         eps: h.norm_eps,
         embedding: Arc::new(embedding),
         layers,

@@ -6,13 +6,14 @@ use tract_onnx::tract_core::ops::array::Slice;
 use tract_onnx::tract_hir::internal::*;
 
 use super::ops::{Attention, AttentionPlan, Embed, FeedForward, FeedForwardWeights, Norm, Project};
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, Precision};
 use crate::weights::Matrix;
 
 /// What the graph's nodes are made of.
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) kernels: Kernels,
+    pub(super) precision: Precision,
     pub(super) eps: f32,
     pub(super) embedding: Arc<Matrix>,
     pub(super) layers: Vec<LayerParts>,
@@ -47,8 +48,9 @@ pub(super) fn plan(parts: &Parts, rows: Rows) -> TractResult<Arc<TypedSimplePlan
     m.symbols.add_assertion("S>=1")?;
     let ids = m.add_source("ids", i64::fact(&[s.to_dim()]))?;
     let norm = |weight: &Arc<[f32]>| Norm { kernels: parts.kernels, weight: Arc::clone(weight), eps: parts.eps };
+    let (kernels, precision) = (parts.kernels, parts.precision);
     let project =
-        |weights: &Arc<[Matrix]>, residual| Project { kernels: parts.kernels, weights: Arc::clone(weights), residual };
+        |weights: &Arc<[Matrix]>, residual| Project { kernels, precision, weights: Arc::clone(weights), residual };
     let mut x = m.wire_node("token_embd", Embed { table: Arc::clone(&parts.embedding) }, &[ids])?[0];
     for (l, layer) in parts.layers.iter().enumerate() {
         let name = |part: &str| format!("blk.{l}.{part}");
@@ -58,7 +60,7 @@ pub(super) fn plan(parts: &Parts, rows: Rows) -> TractResult<Arc<TypedSimplePlan
         let mixed = m.wire_node(name("attn"), attention, &qkv)?[0];
         x = m.wire_node(name("attn_output"), project(&layer.o, true), &[mixed, x])?[0];
         let normed = m.wire_node(name("ffn_norm"), norm(&layer.ffn_norm), &[x])?[0];
-        let ffn = FeedForward { kernels: parts.kernels, weights: Arc::clone(&layer.ffn) };
+        let ffn = FeedForward { kernels, precision, weights: Arc::clone(&layer.ffn) };
         x = m.wire_node(name("ffn"), ffn, &[normed, x])?[0];
     }
     if rows == Rows::Last {

@@ -17,7 +17,9 @@ const TOKENS: usize = 16;
 /// # Errors
 /// What bringing the weights into memory gives.
 pub(super) fn linear(k: &Kernels, w: &Matrix, x: &Acts) -> Result<Vec<f32>> {
-    let (tokens, rows, panels) = (x.tokens(), w.rows(), w.panels());
+    // Types of integer blocks give one product for each plane of the activations, to be added.
+    let planes = if w.ty().block_len() == 1 { 1 } else { x.planes().max(1) };
+    let (tokens, rows, panels) = (x.tokens() * planes, w.rows(), w.panels());
     let pinned = w.pin()?;
     // An even number of panels suits the sets that take two at a time.
     let a_task = (TASK_BYTES / w.panel_bytes().max(1)).clamp(1, panels.div_ceil(rayon::current_num_threads()).max(1));
@@ -32,14 +34,18 @@ pub(super) fn linear(k: &Kernels, w: &Matrix, x: &Acts) -> Result<Vec<f32>> {
         out.truncate(rows);
         return Ok(out);
     }
-    // (panels, tokens, 8) → (tokens, rows)
-    let mut ordered = vec![0.0f32; tokens * rows];
+    // (panels, tokens, planes, 8) → (tokens, rows)
+    let mut ordered = vec![0.0f32; x.tokens() * rows];
     ordered.par_chunks_mut(TOKENS * rows).enumerate().for_each(|(group, ordered)| {
         for p in 0..panels {
             let width = PANEL_ROWS.min(rows - p * PANEL_ROWS);
             for (t, row) in ordered.chunks_exact_mut(rows).enumerate() {
-                let at = (p * tokens + group * TOKENS + t) * PANEL_ROWS;
-                row[p * PANEL_ROWS..p * PANEL_ROWS + width].copy_from_slice(&out[at..at + width]);
+                let at = (p * tokens + (group * TOKENS + t) * planes) * PANEL_ROWS;
+                let row = &mut row[p * PANEL_ROWS..p * PANEL_ROWS + width];
+                row.copy_from_slice(&out[at..at + width]);
+                if planes == 2 {
+                    row.iter_mut().zip(&out[at + PANEL_ROWS..]).for_each(|(y, fine)| *y += fine);
+                }
             }
         }
     });

@@ -107,6 +107,8 @@ pub struct PalisadeEnd {
     pub reserved: u32,
     /// With `PALISADE_END_ERROR`: the error in words.
     pub message: PalisadeStr,
+    /// The reason's name, such as `stop` or `blocked_input`.
+    pub reason_name: PalisadeStr,
     /// Tokens of the prompt that were computed.
     pub prompt_tokens: u64,
     /// Tokens that were generated, released or not.
@@ -298,6 +300,7 @@ impl PalisadeEnd {
             status: end.error.as_ref().map_or(PALISADE_OK, |error| status::of(error.kind())),
             reserved: 0,
             message: end.error.as_ref().map_or(PalisadeStr::EMPTY, |error| PalisadeStr::of(error.message())),
+            reason_name: PalisadeStr::of(end.reason.name()),
             prompt_tokens: end.stats.prompt_tokens as u64,
             generated_tokens: end.stats.generated_tokens as u64,
             prefill_ms: end.stats.prefill_ms,

@@ -8,7 +8,7 @@ mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use acts::{Acts, BLOCK};
+pub use acts::{Acts, BLOCK, Precision};
 
 use crate::quant::BlockType;
 
@@ -65,7 +65,8 @@ pub struct Panels<'a> {
 pub struct Kernels {
     /// Name of the set: `scalar`, `avx2`, `avx512vnni`.
     pub name: &'static str,
-    /// `out[panel][token][row] = Σ_col w[panel][row][col] · x[token][col]`; `out` is `(panels, tokens, 8)`.
+    /// `out[panel][token][row] = Σ_col w[panel][row][col] · x[token][col]`; `out` is `(panels, tokens, 8)`, for types of
+    /// integer blocks `(panels, tokens · planes, 8)`.
     pub matmul: fn(w: Panels<'_>, x: &Acts, out: &mut [f32]),
     /// Quantizes one row to blocks of 32: `q = round(x / scale)` with `scale = max|x| / 127`; `sums` holds the sum of `q` over
     /// each 16 columns.

@@ -11,24 +11,25 @@ pub(super) fn kernels() -> Kernels {
     Kernels { name: "scalar", matmul, quantize, rms_norm, silu_mul, add, attn_scores, attn_mix, softmax }
 }
 
-/// Shape checks that every set's `matmul` makes first: returns (bytes of a panel, number of panels).
+/// Shape checks that every set's `matmul` makes first: returns (bytes of a panel, rows of activations).
 pub(super) fn matmul_shape(w: Panels<'_>, x: &Acts, out: &[f32]) -> (usize, usize) {
     let (width, block) = panel_block(w.ty);
     assert!(w.cols > 0 && w.cols == x.cols() && w.cols.is_multiple_of(width), "{} columns of {}", w.cols, w.ty);
     let panel = w.cols / width * block;
     assert!(w.bytes.len().is_multiple_of(panel), "whole panels");
     let panels = w.bytes.len() / panel;
-    assert_eq!(out.len(), panels * x.tokens() * PANEL_ROWS, "output of {panels} panels, {} tokens", x.tokens());
+    let rows = if width == 1 { x.tokens() } else { x.q_rows() };
     assert!(width == 1 || x.is_quantized(), "{} needs eight-bit activations", w.ty);
-    (panel, panels)
+    assert_eq!(out.len(), panels * rows * PANEL_ROWS, "output of {panels} panels, {rows} rows");
+    (panel, rows)
 }
 
 fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
-    let (panel, _) = matmul_shape(w, x, out);
-    if x.tokens() == 0 {
+    let (panel, rows) = matmul_shape(w, x, out);
+    if rows == 0 {
         return;
     }
-    for (bytes, out) in w.bytes.chunks_exact(panel).zip(out.chunks_exact_mut(x.tokens() * PANEL_ROWS)) {
+    for (bytes, out) in w.bytes.chunks_exact(panel).zip(out.chunks_exact_mut(rows * PANEL_ROWS)) {
         for (t, out) in out.chunks_exact_mut(PANEL_ROWS).enumerate() {
             for (row, out) in out.iter_mut().enumerate() {
                 *out = row_dot(w.ty, bytes, row, x, t);

@@ -39,7 +39,8 @@ fn shapes(ty: BlockType) -> Vec<usize> {
 }
 
 fn product(k: &Kernels, ty: BlockType, w: &Weights, x: &Acts) -> Vec<f32> {
-    let mut out = vec![f32::NAN; panels_for(w.rows) * x.tokens() * PANEL_ROWS];
+    let rows = if ty.block_len() == 1 { x.tokens() } else { x.q_rows() };
+    let mut out = vec![f32::NAN; panels_for(w.rows) * rows * PANEL_ROWS];
     (k.matmul)(Panels { ty, cols: w.cols, bytes: &w.panels }, x, &mut out);
     out
 }
@@ -60,7 +61,7 @@ fn every_set_multiplies_as_scalar_does() {
                 let w = weights(ty, rows, cols);
                 for tokens in [1, 2, 3, 5, 11, 70] {
                     let mut x = Acts::new(values(tokens * cols, 5), cols);
-                    x.quantize(&scalar::kernels());
+                    x.quantize(&scalar::kernels(), Precision::Fast);
                     let want = product(&scalar::kernels(), ty, &w, &x);
                     for k in available() {
                         assert_eq!(product(&k, ty, &w, &x), want, "{} {ty} {rows}x{cols}, {tokens} tokens", k.name);
@@ -76,7 +77,7 @@ fn a_token_does_not_see_its_neighbours() {
     for k in available() {
         let w = weights(BlockType::Q4_0, 24, 64);
         let mut all = Acts::new(values(9 * 64, 5), 64);
-        all.quantize(&k);
+        all.quantize(&k, Precision::Fast);
         let whole = product(&k, BlockType::Q4_0, &w, &all);
         for t in 0..9 {
             let alone = product(&k, BlockType::Q4_0, &w, &all.gather(&[t]));
@@ -93,7 +94,7 @@ fn scalar_multiplies_what_the_blocks_mean() {
         let cols = *shapes(ty).last().unwrap();
         let w = weights(ty, 13, cols);
         let mut x = Acts::new(values(2 * cols, 5), cols);
-        x.quantize(&scalar::kernels());
+        x.quantize(&scalar::kernels(), Precision::Fast);
         let got = product(&scalar::kernels(), ty, &w, &x);
         for t in 0..2 {
             for row in 0..13 {
@@ -103,6 +104,24 @@ fn scalar_multiplies_what_the_blocks_mean() {
                 // Eight-bit activations: half a step of 1/127 of a block's largest value each.
                 let bound = if ty.block_len() == 1 { 1e-6 } else { 0.01 };
                 assert!((got - want).abs() <= bound * size, "{ty} row {row}: {got} for {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn fine_activations_leave_five_digits() {
+    for ty in [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q4K, BlockType::Q6K] {
+        let (w, cols) = (weights(ty, 8, 256), 256);
+        let mut x = Acts::new(values(3 * cols, 5), cols);
+        x.quantize(&best(), Precision::Fine);
+        let got = product(&best(), ty, &w, &x);
+        for t in 0..3 {
+            for row in 0..8 {
+                let terms = (0..cols).map(|c| f64::from(w.dense[row * cols + c]) * f64::from(x.values()[t * cols + c]));
+                let (want, size) = terms.fold((0.0, 0.0), |(s, a), v| (s + v, a + v.abs()));
+                let got = f64::from(got[2 * t * 8 + row]) + f64::from(got[(2 * t + 1) * 8 + row]);
+                assert!((got - want).abs() <= 4e-5 * size, "{ty} row {row}: {got} for {want}");
             }
         }
     }

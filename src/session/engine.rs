@@ -11,6 +11,7 @@ use crate::engine::{Decoder, DecoderOptions, KvType};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::guard::{Guard, GuardOptions};
+use crate::kernels::Precision;
 use crate::license::{Acceptance, ModelLicense, ReceiptStore, Status};
 use crate::sampler::TokenMask;
 use crate::tokenizer::Tokenizer;
@@ -40,6 +41,10 @@ pub struct EngineOptions {
     pub prefill_batch: usize,
     /// Leave the weights in a map of the file. The host promises that nobody changes the file meanwhile.
     pub map_weights: bool,
+    /// Name of a kernel set; `None` takes the best.
+    pub kernels: Option<String>,
+    /// How finely activations are quantized before they meet quantized weights.
+    pub precision: Precision,
     /// Seconds since 1970 by the host's clock, for the audit log.
     pub time_unix: i64,
 }
@@ -274,8 +279,9 @@ fn decoder_options(o: &EngineOptions) -> DecoderOptions {
         context: o.context,
         prefill_batch: o.prefill_batch,
         map_weights: o.map_weights,
-        kernels: None,
+        kernels: o.kernels.clone(),
         kv: KvType::Auto,
+        precision: o.precision,
     }
 }
 

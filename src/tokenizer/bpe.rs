@@ -63,10 +63,11 @@ pub(super) fn merge(vocab: &Vocab, piece: &[u8], scratch: &mut Scratch, out: &mu
 /// Writes into `parts[at]` what it becomes with `parts[right]`, whose own right neighbour is `after` (or past the end).
 fn weigh(vocab: &Vocab, piece: &[u8], parts: &mut [Part], at: usize, right: usize, after: usize) {
     let end = parts.get(after).map_or(piece.len(), |part| part.start as usize);
-    let neighbour = parts.get(right).map(|part| part.id);
+    let middle = parts.get(right).map(|part| part.start as usize);
     let Some(part) = parts.get_mut(at) else { return };
-    let span = piece.get(part.start as usize..end).unwrap_or_default();
-    let merge = neighbour.and_then(|right| vocab.merge_of(part.id, right, span));
+    let start = part.start as usize;
+    let span = piece.get(start..end).unwrap_or_default();
+    let merge = middle.and_then(|middle| vocab.merge_of(span, middle - start));
     (part.rank, part.merged) = merge.unwrap_or((NEVER, 0));
 }
 

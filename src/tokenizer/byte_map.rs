@@ -16,9 +16,10 @@ pub(super) fn decode(text: &str, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// The printable bytes of Latin-1 stand for themselves; the 68 others are counted up from U+0100.
+/// The byte that `c` writes: the printable bytes of Latin-1 stand for themselves, the 68 others are counted up from
+/// U+0100.
 #[inline]
-fn byte_of(c: char) -> Option<u8> {
+pub(super) fn byte_of(c: char) -> Option<u8> {
     match c {
         '!'..='~' | '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{ff}' => u8::try_from(c as u32).ok(),
         '\u{100}'..='\u{120}' => u8::try_from(c as u32 - 0x100).ok(),

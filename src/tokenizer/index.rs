@@ -93,12 +93,6 @@ pub(super) fn hash_bytes(bytes: &[u8]) -> u64 {
     mix(mix(hash ^ last))
 }
 
-/// Hash of a pair of ids.
-#[inline]
-pub(super) fn hash_pair(left: u32, right: u32) -> u64 {
-    mix(mix((u64::from(left) << 32 | u64::from(right)) ^ 0xa076_1d64_78bd_642f))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -118,7 +118,7 @@ impl Tokenizer {
                 Ok(())
             })?;
         }
-        let mut vocab = Vocab::by_pairs(arena, TOKENS, &parts.merges, "tokenizer.ggml.merges")?;
+        let mut vocab = Vocab::listed(arena, TOKENS, &parts.merges, "tokenizer.ggml.merges")?;
         let mut declared = Vec::new();
         for (control, id, key) in [
             (Control::BeginOfText, parts.bos, "bos_token_id"),

@@ -187,12 +187,12 @@ fn a_merges_list_gives_the_ids_that_ranks_give() {
         eom: None,
         pad: Some(200_018),
     };
-    let by_pair = Tokenizer::from_parts(&parts).unwrap();
-    assert_eq!(by_pair.stop_ids(), by_rank.stop_ids());
+    let listed = Tokenizer::from_parts(&parts).unwrap();
+    assert_eq!(listed.stop_ids(), by_rank.stop_ids());
     let cases: Value = serde_json::from_str(CASES).unwrap();
     for case in cases["cases"].as_array().unwrap() {
         let text = case["text"].as_str().unwrap();
-        assert_eq!(by_pair.encode_text(text), by_rank.encode_text(text), "{text:?}");
+        assert_eq!(listed.encode_text(text), by_rank.encode_text(text), "{text:?}");
     }
     // Texts whose pieces are no tokens, so that every id comes from merging.
     let mut state = 1_u64;
@@ -203,21 +203,26 @@ fn a_merges_list_gives_the_ids_that_ranks_give() {
                 b"etaoinshrdlucmfEABCw"[(state >> 33) as usize % 20] as char
             })
             .collect();
-        assert_eq!(by_pair.encode_text(&text), by_rank.encode_text(&text), "{text:?}");
+        assert_eq!(listed.encode_text(&text), by_rank.encode_text(&text), "{text:?}");
     }
 }
 
 #[test]
 fn pathological_pieces_take_no_quadratic_time() {
-    let Some(tokenizer) = real_llama4() else { return };
+    let tokenizer = real_llama4().unwrap_or_else(small_llama4);
+    // The best of three, because other work on the machine may fall into any one.
     let took = |text: &str| {
-        let start = std::time::Instant::now();
-        let ids = tokenizer.encode_text(text);
-        assert_eq!(tokenizer.decode(&ids), text.as_bytes());
-        start.elapsed().as_secs_f64()
+        let once = || {
+            let start = std::time::Instant::now();
+            let ids = tokenizer.encode_text(text);
+            let took = start.elapsed().as_secs_f64();
+            assert_eq!(tokenizer.decode(&ids), text.as_bytes());
+            took
+        };
+        once().min(once()).min(once())
     };
     for unit in ["a", " ", "\n", "é", "न", "aA", "!", "\u{301}", "q"] {
-        let (short, long) = (unit.repeat(100_000 / unit.len()), unit.repeat(1_000_000 / unit.len()));
+        let (short, long) = (unit.repeat(30_000 / unit.len()), unit.repeat(300_000 / unit.len()));
         // Ten times the text; a quadratic step would make it a hundred times the work.
         let ratio = took(&long) / took(&short).max(1e-4);
         assert!(ratio < 40.0, "{unit:?}: ten times the text took {ratio} times as long");
@@ -289,7 +294,7 @@ fn hostile_parts_are_refused_and_named() {
         (|s| s.merges[7] = "qqq zzz".into(), "merges[7]"),
         (|s| s.merges[7] = "q".into(), "merges[7]"),
         (|s| s.merges[7] = "q  q".into(), "merges[7]"),
-        (|s| s.merges[7] = s.merges[3].clone(), "repeats entry 3"),
+        (|s| s.merges[7] = s.merges[3].clone(), "it is entry 3 too"),
         (|s| s.merges[7] = "<|eot |>".into(), "merges[7]"),
         (|s| *s.tokens.last_mut().unwrap() = "<|end_of_text|>".into(), "stands twice"),
         (|s| s.tokens = vec!["a".into(); (1 << 20) + 1], "token_type"),
@@ -348,4 +353,43 @@ fn hostile_tiktoken_files_are_refused_and_named() {
         Tokenizer::from_tiktoken(file.as_bytes(), PreTokenizer::Llama4).unwrap().encode_text("the visitor"),
         small_llama4().encode_text("the visitor")
     );
+}
+
+#[test]
+fn damaged_vocabularies_are_refused_or_work_and_never_panic() {
+    let mut state = 3_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let (mut refused, mut worked) = (0, 0);
+    for round in 0..400 {
+        let built = if round % 2 == 0 {
+            let mut file = RANKS.to_vec();
+            for _ in 0..=random(3) {
+                let at = random(file.len());
+                file[at] = b"A/=0 9\n\xff"[random(8)];
+            }
+            Tokenizer::from_tiktoken(&file, PreTokenizer::Llama3)
+        } else {
+            let mut small = Small::new();
+            let (token, merge) = (random(small.tokens.len()), random(small.merges.len()));
+            match random(5) {
+                0 => small.tokens.swap(token, 300),
+                1 => small.merges.swap(merge, 3),
+                2 => small.types[token] = random(6) as i32,
+                3 => small.merges.truncate(merge),
+                _ => small.tokens[token].push('Ġ'),
+            }
+            small.build()
+        };
+        let Ok(tokenizer) = built else {
+            refused += 1;
+            continue;
+        };
+        worked += 1;
+        let text = "The visitor's नमस्ते 1234\n\n  aaaaaaaaaaaaaaaaaa";
+        assert_eq!(tokenizer.decode(&tokenizer.encode_text(text)), text.as_bytes());
+    }
+    assert!(refused > 50 && worked > 50, "{refused} refused, {worked} worked");
 }

@@ -2,12 +2,15 @@
 
 use std::collections::HashSet;
 
-use super::index::{HashIndex, hash_bytes, hash_pair};
+use super::index::{HashIndex, hash_bytes};
 use super::{TokenId, byte_map};
 use crate::error::{Error, Result};
 
 /// More than any Llama vocabulary by a factor of five.
 pub(super) const MAX_TOKENS: usize = 1 << 20;
+
+/// Llama 3's list has 280,147 entries.
+const MAX_MERGES: usize = 1 << 22;
 
 /// The longest token of Meta's vocabulary has 113 bytes; the bound keeps merging linear in the text.
 pub(super) const MAX_TOKEN_BYTES: usize = 1024;
@@ -38,16 +41,23 @@ pub(super) struct Vocab {
 enum Merges {
     /// Tiktoken's rule: two neighbours merge when together they are a token, whose id is the rank.
     ByRank,
-    /// The rule of a merges list: the listed pairs merge, and the place in the list is the rank.
-    ByPair { list: Vec<Merge>, index: HashIndex },
+    /// The rule of a merges list: the listed pairs merge, and the place in the list is the rank. A pair is known by
+    /// the token it makes and the length of its left half. `first` says for each id which entry makes it.
+    Listed { first: Vec<u32>, entries: Vec<Merge> },
 }
 
+/// Entry of a merges list, at the place that is its rank.
 #[derive(Clone, Copy, Debug)]
 struct Merge {
-    left: TokenId,
-    right: TokenId,
     id: TokenId,
+    /// Bytes of the left half.
+    cut: u32,
+    /// Another entry that makes the same token of other halves.
+    next: u32,
 }
+
+/// No entry.
+const NONE: u32 = u32::MAX;
 
 impl Vocab {
     /// A vocabulary merged by rank.
@@ -56,35 +66,29 @@ impl Vocab {
     }
 
     /// A vocabulary merged by the `left right` pairs of a list in GPT-2's byte alphabet.
-    pub(super) fn by_pairs(arena: Arena, field: &str, merges: &[&str], merges_field: &str) -> Result<Self> {
-        if u32::try_from(merges.len()).is_err() {
-            return Err(Error::limit(format!("{merges_field}: {} entries, the limit is 2^32", merges.len())));
+    pub(super) fn listed(arena: Arena, field: &str, merges: &[&str], merges_field: &str) -> Result<Self> {
+        if merges.len() > MAX_MERGES {
+            let what = format!("{merges_field}: {} entries, the limit is {MAX_MERGES}", merges.len());
+            return Err(Error::limit(what));
         }
         let mut vocab = Self::new(arena, field, Merges::ByRank)?;
-        let mut list: Vec<Merge> = Vec::with_capacity(merges.len());
-        let mut index = HashIndex::with_room_for(merges.len());
+        let mut entries: Vec<Merge> = Vec::with_capacity(merges.len());
+        let mut first = vec![NONE; vocab.len()];
         let mut joined = Vec::new();
-        for (rank, text) in (0..).zip(merges) {
-            let merge = vocab.parse_merge(text, &mut joined).ok_or_else(|| {
-                Error::corrupt(format!(
-                    "{merges_field}[{rank}]: {}; expected two text tokens that join to a third",
-                    quote(text)
-                ))
-            })?;
-            let same =
-                |other: u32| list.get(other as usize).is_some_and(|m| (m.left, m.right) == (merge.left, merge.right));
-            let earlier = index
-                .insert(hash_pair(merge.left, merge.right), rank, same)
-                .map_err(|error| error.context(merges_field))?;
-            if let Some(earlier) = earlier {
-                return Err(Error::corrupt(format!(
-                    "{merges_field}[{rank}]: {} repeats entry {earlier}; expected each pair once",
-                    quote(text)
-                )));
+        for (rank, text) in (0_u32..).zip(merges) {
+            let guess = entries.last().map_or(256, |merge| merge.id.saturating_add(1));
+            let merge = vocab.parse_merge(text, guess, &mut joined).and_then(|merge| {
+                let same = first.get_mut(merge.id as usize)?;
+                Some(Merge { next: std::mem::replace(same, rank), ..merge })
+            });
+            let what = |problem: &str| Error::corrupt(format!("{merges_field}[{rank}]: {}; {problem}", quote(text)));
+            let merge = merge.ok_or_else(|| what("expected two text tokens that join to a third"))?;
+            if let Some(earlier) = chain(&entries, merge.next).find(|(_, other)| other.cut == merge.cut) {
+                return Err(what(&format!("expected each pair once, it is entry {} too", earlier.0)));
             }
-            list.push(merge);
+            entries.push(merge);
         }
-        vocab.merges = Merges::ByPair { list, index };
+        vocab.merges = Merges::Listed { first, entries };
         Ok(vocab)
     }
 
@@ -127,14 +131,22 @@ impl Vocab {
         Ok(Vocab { byte_ids: complete, longest, pieces, merges, arena })
     }
 
-    fn parse_merge(&self, text: &str, joined: &mut Vec<u8>) -> Option<Merge> {
-        let (left, right) = text.split_once(' ')?;
+    /// `guess` is tried first for the merged token: lists made from a vocabulary name its tokens in order.
+    fn parse_merge(&self, text: &str, guess: TokenId, joined: &mut Vec<u8>) -> Option<Merge> {
         joined.clear();
-        byte_map::decode(left, joined).ok()?;
-        let cut = joined.len();
-        byte_map::decode(right, joined).ok()?;
-        let (left, right) = joined.split_at_checked(cut)?;
-        Some(Merge { left: self.find(left)?, right: self.find(right)?, id: self.find(joined)? })
+        let mut cut = None;
+        for c in text.chars() {
+            match (c, cut) {
+                (' ', None) => cut = Some(joined.len()),
+                _ => joined.push(byte_map::byte_of(c)?),
+            }
+        }
+        let (left, right) = joined.split_at_checked(cut?)?;
+        let guessed = self.standing(guess) == Standing::Text && self.bytes(guess) == joined.as_slice();
+        let id = if guessed { guess } else { self.find(joined)? };
+        self.find(left)?;
+        self.find(right)?;
+        Some(Merge { id, cut: u32::try_from(cut?).ok()?, next: NONE })
     }
 
     /// How many ids there are.
@@ -145,8 +157,10 @@ impl Vocab {
     /// The text token with exactly these bytes.
     #[inline]
     pub(super) fn find(&self, bytes: &[u8]) -> Option<TokenId> {
-        if bytes.len() > self.longest {
-            return None;
+        match bytes {
+            [byte] => return Some(self.byte_id(*byte)),
+            _ if bytes.len() > self.longest => return None,
+            _ => {}
         }
         self.pieces.find(hash_bytes(bytes), |id| self.arena.bytes(id) == bytes)
     }
@@ -157,16 +171,15 @@ impl Vocab {
         self.byte_ids[usize::from(byte)]
     }
 
-    /// Rank and id of what `left` and `right` merge to; `span` is their bytes together.
+    /// Rank and id of what the two tokens merge to whose bytes together are `span`, the left one's up to `cut`.
     #[inline]
-    pub(super) fn merge_of(&self, left: TokenId, right: TokenId, span: &[u8]) -> Option<(u32, TokenId)> {
+    pub(super) fn merge_of(&self, span: &[u8], cut: usize) -> Option<(u32, TokenId)> {
+        let id = self.find(span)?;
         match &self.merges {
-            Merges::ByRank => self.find(span).map(|id| (id, id)),
-            Merges::ByPair { list, index } => {
-                let same = |rank: u32| list.get(rank as usize).is_some_and(|m| (m.left, m.right) == (left, right));
-                let rank = index.find(hash_pair(left, right), same)?;
-                list.get(rank as usize).map(|merge| (rank, merge.id))
-            }
+            Merges::ByRank => Some((id, id)),
+            Merges::Listed { first, entries } => chain(entries, *first.get(id as usize)?)
+                .find(|(_, merge)| merge.cut as usize == cut)
+                .map(|(rank, _)| (rank, id)),
         }
     }
 
@@ -255,6 +268,12 @@ impl Arena {
             (standing, self.bytes.get(start as usize..end as usize).unwrap_or_default())
         })
     }
+}
+
+/// The entries that make the same token, from the entry at `rank` on.
+fn chain(entries: &[Merge], rank: u32) -> impl Iterator<Item = (u32, Merge)> {
+    let entry = |rank: u32| entries.get(rank as usize).map(|merge| (rank, *merge));
+    std::iter::successors(entry(rank), move |(_, merge)| entry(merge.next))
 }
 
 fn equal_tokens(field: &str, earlier: TokenId, id: TokenId, bytes: &[u8]) -> Error {

@@ -402,7 +402,7 @@ static int reentrant(seen_t *seen) {
 
 static int32_t on_event_calls_back(const palisade_event_t *event, void *user) {
     seen_t *seen = user;
-    if (event->kind == PALISADE_EVENT_TEXT && seen->texts == 0) seen->answer = reentrant(seen);
+    if (event->kind == PALISADE_EVENT_STARTED) seen->answer = reentrant(seen);
     seen->answer = on_event(event, user) | seen->answer;
     return event->kind == PALISADE_EVENT_END ? 0 : seen->answer;
 }
@@ -413,7 +413,7 @@ static int calls_from_inside_a_callback(void) {
     seen_t seen = {0};
     seen.session = session;
     GIVES(PALISADE_OK, palisade_session_ask(session, &request, on_event_calls_back, &seen));
-    CHECK(seen.texts == 1 && seen.answer == 0);
+    CHECK(seen.started == 1 && seen.answer == 0);
     CHECK(seen.ends == 1 && seen.reason == PALISADE_END_CANCELLED);
     GIVES(PALISADE_OK, palisade_session_free(&session));
     return 0;

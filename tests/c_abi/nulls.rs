@@ -21,6 +21,9 @@ pub(crate) fn functions(header: &str) -> Vec<Function> {
             doc.push('\n');
             continue;
         }
+        if line.starts_with("/*") || line.starts_with(" *") {
+            continue;
+        }
         text.push_str(line);
         text.push(' ');
         if line.ends_with(';') || line.ends_with('{') || line.ends_with('}') || line.is_empty() || line.starts_with('#')

@@ -22,7 +22,7 @@ fn printable(byte: u8) -> char {
 }
 
 /// Writes a model whose answer to anything is `pieces`, one token each, and then the end of the turn.
-pub fn write_chain(path: &Path, pieces: &[&[u8]]) {
+pub(crate) fn write_chain(path: &Path, pieces: &[&[u8]]) {
     let mut names: Vec<String> = (0..=255).map(|b| printable(b).to_string()).collect();
     let mut chain = vec![usize::from(b'\n')]; // the assistant's header ends on a line break
     for piece in pieces {

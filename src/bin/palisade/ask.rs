@@ -100,6 +100,8 @@ pub fn open(model: PathBuf, bytes: Option<&'static [u8]>, flags: &EngineFlags) -
         context: flags.load.context,
         prefill_batch: flags.load.prefill_batch,
         map_weights: flags.load.map,
+        kernels: flags.load.kernels.clone(),
+        precision: flags.load.precision(),
         time_unix: load::now(),
     };
     let bar = output::bar(0, "loading", true);

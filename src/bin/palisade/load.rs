@@ -28,6 +28,10 @@ pub struct Flags {
     /// Kernel set: scalar, avx2, avx512vnni.
     #[arg(long)]
     pub kernels: Option<String>,
+    /// How finely activations are quantized: fast is what generation uses unless told otherwise, fine costs up to twice the
+    /// arithmetic and gives what the dequantized weights give.
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
     /// Tokens of a prompt computed together.
     #[arg(long, default_value_t = 0)]
     pub prefill_batch: usize,
@@ -50,7 +54,21 @@ pub fn now() -> i64 {
     since.ok().and_then(|d| i64::try_from(d.as_secs()).ok()).unwrap_or(0)
 }
 
+/// As `palisade::kernels::Precision`.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Precision {
+    Fast,
+    Fine,
+}
+
 impl Flags {
+    pub fn precision(&self) -> palisade::kernels::Precision {
+        match self.precision {
+            Some(Precision::Fine) => palisade::kernels::Precision::Fine,
+            Some(Precision::Fast) | None => palisade::kernels::Precision::Fast,
+        }
+    }
+
     pub fn decoder_options(&self) -> DecoderOptions {
         DecoderOptions {
             threads: self.threads,
@@ -59,6 +77,7 @@ impl Flags {
             prefill_batch: self.prefill_batch,
             map_weights: self.map,
             kernels: self.kernels.clone(),
+            precision: self.precision(),
             ..DecoderOptions::default()
         }
     }

@@ -33,6 +33,10 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let ids: Vec<u32> = text.split_whitespace().enumerate().map(parse).collect::<Result<_>>()?;
     let mut options = args.flags.decoder_options();
+    // Scores judge the file; the noise of fast arithmetic is judged with --precision fast.
+    if args.flags.precision.is_none() {
+        options.precision = palisade::kernels::Precision::Fine;
+    }
     options.context = options.context.max(ids.len());
     let (decoder, _) = load::decoder(&args.model, &options)?;
     let bar = output::bar(ids.len() as u64, "scoring", false);

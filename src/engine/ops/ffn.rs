@@ -8,7 +8,7 @@ use tract_onnx::tract_hir::internal::*;
 use super::{identity, rows_like, tensor, values};
 use crate::engine::linear::linear;
 use crate::error::Result;
-use crate::kernels::{Acts, Kernels};
+use crate::kernels::{Acts, Kernels, Precision};
 use crate::weights::Matrix;
 
 /// `W_down(silu(W_gate z) ⊙ (W_up z))`.
@@ -35,6 +35,7 @@ pub(in super::super) struct FeedForwardWeights {
 #[derive(Clone, Debug)]
 pub(in super::super) struct FeedForward {
     pub(in super::super) kernels: Kernels,
+    pub(in super::super) precision: Precision,
     pub(in super::super) weights: Arc<FeedForwardWeights>,
 }
 
@@ -54,7 +55,7 @@ impl EvalOp for FeedForward {
         let (x, residual) = args_2!(inputs);
         let width = *x.shape().last().context("no columns")?;
         let mut acts = Acts::new(values(&x)?.to_vec(), width);
-        acts.quantize(&self.kernels);
+        acts.quantize(&self.kernels, self.precision);
         let mut out = values(&residual)?.to_vec();
         let y = self.run(&acts)?;
         (self.kernels.add)(&mut out, &y);
@@ -105,7 +106,7 @@ impl FeedForward {
             (self.kernels.silu_mul)(gate, up, scales.map_or(1.0, |s| s[t]));
         });
         let mut hidden = Acts::new(hidden, ffn);
-        hidden.quantize(&self.kernels);
+        hidden.quantize(&self.kernels, self.precision);
         linear(&self.kernels, &w.down, &hidden)
     }
 }

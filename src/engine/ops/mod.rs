@@ -59,7 +59,7 @@ fn values(t: &Tensor) -> TractResult<&[f32]> {
 /// A `(rows, cols)` tensor of `values`.
 fn tensor(values: Vec<f32>, cols: usize) -> TractResult<TValue> {
     let rows = values.len() / cols.max(1);
-    Ok(tract_ndarray::Array2::from_shape_vec((rows, cols), values)?.into_tensor().into_tvalue())
+    Ok(ndarray::Array2::from_shape_vec((rows, cols), values)?.into_tensor().into_tvalue())
 }
 
 /// The fact of a `(S, cols)` output next to an input whose first dimension is `S`.

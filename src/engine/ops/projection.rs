@@ -7,7 +7,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::{identity, rows_like, tensor, values};
 use crate::engine::linear::linear;
-use crate::kernels::{Acts, Kernels};
+use crate::kernels::{Acts, Kernels, Precision};
 use crate::weights::Matrix;
 
 /// `(S, width)` → `w ⊙ x · (mean(x²) + eps)^(−1/2)`, row by row.
@@ -54,6 +54,7 @@ impl TypedOp for Norm {
 #[derive(Clone, Debug)]
 pub(in super::super) struct Project {
     pub(in super::super) kernels: Kernels,
+    pub(in super::super) precision: Precision,
     pub(in super::super) weights: Arc<[Matrix]>,
     pub(in super::super) residual: bool,
 }
@@ -75,7 +76,7 @@ impl EvalOp for Project {
         let x = args_1!(inputs);
         let cols = *x.shape().last().context("no columns")?;
         let mut acts = Acts::new(values(&x)?.to_vec(), cols);
-        acts.quantize(&self.kernels);
+        acts.quantize(&self.kernels, self.precision);
         let mut outputs = TVec::new();
         for w in self.weights.iter() {
             let mut y = linear(&self.kernels, w, &acts)?;

@@ -29,8 +29,7 @@ const TILE: usize = 4;
 const TOKEN_BLOCK: usize = 64;
 
 fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
-    let (panel, _) = matmul_shape(w, x, out);
-    let tokens = x.tokens();
+    let (panel, tokens) = matmul_shape(w, x, out);
     if panel_block(w.ty).0 == 1 {
         return common::matmul_float(w, x, out);
     }

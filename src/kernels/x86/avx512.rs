@@ -23,8 +23,7 @@ pub(in super::super) fn kernels() -> Option<Kernels> {
 const TOKEN_BLOCK: usize = 64;
 
 fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
-    let (panel, _) = matmul_shape(w, x, out);
-    let tokens = x.tokens();
+    let (panel, tokens) = matmul_shape(w, x, out);
     if panel_block(w.ty).0 == 1 {
         return common::matmul_float(w, x, out);
     }
@@ -79,7 +78,7 @@ unsafe fn pair<const N: usize>(
             _ => q6_k(a, b, blocks, &rows),
         }
     };
-    let (first, second) = out.split_at_mut(x.tokens() * PANEL_ROWS);
+    let (first, second) = out.split_at_mut(x.q_rows() * PANEL_ROWS);
     for (i, acc) in acc.iter().enumerate() {
         let at = (t + i) * PANEL_ROWS;
         let (low, high) = (&mut first[at..at + PANEL_ROWS], &mut second[at..at + PANEL_ROWS]);

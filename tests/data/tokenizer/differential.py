@@ -13,6 +13,7 @@ import argparse
 import json
 import pathlib
 import random
+import resource
 import subprocess
 import sys
 import sysconfig
@@ -93,6 +94,14 @@ def mixed_text(ranks, size, seed):
     return "".join(parts)
 
 
+def timed(command):
+    """The command's result and its CPU time."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    answer = subprocess.run(command, capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return answer, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
@@ -104,28 +113,22 @@ def main():
     text = mixed_text(ranks, int(args.megabytes * 1e6), args.seed)
     reference = Reference(ranks, "llama4")
     reference.encode(text[:1000])
-    start = time.perf_counter()
+    start = time.process_time()
     expected = reference.encode(text)
-    took = time.perf_counter() - start
+    took = time.process_time() - start
     size = len(text.encode())
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", suffix=".txt") as file:
         file.write(text)
         file.flush()
-        command = [args.command, "tokenize", "--tiktoken", args.model, "--file", file.name]
-        start = time.perf_counter()
-        answer = subprocess.run(command, capture_output=True, check=True)
-        whole = time.perf_counter() - start
-        idle = []
-        for _ in range(5):
-            start = time.perf_counter()
-            subprocess.run([*command[:-1], "/dev/null"], capture_output=True, check=True)
-            idle.append(time.perf_counter() - start)
+        command = [args.command, "tokenize", "--tiktoken", args.model, "--file"]
+        answer, whole = timed([*command, file.name])
+        idle = min(timed([*command, "/dev/null"])[1] for _ in range(5))
     ids = json.loads(answer.stdout)["ids"]
-    own = whole - min(idle)
-    print(f"{size} bytes, {len(expected)} ids")
-    print(f"tiktoken: {took:.2f} s, {size / took / 1e6:.2f} MB/s on one thread")
+    own = whole - idle
+    print(f"{size} bytes, {len(expected)} ids; seconds of CPU time:")
+    print(f"tiktoken: {took:.2f} s, {size / took / 1e6:.2f} MB/s")
     print(f"command: {own:.2f} s, {size / own / 1e6:.2f} MB/s with reading and JSON; {took / own:.2f} times tiktoken's speed")
-    print(f"command on an empty file (start, load, exit): {min(idle) * 1000:.0f} ms at best of 5")
+    print(f"command on an empty file (start, load, exit): {idle * 1000:.0f} ms at best of 5")
     print(answer.stderr.decode(), end="")
     if ids != expected:
         at = next((i for i, (a, b) in enumerate(zip(ids, expected)) if a != b), min(len(ids), len(expected)))
