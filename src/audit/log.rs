@@ -134,7 +134,9 @@ fn lock(file: &File, path: &Path) -> Result<()> {
             Ok(()) => return Ok(()),
             // A file system without locks.
             Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => return Ok(()),
-            Err(TryLockError::Error(e)) => return Err(Error::io(format!("opening the audit log {}", path.display()), &e)),
+            Err(TryLockError::Error(e)) => {
+                return Err(Error::io(format!("opening the audit log {}", path.display()), &e));
+            }
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
         }
     }
