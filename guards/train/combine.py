@@ -31,7 +31,7 @@ class Committee(nn.Module):
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("checkpoints", nargs="+")
-    ap.add_argument("--target-fpr", type=float, default=0.01)
+    ap.add_argument("--target-fpr", type=float, default=0.03)
     args = ap.parse_args()
     tok = Tokenizer.from_file(str(train.OUT / "tokenizer.json"))
     members = []

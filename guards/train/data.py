@@ -191,9 +191,13 @@ class Source:
             .replace("{ving}", gerund(vp))
         )
 
+    def pool(self, split, cat, polarity):
+        """The lines of a split, those of training where a small split has none (padding only)."""
+        return self.lines.get((split, cat, polarity)) or self.lines[("train", cat, polarity)]
+
     def draw(self, rng, split, cat, polarity):
         """One example as (text, labels, side)."""
-        return self.render(rng, split, rng.choice(self.lines[(split, cat, polarity)]), polarity)
+        return self.render(rng, split, rng.choice(self.pool(split, cat, polarity)), polarity)
 
     def render(self, rng, split, line, polarity):
         text = line.sample(rng, self.slots)
@@ -216,7 +220,7 @@ class Source:
 
     def draw_contrast(self, rng, split, cat):
         """A benign sentence about an unsafe intent: prevention, law, news, or a refusal."""
-        lines = [x for x in self.lines[(split, cat, "unsafe")] if x.kind == "vp"]
+        lines = [x for x in self.pool(split, cat, "unsafe") if x.kind == "vp"]
         if not lines:
             return None
         return self.contrast(rng, split, rng.choice(lines))
