@@ -62,6 +62,7 @@ pub struct Panels<'a> {
 
 /// The functions of one instruction set. Lengths that do not belong together are a fault of the engine and panic.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::type_complexity, reason = "plain function types, whose arguments are the documentation")]
 pub struct Kernels {
     /// Name of the set: `scalar`, `avx2`, `avx512vnni`.
     pub name: &'static str,

@@ -1,5 +1,7 @@
 //! Every set against `scalar`, bit for bit, and `scalar` against plain arithmetic on dequantized weights.
 
+#![allow(clippy::print_stdout, reason = "one test says which sets ran")]
+
 use super::*;
 use crate::quant::{self, BlockType};
 use crate::weights::layout::{PANEL_ROWS, pack_panel, panel_bytes, panels_for, unpack_row};

@@ -34,7 +34,7 @@ impl AlignedBytes {
     }
 
     /// All bytes, to fill them.
-    pub fn as_mut(&mut self) -> &mut [u8] {
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.start..self.start + self.len]
     }
 

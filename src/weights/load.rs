@@ -52,7 +52,7 @@ pub(super) fn read_panels(
         let rows = (piece.rows.saturating_sub(first)).min(panels_a_step * PANEL_ROWS);
         let offset = (piece.first_row + first) as u64 * row_bytes as u64;
         let bytes =
-            buffer.as_mut().get_mut(..rows * row_bytes).ok_or_else(|| Error::internal("a step without room"))?;
+            buffer.bytes_mut().get_mut(..rows * row_bytes).ok_or_else(|| Error::internal("a step without room"))?;
         gguf.read(tensor, offset, bytes)?;
         bytes
             .par_chunks(PANEL_ROWS * row_bytes)
@@ -73,9 +73,9 @@ pub fn read_values(gguf: &Gguf, tensor: &TensorInfo, len: usize) -> Result<Vec<f
         return Err(Error::corrupt(format!("tensor {}: {} values, expected {len}", tensor.name, tensor.elements())));
     }
     let mut bytes = AlignedBytes::zeroed(ty.row_bytes(len)?)?;
-    gguf.read(tensor, 0, bytes.as_mut())?;
+    gguf.read(tensor, 0, bytes.bytes_mut())?;
     let mut values = vec![0.0; len];
-    quant::dequantize(ty, bytes.as_mut(), &mut values)?;
+    quant::dequantize(ty, bytes.bytes_mut(), &mut values)?;
     Ok(values)
 }
 
@@ -176,7 +176,7 @@ impl<'a> Loader<'a> {
         let whole =
             one.checked_mul(copies).ok_or_else(|| Error::limit(format!("tensor {name} does not fit memory")))?;
         let mut bytes = AlignedBytes::zeroed(whole)?;
-        for (copy, out) in bytes.as_mut().chunks_exact_mut(one.max(1)).enumerate() {
+        for (copy, out) in bytes.bytes_mut().chunks_exact_mut(one.max(1)).enumerate() {
             let Self { progress, on_progress, .. } = self;
             read_panels(&self.gguf, &piece(copy), out, &mut |read| {
                 progress.done += read;

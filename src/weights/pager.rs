@@ -88,7 +88,7 @@ impl Pager {
             piece
         };
         let mut bytes = AlignedBytes::zeroed(piece.bytes)?;
-        read_panels(&self.gguf, &piece, bytes.as_mut(), &mut |_| Ok(()))?;
+        read_panels(&self.gguf, &piece, bytes.bytes_mut(), &mut |_| Ok(()))?;
         let page = Arc::new(bytes);
         let mut cache = self.lock();
         // Another session may have read it, or others, meanwhile.

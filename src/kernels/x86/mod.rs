@@ -1,5 +1,6 @@
 //! x86-64: AVX2 with FMA and F16C, and AVX-512 with VNNI. A set is a constructor that may decline.
 #![expect(unsafe_code, reason = "vector intrinsics; every function's proof stands in front of it")]
+#![expect(clippy::needless_range_loop, reason = "a lane index runs over several arrays at once")]
 
 mod avx2;
 mod avx512;
