@@ -4,6 +4,8 @@ Every authored line and every framing belongs to exactly one split, chosen by ha
 so a test example is built only from intents and framings that training never saw.
 """
 
+import base64
+import codecs
 import hashlib
 import json
 import random
@@ -14,15 +16,17 @@ ROOT = Path(__file__).resolve().parents[1]
 AUTHORED = ROOT / "data" / "authored"
 LABELS = [f"S{i}" for i in range(1, 15)] + ["prompt_injection", "jailbreak"]
 FILE_LABEL = {"PI": "prompt_injection", "JB": "jailbreak"}
+# The broadest labels are drawn more often.
+WEIGHTS = [{"S1": 1.8, "S2": 2.0}.get(x, 1.0) for x in LABELS]
 SPLITS = ("train", "dev", "test")
 
 
 def assign_splits(texts):
-    """Of each list 8 % (at least one) goes to test, 6 % (at least one) to dev, chosen by hash order."""
+    """Of each list 5 % (at least one) goes to test and 3 % to dev, chosen by hash order; short lists have no dev."""
     order = sorted(set(texts), key=lambda t: hashlib.sha256(t.encode()).digest())
     if len(order) < 4:
         return dict.fromkeys(order, "train")
-    test, dev = max(1, round(0.08 * len(order))), max(1, round(0.06 * len(order)))
+    test, dev = max(1, round(0.05 * len(order))), round(0.03 * len(order)) if len(order) >= 17 else 0
     return {t: "test" if i < test else "dev" if i < test + dev else "train" for i, t in enumerate(order)}
 
 
@@ -80,7 +84,7 @@ class Line:
             return "".join(p if isinstance(p, str) else render(rng.choice(p)) for p in seq)
 
         out = render(self.tree)
-        while match := re.search(r"<([a-z]+)>", out):
+        while match := re.search(r"<([a-z0-9]+)>", out):
             name = match.group(1)
             if name not in slots:
                 break
@@ -130,6 +134,23 @@ def gerund(vp):
     return f"{form} {rest}".strip()
 
 
+def scrambled(rng, text):
+    """Unreadable text as the guard's decoding views may show it: harmless as it stands."""
+    roll = rng.random()
+    if roll < 0.2:
+        return text[::-1]
+    if roll < 0.4:
+        return codecs.encode(text, "rot13")
+    if roll < 0.55:
+        return base64.b64encode(text.encode()).decode()
+    if roll < 0.7:
+        return text.encode().hex()
+    if roll < 0.85:
+        letters = "abcdefghijklmnopqrstuvwxyz"
+        return " ".join("".join(rng.choice(letters) for _ in range(rng.randint(1, 9))) for _ in range(rng.randint(1, 14)))
+    return " ".join(str(rng.randint(0, 99999)) for _ in range(rng.randint(1, 20)))
+
+
 class Source:
     """All authored lines, grouped by split, category, polarity and kind."""
 
@@ -140,14 +161,15 @@ class Source:
                 name, values = raw.split(" = ", 1)
                 self.slots[name.strip()] = values.split("|")
         self.framings = {}
-        for heading, texts in grouped_sections(AUTHORED / "framings.txt"):
-            for text, split in assign_splits(texts).items():
-                self.framings.setdefault((split, heading), []).append(text)
+        for path in sorted(AUTHORED.glob("framings*.txt")):
+            for heading, texts in grouped_sections(path):
+                for text, split in assign_splits(texts).items():
+                    self.framings.setdefault((split, heading), []).append(text)
         self.lines = {}
         for path in sorted(AUTHORED.glob("*.txt")):
-            if path.stem in ("slots", "framings"):
-                continue
             stem = path.stem.split("_")[0]
+            if stem in ("slots", "framings"):
+                continue
             cat = FILE_LABEL.get(stem, stem)
             for heading, texts in grouped_sections(path):
                 polarity, kind = heading.split(" ")
@@ -156,8 +178,11 @@ class Source:
                     line = Line(text, labels, kind, split)
                     self.lines.setdefault((split, cat, polarity), []).append(line)
 
+    def framing(self, rng, split, heading):
+        return rng.choice(self.framings.get((split, heading)) or self.framings[("train", heading)])
+
     def frame(self, rng, split, heading, vp):
-        frame = rng.choice(self.framings[(split, heading)])
+        frame = self.framing(rng, split, heading)
         if vp.endswith((".", "!", "?", ":")) and "{vp}" in frame:
             vp = vp[:-1]
         return (
@@ -166,16 +191,22 @@ class Source:
             .replace("{ving}", gerund(vp))
         )
 
+    def pool(self, split, cat, polarity):
+        """The lines of a split, those of training where a small split has none (padding only)."""
+        return self.lines.get((split, cat, polarity)) or self.lines[("train", cat, polarity)]
+
     def draw(self, rng, split, cat, polarity):
         """One example as (text, labels, side)."""
-        line = rng.choice(self.lines[(split, cat, polarity)])
+        return self.render(rng, split, rng.choice(self.pool(split, cat, polarity)), polarity)
+
+    def render(self, rng, split, line, polarity):
         text = line.sample(rng, self.slots)
         if line.kind == "vp":
             roll = rng.random()
             if roll < 0.12:
                 return text, line.labels, "input"
             if polarity == "unsafe" and roll < 0.2:
-                text = f"{text} {rng.choice(self.framings[(split, 'threat suffix')])}"
+                text = f"{text} {self.framing(rng, split, 'threat suffix')}"
             if roll < 0.78:
                 return self.frame(rng, split, "input vp", text), line.labels, "input"
             return self.frame(rng, split, "output vp", text), line.labels, "output"
@@ -189,10 +220,13 @@ class Source:
 
     def draw_contrast(self, rng, split, cat):
         """A benign sentence about an unsafe intent: prevention, law, news, or a refusal."""
-        lines = [x for x in self.lines[(split, cat, "unsafe")] if x.kind == "vp"]
+        lines = [x for x in self.pool(split, cat, "unsafe") if x.kind == "vp"]
         if not lines:
             return None
-        text = rng.choice(lines).sample(rng, self.slots)
+        return self.contrast(rng, split, rng.choice(lines))
+
+    def contrast(self, rng, split, line):
+        text = line.sample(rng, self.slots)
         roll = rng.random()
         if roll < 0.3:
             return self.frame(rng, split, "refusal output", text), [], "output"
@@ -201,12 +235,13 @@ class Source:
 
     def draw_benign(self, rng, split):
         roll = rng.random()
-        if roll < 0.30:
+        if roll < 0.38:
             return self.draw(rng, split, "general", "benign")
-        if roll < 0.33:
-            return self.draw(rng, split, "pad", "benign")
+        if roll < 0.41:
+            text, labels, side = self.draw(rng, split, "pad", "benign")
+            return (scrambled(rng, text), labels, side) if rng.random() < 0.5 else (text, labels, side)
         cat = rng.choice(LABELS)
-        if roll < 0.47:
+        if roll < 0.56:
             found = self.draw_contrast(rng, split, cat)
             if found:
                 return found
@@ -223,22 +258,49 @@ class Source:
             )
         return out
 
+    def measure(self, split, seed, most=6):
+        """The fixed set of a split: up to `most` different renderings of each of its lines, one in eight padded."""
+        rng = random.Random(f"{split}-{seed}")
+        seen, out = set(), []
+
+        def keep(text, labels, side):
+            roll = rng.random()
+            if roll < 0.06:
+                before, after = self.padding(rng, split, 0, 4), self.padding(rng, split, 0, 4)
+                text = " ".join([*before, text, *after])
+            elif roll < 0.125:
+                text = " ".join([*self.padding(rng, split, 1, 1), text])
+            if (text.lower(), side) not in seen:
+                seen.add((text.lower(), side))
+                out.append({"text": text, "labels": sorted(set(labels), key=LABELS.index), "side": side})
+
+        for (where, cat, polarity), lines in sorted(self.lines.items(), key=lambda x: x[0]):
+            if where != split:
+                continue
+            for line in lines:
+                for _ in range(most):
+                    keep(*self.render(rng, split, line, polarity))
+                if polarity == "unsafe" and line.kind == "vp":
+                    for _ in range(2):
+                        keep(*self.contrast(rng, split, line))
+        return out
+
     def example(self, rng, split, unsafe):
         if unsafe:
-            cat = rng.choice(LABELS)
+            cat = rng.choices(LABELS, WEIGHTS)[0]
             text, labels, side = self.draw(rng, split, cat, "unsafe")
         else:
             text, labels, side = self.draw_benign(rng, split)
         roll = rng.random()
-        if roll < 0.10:
+        if roll < 0.07:
             before, after = self.padding(rng, split, 0, 5), self.padding(rng, split, 0, 4)
             text = rng.choice([" ", " ", "\n"]).join([*before, text, *after])
-        elif roll < 0.20:
+        elif roll < 0.17:
             other = self.padding(rng, split, 1, 1)
             text = " ".join([*other, text] if rng.random() < 0.6 else [text, *other])
         return {"text": text, "labels": sorted(set(labels), key=LABELS.index), "side": side}
 
-    def build(self, split, count, seed, unsafe_share=0.48):
+    def build(self, split, count, seed, unsafe_share=0.45):
         rng = random.Random(f"{split}-{seed}")
         seen, out = set(), []
         tries = 0
@@ -264,8 +326,8 @@ def read_jsonl(path):
 
 def main():
     source = Source()
-    for split, count in (("dev", 3000), ("test", 4000)):
-        items = source.build(split, count, 2)
+    for split in ("dev", "test"):
+        items = source.measure(split, 2)
         write_jsonl(ROOT / "data" / f"{split}.jsonl", items)
         print(split, len(items), sum(bool(x["labels"]) for x in items), "unsafe")
     for polarity in ("unsafe", "benign"):

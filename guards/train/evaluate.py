@@ -1,9 +1,9 @@
 """Measures the shipped classifier (ONNX, tokenizer, thresholds as committed) on a split or the challenge set."""
 
 import argparse
+import hashlib
 import math
 import tomllib
-from collections import defaultdict
 
 import numpy as np
 import onnxruntime
@@ -67,48 +67,94 @@ def rate(k, n):
     return f"{k}/{n} = {100 * k / max(n, 1):.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
+class Measurement:
+    """Hits and false alarms of one set, by label and by side."""
+
+    def __init__(self, guard, name):
+        self.guard, self.name = guard, name
+        self.items = data.read_jsonl(data.ROOT / "data" / f"{name}.jsonl")
+        self.scores = guard.scores(self.items)
+        self.fired = self.scores >= guard.thresholds
+        self.blocked = self.fired.any(1)
+        self.unsafe = np.array([bool(x["labels"]) for x in self.items])
+        self.top = self.scores.max(1)
+
+    def share(self, rows):
+        return rate(int(self.blocked[rows].sum()), int(rows.sum()))
+
+    def summary(self):
+        side = np.array([x["side"] for x in self.items])
+        lines = [
+            f"{len(self.items)} texts: {int(self.unsafe.sum())} unsafe, {int((~self.unsafe).sum())} benign.",
+            "",
+            "| | both sides | input | output |",
+            "|---|---|---|---|",
+        ]
+        for name, rows in (("recall", self.unsafe), ("false positive rate", ~self.unsafe)):
+            cells = [self.share(rows), self.share(rows & (side == "input")), self.share(rows & (side == "output"))]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        return lines
+
+    def by_label(self):
+        lines = ["| label | recall, any label fires | recall, this label fires | false positives it leads |", "|---|---|---|---|"]
+        lead = self.scores.argmax(1)
+        for j, label in enumerate(self.guard.labels):
+            rows = np.array([label in x["labels"] for x in self.items])
+            own = rate(int(self.fired[rows, j].sum()), int(rows.sum()))
+            false = int((self.blocked & ~self.unsafe & (lead == j)).sum())
+            lines.append(f"| {label} | {self.share(rows)} | {own} | {false} |")
+        return lines
+
+    def curve(self):
+        lines = ["| false positives allowed | recall | threshold |", "|---|---|---|"]
+        for level in (0.005, 0.01, 0.02, 0.03, 0.05, 0.1):
+            cut = float(np.quantile(self.top[~self.unsafe], 1 - level))
+            lines.append(f"| {100 * level:.1f} % | {100 * (self.top[self.unsafe] > cut).mean():.1f} % | {cut:.3f} |")
+        return lines
+
+    def failures(self):
+        for i in np.flatnonzero(self.unsafe != self.blocked):
+            item = self.items[i]
+            what = "MISS " + ",".join(item["labels"]) if self.unsafe[i] else "FALSE benign"
+            yield f"{what} {self.top[i]:.3f} {self.guard.labels[int(self.scores[i].argmax())]} {item['side']} | {item['text'][:200]}"
+
+
+def card_tables(guard):
+    def digest(name):
+        return hashlib.sha256((HOME / name).read_bytes()).hexdigest()
+
+    out = ["| file | bytes | SHA-256 |", "|---|---|---|"]
+    for name in ("model.onnx", "tokenizer.json"):
+        out.append(f"| {name} | {(HOME / name).stat().st_size:,} | {digest(name)} |")
+    for name in ("holdout", "challenge", "test"):
+        m = Measurement(guard, name)
+        out += ["", f"### {name}", "", *m.summary(), "", *m.by_label(), "", *m.curve()]
+    return out
+
+
+def write_card(guard):
+    path = HOME / "MODEL_CARD.md"
+    text = path.read_text(encoding="utf-8")
+    head, rest = text.split("<!-- tables: begin -->")
+    tail = rest.split("<!-- tables: end -->")[1]
+    body = "\n".join(["<!-- tables: begin -->", *card_tables(guard), "<!-- tables: end -->"])
+    path.write_text(head + body + tail, encoding="utf-8")
+
+
 def main():
     ap = argparse.ArgumentParser()
-    ap.add_argument("--set", default="test", help="dev, test or challenge")
+    ap.add_argument("--set", default="test", help="dev, test, challenge or holdout")
     ap.add_argument("--failures", action="store_true", help="print every miss and false alarm")
+    ap.add_argument("--write-card", action="store_true", help="refresh the tables of MODEL_CARD.md")
     args = ap.parse_args()
     guard = Classifier()
-    items = data.read_jsonl(data.ROOT / "data" / f"{args.set}.jsonl")
-    scores = guard.scores(items)
-    fired = scores >= guard.thresholds
-    blocked = fired.any(1)
-    groups = defaultdict(lambda: [0, 0, 0])
-    sides = defaultdict(lambda: [0, 0])
-    for i, item in enumerate(items):
-        unsafe = bool(item["labels"])
-        sides[("recall" if unsafe else "false positives", item["side"])][0] += int(blocked[i])
-        sides[("recall" if unsafe else "false positives", item["side"])][1] += 1
-        for label in item["labels"]:
-            group = groups[label]
-            group[0] += int(blocked[i])
-            group[1] += int(fired[i][guard.labels.index(label)])
-            group[2] += 1
-    unsafe = np.array([bool(x["labels"]) for x in items])
-    print(f"set {args.set}: {len(items)} texts, {int(unsafe.sum())} unsafe, {int((~unsafe).sum())} benign")
-    print(f"recall (any label)  {rate(int(blocked[unsafe].sum()), int(unsafe.sum()))}")
-    print(f"false positive rate {rate(int(blocked[~unsafe].sum()), int((~unsafe).sum()))}")
-    for (what, side), (k, n) in sorted(sides.items()):
-        print(f"{what}, {side} side: {rate(k, n)}")
-    false_by_label = [int((scores[~unsafe].argmax(1)[blocked[~unsafe]] == j).sum()) for j in range(len(guard.labels))]
-    print("| label | recall, any label | recall, this label | false positives led by it |")
-    print("|---|---|---|---|")
-    for j, label in enumerate(guard.labels):
-        any_hit, own, n = groups[label]
-        print(f"| {label} | {rate(any_hit, n)} | {rate(own, n)} | {false_by_label[j]} |")
-    top = scores.max(1)
-    for level in (0.005, 0.01, 0.02, 0.03, 0.05, 0.1):
-        cut = float(np.quantile(top[~unsafe], 1 - level))
-        print(f"recall at {100 * level:.1f} % false positives on this set: {100 * (top[unsafe] > cut).mean():.1f} % (threshold {cut:.3f})")
+    if args.write_card:
+        write_card(guard)
+        return
+    m = Measurement(guard, args.set)
+    print("\n".join([args.set, "", *m.summary(), "", *m.by_label(), "", *m.curve()]))
     if args.failures:
-        for i, item in enumerate(items):
-            if unsafe[i] != blocked[i]:
-                lead = guard.labels[int(scores[i].argmax())]
-                print("MISS" if unsafe[i] else "FALSE", ",".join(item["labels"]) or "benign", f"{top[i]:.3f}", lead, item["side"], "|", item["text"][:200])
+        print("\n".join(m.failures()))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Layer(nn.Module):
 
 
 class Guard(nn.Module):
-    def __init__(self, vocab, labels, dim=96, layers=2, heads=4, ffn=192, max_tokens=128, dropout=0.15):
+    def __init__(self, vocab, labels, dim=96, layers=2, heads=4, ffn=192, max_tokens=128, dropout=0.2):
         super().__init__()
         self.labels = labels
         self.emb = nn.Embedding(vocab, dim)

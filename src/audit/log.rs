@@ -11,6 +11,10 @@ use super::chain::{self, Summary};
 use super::record::Record;
 use crate::error::{Error, Kind, Result};
 
+/// How often and how long a held lock is waited for: one second in all.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// An audit log open for appending; this process alone writes to it. May be used from any thread.
 #[derive(Debug)]
 pub struct AuditLog {
@@ -51,14 +55,7 @@ impl AuditLog {
         options.read(true).write(true).create(true).truncate(false);
         private(&mut options);
         let mut file = options.open(path).map_err(|e| what(&e))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(e)) => return Err(what(&e)),
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::busy(format!("the audit log {} is open elsewhere", path.display())));
-            }
-        }
+        lock(&file, path)?;
         let mut summary = chain::walk(&file).map_err(|e| e.context(path.display()))?;
         let torn = std::mem::take(&mut summary.torn);
         file.set_len(summary.bytes).and_then(|()| file.seek(SeekFrom::End(0))).map_err(|e| what(&e))?;
@@ -128,3 +125,20 @@ fn private(options: &mut OpenOptions) {
 
 #[cfg(not(unix))]
 fn private(_: &mut OpenOptions) {}
+
+/// A kernel lock, which goes with the process that holds it. A process that is being started may hold a copy of it for the
+/// moment between its fork and its exec, so a held lock is waited for.
+fn lock(file: &File, path: &Path) -> Result<()> {
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            // A file system without locks.
+            Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => return Ok(()),
+            Err(TryLockError::Error(e)) => {
+                return Err(Error::io(format!("opening the audit log {}", path.display()), &e));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+        }
+    }
+    Err(Error::busy(format!("the audit log {} is open elsewhere", path.display())))
+}

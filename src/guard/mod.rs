@@ -114,7 +114,7 @@ impl Guard {
         let own = pipeline.judge(context.text, &Some).judgement;
         let Some((joined, offset)) = join_messages(context) else { return own };
         let wider = pipeline.judge(&joined, &|f| shifted(f, offset)).judgement;
-        pipeline::join(own, wider)
+        pipeline::join(context.text, own, wider)
     }
 
     /// Judges a whole text as the model's output.

@@ -1,5 +1,6 @@
 //! Runs the checks and joins what they say. The one place where a failure becomes a block.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -166,7 +167,7 @@ impl Tally {
         if verdict.threshold > 0.0 && self.nearest.as_ref().is_none_or(|n| rank(&verdict) > rank(n)) {
             self.nearest = Some(verdict.clone());
         }
-        if verdict.action > Action::Allow && !self.verdicts.contains(&verdict) {
+        if verdict.action > Action::Allow {
             self.verdicts.push(verdict);
         }
     }
@@ -190,8 +191,10 @@ impl Tally {
 
     fn judgement(mut self, text: &str, control: &Control) -> Judgement {
         sort_strictest_first(&mut self.verdicts);
+        // Several views show the same thing.
+        self.verdicts.dedup();
         let action = self.verdicts.first().map_or(Action::Allow, |v| v.action);
-        let masked = (action == Action::Mask).then(|| mask::apply(text, 0, &mask::spans(&self.verdicts)));
+        let masked = masked(text, action, &self.verdicts);
         Judgement {
             action,
             verdicts: self.verdicts,
@@ -220,26 +223,21 @@ pub(super) fn failed(side: Side, error: Error, text: &str, control: &Control) ->
     tally.judgement(text, control)
 }
 
-/// Joins the judgement of a text with that of a wider text which contains it. Masks are those of the first.
-pub(super) fn join(mut first: Judgement, second: Judgement) -> Judgement {
-    for verdict in second.verdicts {
-        let known =
-            |v: &Verdict| v.stage == verdict.stage && v.category == verdict.category && v.action == verdict.action;
-        if !first.verdicts.iter().any(known) {
-            first.verdicts.push(verdict);
-        }
-    }
+/// Joins the judgement of `text` with that of a wider text that contains it, whose spans were moved to `text`.
+pub(super) fn join(text: &str, mut first: Judgement, second: Judgement) -> Judgement {
+    let what = |v: &Verdict| (v.stage, v.category, v.action, v.span.as_ref().map(|s| (s.start, s.end)));
+    let known: BTreeSet<_> = first.verdicts.iter().map(what).collect();
+    first.verdicts.extend(second.verdicts.into_iter().filter(|v| !known.contains(&what(v))));
     sort_strictest_first(&mut first.verdicts);
     first.action = first.verdicts.first().map_or(Action::Allow, |v| v.action);
-    if first.action == Action::Mask && first.masked.is_none() {
-        first.action = Action::Block;
-    }
-    if first.action != Action::Mask {
-        first.masked = None;
-    }
+    first.masked = masked(text, first.action, &first.verdicts);
     first.failure = first.failure.or(second.failure);
     first.elapsed += second.elapsed;
     first
+}
+
+fn masked(text: &str, action: Action, verdicts: &[Verdict]) -> Option<String> {
+    (action == Action::Mask).then(|| mask::apply(text, 0, &mask::spans(verdicts)))
 }
 
 #[cfg(test)]

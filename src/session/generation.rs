@@ -95,9 +95,6 @@ impl Generation {
     pub fn next_event(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.events.pop_front() {
-                if matches!(event, Event::Text(_)) && self.stats.first_text_ms == 0.0 {
-                    self.stats.first_text_ms = ms_since(self.started);
-                }
                 return Some(event);
             }
             let flow = match std::mem::replace(&mut self.phase, Phase::Over) {
@@ -250,6 +247,9 @@ impl Generation {
     fn take(&mut self, step: Step) -> Flow {
         // What was cleared before a block in the same step was cleared; the log hears of the verdicts first.
         self.log_verdicts(&step.verdicts)?;
+        if !step.cleared.is_empty() && self.stats.first_text_ms == 0.0 {
+            self.stats.first_text_ms = ms_since(self.started);
+        }
         self.events.extend(step.cleared.into_iter().map(Event::Text));
         self.events.extend(step.verdicts.into_iter().map(Event::Verdict));
         match step.blocked {

@@ -210,7 +210,7 @@ fn a_merges_list_gives_the_ids_that_ranks_give() {
 #[test]
 fn pathological_pieces_take_no_quadratic_time() {
     let tokenizer = real_llama4().unwrap_or_else(small_llama4);
-    // The best of three, because other work on the machine may fall into any one.
+    // The best of five, because other work on the machine may fall into any one.
     let took = |text: &str| {
         let once = || {
             let start = std::time::Instant::now();
@@ -219,13 +219,13 @@ fn pathological_pieces_take_no_quadratic_time() {
             assert_eq!(tokenizer.decode(&ids), text.as_bytes());
             took
         };
-        once().min(once()).min(once())
+        (0..5).map(|_| once()).fold(f64::INFINITY, f64::min)
     };
     for unit in ["a", " ", "\n", "é", "न", "aA", "!", "\u{301}", "q"] {
         let (short, long) = (unit.repeat(30_000 / unit.len()), unit.repeat(300_000 / unit.len()));
         // Ten times the text; a quadratic step would make it a hundred times the work.
         let ratio = took(&long) / took(&short).max(1e-4);
-        assert!(ratio < 40.0, "{unit:?}: ten times the text took {ratio} times as long");
+        assert!(ratio < 60.0, "{unit:?}: ten times the text took {ratio} times as long");
     }
 }
 

@@ -173,10 +173,7 @@ impl Meaning {
         };
         if applies {
             let evidence = Evidence::Match(self.most);
-            let finding = Finding { category: self.category, evidence, span: Some(span) };
-            if !out.contains(&finding) {
-                out.push(finding);
-            }
+            out.push(Finding { category: self.category, evidence, span: Some(span) });
         }
     }
 }

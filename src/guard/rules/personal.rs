@@ -105,7 +105,7 @@ fn luhn(digits: &[u32]) -> bool {
             }
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// Lengths of the commonest countries; for others the general bounds hold.

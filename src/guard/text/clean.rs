@@ -23,7 +23,18 @@ pub(super) fn clean(glyphs: &[Glyph]) -> (Vec<Glyph>, Vec<Hidden>) {
         rest = after;
     }
     confusable::undo(&mut normal);
+    normal.iter_mut().for_each(|g| g.c = plain_mark(g.c));
     (normal, hidden)
+}
+
+/// Typographic quotation marks and dashes as they are typed.
+pub(super) fn plain_mark(c: char) -> char {
+    match c {
+        '\u{2018}'..='\u{201B}' | '\u{2032}' | '\u{02BC}' => '\'',
+        '\u{201C}'..='\u{201F}' | '\u{2033}' => '"',
+        '\u{2010}'..='\u{2015}' | '\u{2212}' => '-',
+        _ => c,
+    }
 }
 
 /// Whether a character belongs to the one before it: a mark, or a Hangul vowel or final that composes.
@@ -73,6 +84,7 @@ mod tests {
         assert_eq!(cleaned("𝐛𝑜𝓁𝖽"), "bold");
         assert_eq!(cleaned("ⓒⓘⓡⓒⓛⓔⓓ"), "circled");
         assert_eq!(cleaned("ﬁre"), "fire");
+        assert_eq!(cleaned("I’m — “here”"), "I'm - \"here\"");
     }
 
     #[test]

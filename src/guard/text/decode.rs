@@ -17,9 +17,13 @@ pub(super) fn find(glyphs: &[Glyph]) -> Vec<(Range<usize>, Vec<Glyph>)> {
     let mut out = Vec::new();
     let mut i = 0;
     while let Some(token) = tokens.get(i) {
-        if let Some((n, text)) = grouped(glyphs, tokens.get(i..).unwrap_or_default()) {
+        let (n, text) = grouped(glyphs, tokens.get(i..).unwrap_or_default());
+        if n >= GROUPS {
             let end = tokens.get(i + n - 1).map_or(token.end, |t| t.end);
-            push(&mut out, glyphs, token.start..end, &text);
+            if let Some(text) = text {
+                push(&mut out, glyphs, token.start..end, &text);
+            }
+            // Also when they read as nothing: looking again from the second word on would cost the square of the run.
             i += n;
             continue;
         }
@@ -119,11 +123,11 @@ fn escape(chars: &[char]) -> Option<(usize, Unit)> {
 
 /// Words that each hold one byte or character (`69 67 6e`, `0x69 0x67`, `01101001 …`, `&#105; …`): how many in a row, and
 /// their text.
-fn grouped(glyphs: &[Glyph], tokens: &[Range<usize>]) -> Option<(usize, String)> {
+fn grouped(glyphs: &[Glyph], tokens: &[Range<usize>]) -> (usize, Option<String>) {
     let mut bytes = Vec::new();
     let mut n = 0;
     for token in tokens {
-        let chars: Vec<char> = glyphs.get(token.clone())?.iter().map(|g| g.c).collect();
+        let chars: Vec<char> = glyphs.get(token.clone()).unwrap_or_default().iter().map(|g| g.c).collect();
         let Some(unit) = group(&chars) else { break };
         match unit {
             Unit::Byte(b) => bytes.push(b),
@@ -131,7 +135,7 @@ fn grouped(glyphs: &[Glyph], tokens: &[Range<usize>]) -> Option<(usize, String)>
         }
         n += 1;
     }
-    if n < GROUPS { None } else { readable(bytes).map(|text| (n, text)) }
+    (n, if n < GROUPS { None } else { readable(bytes) })
 }
 
 fn group(chars: &[char]) -> Option<Unit> {
@@ -153,7 +157,7 @@ fn group(chars: &[char]) -> Option<Unit> {
 }
 
 fn hex(chars: &[char]) -> Option<String> {
-    if chars.len() % 2 != 0 {
+    if !chars.len().is_multiple_of(2) {
         return None;
     }
     let nibbles: Option<Vec<u8>> = chars.iter().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
@@ -184,16 +188,16 @@ fn base64(chars: &[char]) -> Option<String> {
     readable(bytes)
 }
 
-/// The bytes as text, if nearly all of it is letters, digits, common punctuation and spaces.
+/// The bytes as text, if seven in ten characters are letters, digits and spaces. What is no text becomes a space: a stray
+/// byte must not protect the rest.
 fn readable(bytes: Vec<u8>) -> Option<String> {
-    let text = String::from_utf8(bytes).ok()?;
-    let (mut all, mut letters, mut bad) = (0usize, 0usize, 0usize);
-    for c in text.chars() {
-        all += 1;
-        letters += usize::from(c.is_alphanumeric() || is_space(c));
-        bad += usize::from(c.is_control() && !is_space(c) || c == char::REPLACEMENT_CHARACTER);
-    }
-    (all >= 4 && bad == 0 && letters * 10 >= all * 7).then_some(text)
+    let text: String = String::from_utf8_lossy(&bytes)
+        .chars()
+        .map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '\0' } else { c })
+        .collect();
+    let all = text.chars().count();
+    let letters = text.chars().filter(|&c| c.is_alphanumeric() || c == ' ').count();
+    (all >= 4 && letters * 10 >= all * 7).then(|| text.replace('\0', " "))
 }
 
 #[cfg(test)]
@@ -223,12 +227,14 @@ mod tests {
         }
         let binary: Vec<String> = "ignore it".bytes().map(|b| format!("{b:08b}")).collect();
         assert_eq!(decoded(&binary.join(" ")), "ignore it");
+        assert_eq!(decoded("ff 69 67 6e 6f 72 65 20 69 74"), " ignore it");
     }
 
     #[test]
     fn ordinary_text_is_left_alone() {
         for text in [
             "internationalization and telecommunications",
+            "ff fe 00 01 02 9c 80 81 82 83 84 85 86 87",
             "d41d8cd98f00b204e9800998ecf8427e is an MD5 sum",
             "10 20 30 40 50 60 70 80 90 percent",
             "AT&T; 100% sure, Q&A",

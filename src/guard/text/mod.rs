@@ -71,7 +71,8 @@ impl<'a> View<'a> {
         &self.text
     }
 
-    /// Whether this view repeats the raw one but for white space, so that a check which ignores white space can skip it.
+    /// Whether this view repeats the raw one but for white space and the form of quotation marks and dashes, so that a
+    /// check to which these mean nothing can skip it.
     #[must_use]
     pub fn is_respaced(&self) -> bool {
         self.respaced
@@ -165,7 +166,8 @@ impl<'a> JudgedText<'a> {
         if view.text == self.original {
             return;
         }
-        view.respaced = view.text.split_whitespace().eq(self.original.split_whitespace());
+        let marks: String = self.original.chars().map(clean::plain_mark).collect();
+        view.respaced = view.text.split_whitespace().eq(marks.split_whitespace());
         self.views.push(view);
     }
 
@@ -231,6 +233,8 @@ mod tests {
         let judged = JudgedText::new("one\n\ntwo  three").unwrap();
         assert_eq!(judged.views()[1].text(), "one two three");
         assert!(judged.views()[1].is_respaced());
+        assert!(JudgedText::new("it’s fine").unwrap().views()[1].is_respaced());
+        assert!(!JudgedText::new("i\u{200B}t is").unwrap().views()[1].is_respaced());
     }
 
     #[test]
