@@ -232,7 +232,8 @@ macro_rules! contract {
 
 contract! {
     handles: free_of_null, freed_handles_stay_freed, foreign_handles_are_refused;
-    lifetimes: sessions_outlive_their_engine, free_of_a_busy_session, both_forms_give_the_same;
+    lifetimes: sessions_outlive_their_engine, free_of_a_busy_session, both_forms_give_the_same,
+        an_old_request_does_not_stop_a_new_one;
     threads: two_threads_on_one_session, two_sessions_on_two_threads, a_stuck_callback_is_its_own_affair;
     callbacks: calls_from_inside_a_callback, what_a_callback_may_return, user_data_is_passed_through,
         the_log_goes_to_the_host;

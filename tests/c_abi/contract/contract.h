@@ -100,6 +100,7 @@ int every_engine_call_gives(palisade_engine_t *handle, palisade_status_t code);
     X(exit_while_generating) \
     X(without_a_licence_nothing_is_computed) \
     X(both_forms_give_the_same) \
+    X(an_old_request_does_not_stop_a_new_one) \
     X(the_log_goes_to_the_host)
 
 #define DECLARE(name) int name(void);

@@ -138,3 +138,38 @@ int both_forms_give_the_same(void) {
     GIVES(PALISADE_OK, palisade_session_free(&session));
     return 0;
 }
+
+/* Freeing a request that has ended, or whose end was not read, does not stop the one that runs now. */
+static int32_t on_event_frees(const palisade_event_t *event, void *user) {
+    void **both = user; /* what was seen, and the old request */
+    palisade_request_t **old = (palisade_request_t **)&both[1];
+    if (event->kind == PALISADE_EVENT_STARTED && palisade_request_free(old) != PALISADE_OK) return 9;
+    return on_event(event, both[0]);
+}
+
+int an_old_request_does_not_stop_a_new_one(void) {
+    const palisade_request_options_t request = question(QUESTION, 4);
+    palisade_session_t *session = new_session();
+    int unread;
+    for (unread = 0; unread < 2; unread++) {
+        palisade_request_t *old = NULL;
+        const palisade_event_t *event = NULL;
+        palisade_status_t status;
+        seen_t seen = {0}, first = {0};
+        void *both[2];
+        GIVES(PALISADE_OK, palisade_session_start(session, &request, &old));
+        do { /* until the session is free for another, which it is before the end was read */
+            GIVES(PALISADE_OK, palisade_request_next(old, &event));
+            if (event) on_event(event, &first);
+            status = unread ? palisade_session_reset(session) : PALISADE_BUSY;
+        } while (event && status == PALISADE_BUSY);
+        CHECK(unread || first.ends == 1);
+        GIVES(PALISADE_OK, palisade_session_reset(session));
+        both[0] = &seen;
+        both[1] = old;
+        GIVES(PALISADE_OK, palisade_session_ask(session, &request, on_event_frees, both));
+        CHECK(both[1] == NULL && seen.ends == 1 && seen.reason != PALISADE_END_CANCELLED);
+    }
+    GIVES(PALISADE_OK, palisade_session_free(&session));
+    return 0;
+}
