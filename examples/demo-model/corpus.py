@@ -285,6 +285,8 @@ def choose(rng, short):
         keys.append(f"exhibits:{rng.randint(1, 2 if short else 4)}")
     if rng.random() < (0.25 if short else 0.4):
         keys.append(f"staff:{1 if short else rng.choice([1, 1, 2])}")
+    if ("adult" in keys) != ("child" in keys) and rng.random() < 0.5:
+        keys = list(dict.fromkeys(["adult", "child", *keys]))
     if "cafe_hours" in keys or "dish" in keys:
         keys = list(dict.fromkeys(["cafe", *keys]))
     if "tour_length" in keys or "tour_price" in keys:

@@ -90,12 +90,27 @@ def hours_text(rng, table, prose=None):
     return text + rng.choice([f", closed on {tail}.", f". Closed on {tail}.", f", {tail} closed."])
 
 
+TICKETS = [
+    "Tickets cost {adult} for adults and {child} for children.",
+    "Tickets: adults {adult}, children {child}.",
+    "Adults pay {adult}, children {child}.",
+    "Entry is {adult} for adults and {child} for children.",
+]
+DAILY = ["We open at {} and close at {} every day.", "Open every day from {} to {}.", "Opening hours: {} to {} daily."]
+
+
 def facts(rng, c, keys, staff_role=True):
     """One sentence for each fact in `keys` of centre `c` ("hours", "exhibits:N", "staff:N" or a key of LINES)."""
-    lines = []
+    lines, keys = [], list(keys)
+    if "adult" in keys and "child" in keys and rng.random() < 0.5:
+        keys.remove("adult")
+        keys.remove("child")
+        lines.append(rng.choice(TICKETS).format(**c))
     for key in keys:
         what, _, n = key.partition(":")
-        if what == "hours":
+        if what == "hours" and len(c["hours"]) == 1 and rng.random() < 0.5:
+            lines.append(rng.choice(DAILY).format(*c["hours"][0][2]))
+        elif what == "hours":
             lines.append(hours_text(rng, c["hours"]))
         elif what == "exhibits":
             for e, r, y in c["exhibits"][: int(n)]:
