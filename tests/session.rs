@@ -131,7 +131,7 @@ fn limits_end_an_answer() {
     assert_eq!((text.as_str(), end.reason), ("one two ", EndReason::MaxTokens));
     let (text, end) = run(&session, Request { stop: vec!["o th".to_owned()], ..request("Count") });
     assert_eq!((text.as_str(), end.reason), ("one tw", EndReason::StopString));
-    let (_, end) = run(&session, request(&"word ".repeat(600)));
+    let (_, end) = run(&session, request(&"Where is the garden? ".repeat(150)));
     assert_eq!(end.error.unwrap().kind(), Kind::Limit);
     let bad = SamplerOptions { temperature: f32::NAN, ..SamplerOptions::default() };
     assert_eq!(session.start(Request { sampling: bad, ..request("x") }).unwrap_err().kind(), Kind::Argument);

@@ -162,7 +162,8 @@ fn join_messages(context: &InputContext<'_>) -> Option<(String, usize)> {
         }
         let tail = message.get(from..).unwrap_or_default();
         room -= tail.len();
-        if !tail.is_empty() {
+        // Saying the same again adds nothing.
+        if !tail.is_empty() && tail != context.text && !taken.contains(&tail) {
             taken.push(tail);
         }
     }
@@ -179,8 +180,12 @@ fn join_messages(context: &InputContext<'_>) -> Option<(String, usize)> {
     Some((joined, offset))
 }
 
-/// A finding in joined messages as one in the last message: earlier messages were judged when they came.
+/// A finding in joined messages as one in the last message: earlier messages were judged when they came. Messages in a row
+/// are further from what a classifier was calibrated on than a text is, so its doubt counts twice.
 fn shifted(mut finding: Finding, offset: usize) -> Option<Finding> {
+    if let Evidence::Score(score) = finding.evidence {
+        finding.evidence = Evidence::Score(if score.is_nan() { score } else { (2.0 * score - 1.0).max(0.0) });
+    }
     if let Some(span) = finding.span {
         if span.end <= offset {
             return None;
