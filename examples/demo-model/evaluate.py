@@ -1,6 +1,8 @@
 """Measures how often the demo model states the right facts about centres it has never seen.
 
-    python evaluate.py FOLDER [--dialogs 200] [--seed 11] [--show 8] [--quantized]
+    python evaluate.py FOLDER|FILE.gguf [--dialogs 200] [--seed 11] [--show 6] [--quantized]
+
+Takes what train.py left in a folder, or the finished file (with the `gguf` package).
 
 Answers are decoded greedily. Each question is asked after the right dialog up to it. An answer counts when every fact
 that the reference answer must contain (hours, prices, rooms, names, addresses) is in it word for word.
@@ -28,6 +30,41 @@ def load(folder, quantized=False):
             if p.dim() == 2 and "router" not in name:
                 p.data = q8_0(p.data)
     return model
+
+
+def load_gguf(path):
+    """The network and the tokenizer of a finished file."""
+    import gguf
+
+    file = gguf.GGUFReader(path)
+    said = lambda key: file.fields[key].contents()
+    number = lambda key: said(f"llama4.{key}")
+    cfg = Config(
+        vocab_size=number("vocab_size"), d_model=number("embedding_length"), n_layers=number("block_count"),
+        n_heads=number("attention.head_count"), n_kv_heads=number("attention.head_count_kv"), head_dim=number("attention.key_length"),
+        ffn=number("expert_feed_forward_length"), n_experts=number("expert_count"), nope_interval=number("nope_layer_interval"),
+        chunk=number("attention.chunk_size"), context=number("context_length"), rope_theta=number("rope.freq_base"),
+        eps=number("attention.layer_norm_rms_epsilon"),
+    )
+    values = {t.name: torch.from_numpy(gguf.quants.dequantize(t.data, t.tensor_type).copy()) for t in file.tensors}
+    names = {"embed.weight": "token_embd.weight", "norm.weight": "output_norm.weight", "output.weight": "output.weight"}
+    state = {}
+    for name, p in (model := Llama4Text(cfg).eval()).named_parameters():
+        if name in names:
+            state[name] = values[names[name]]
+            continue
+        _, layer, part = name.split(".", 2)
+        part = part.removesuffix(".weight").replace("attn.o", "attn_output").replace("attn.", "attn_").replace("moe.router", "ffn_gate_inp")
+        if part.startswith("moe.experts."):
+            expert, which = part.split(".")[2:]
+            state[name] = values[f"blk.{layer}.ffn_{which}_exps.weight"][int(expert)]
+        else:
+            part = f"ffn_{part.split('.')[2]}_shexp" if part.startswith("moe.shared.") else part
+            state[name] = values[f"blk.{layer}.{part}.weight"]
+        assert state[name].shape == p.shape, name
+    model.load_state_dict(state)
+    pairs = (said(f"tokenizer.ggml.{k}") for k in ("tokens", "token_type", "merges"))
+    return model, tokens.Chat(tokens.rebuild(*pairs))
 
 
 def q8_0(w):
@@ -62,7 +99,10 @@ def main():
     args.add_argument("--quantized", action="store_true", help="round the matrices to Q8_0 first")
     args = args.parse_args()
     torch.set_num_threads(1)
-    model, chat = load(args.folder, args.quantized), tokens.Chat.load(args.folder)
+    if args.folder.endswith(".gguf"):
+        model, chat = load_gguf(args.folder)
+    else:
+        model, chat = load(args.folder, args.quantized), tokens.Chat.load(args.folder)
     right, asked, shown, past = collections.Counter(), collections.Counter(), 0, [0, 0]
     for d in corpus.generate(args.seed, args.dialogs, val=True):
         for index, facts in d["facts"].items():

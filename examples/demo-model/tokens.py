@@ -30,16 +30,34 @@ PATTERN = "|".join(
 )
 
 
-def train(texts):
-    tok = Tokenizer(models.BPE())
+def around(model):
+    """The tokenizer of a BPE model: Meta's pattern before it, bytes after it."""
+    tok = Tokenizer(model)
     tok.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(PATTERN), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     tok.decoder = decoders.ByteLevel()
+    return tok
+
+
+def specials():
+    return [AddedToken(s, special=True, normalized=False) for s in SPECIAL]
+
+
+def rebuild(pieces, kinds, merges):
+    """The tokenizer of a GGUF file's lists."""
+    vocab = {piece: i for i, (piece, kind) in enumerate(zip(pieces, kinds)) if kind == 1}
+    tok = around(models.BPE(vocab, [tuple(m.split(" ")) for m in merges]))
+    tok.add_special_tokens(specials())
+    return tok
+
+
+def train(texts):
+    tok = around(models.BPE())
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=VOCAB - len(SPECIAL), initial_alphabet=alphabet, show_progress=False)
     tok.train_from_iterator(texts, trainer)
-    tok.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in SPECIAL])
+    tok.add_special_tokens(specials())
     return tok
 
 
