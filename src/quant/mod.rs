@@ -66,6 +66,20 @@ impl BlockType {
         }
     }
 
+    /// The type with this name in GGUF tools, in capitals or not: `q4_k`, `BF16`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|ty| ty.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Whether [`quantize`] writes this type.
+    #[must_use]
+    pub const fn can_quantize(self) -> bool {
+        match self {
+            Self::F32 | Self::F16 | Self::Bf16 | Self::Q8_0 | Self::Q4_0 | Self::Q4K | Self::Q6K => true,
+        }
+    }
+
     /// The type's name in GGUF tools, for example `Q4_K`.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -162,19 +176,52 @@ pub fn dequantize(ty: BlockType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
 ///
 /// # Errors
 /// [`crate::error::Kind::Argument`] when `values` is not whole blocks, [`crate::error::Kind::Numeric`] when a value cannot
-/// be quantized, [`crate::error::Kind::Memory`] when memory cannot be had. `out` is as before on error.
+/// be quantized, [`crate::error::Kind::Unsupported`] for a type that [`BlockType::can_quantize`] denies,
+/// [`crate::error::Kind::Memory`] when memory cannot be had. `out` is as before on error.
 pub fn quantize(ty: BlockType, values: &[f32], out: &mut Vec<u8>) -> Result<()> {
+    quantize_weighted(ty, values, None, out)
+}
+
+/// [`quantize`] with one weight a value: what matters more is rounded with less error.
+///
+/// `importance` holds one non-negative weight for each value: for a weight matrix the mean square of the activation that meets
+/// the column, repeated for each row. Only their ratios inside a block count. Types with one obvious rounding (the floats,
+/// Q8_0) pay no heed to it.
+///
+/// # Errors
+/// As [`quantize`]; [`crate::error::Kind::Argument`] when `importance` has another length than `values`, or a weight is
+/// negative or not finite.
+pub fn quantize_weighted(ty: BlockType, values: &[f32], importance: Option<&[f32]>, out: &mut Vec<u8>) -> Result<()> {
+    check_importance(values, importance)?;
+    if !ty.can_quantize() {
+        let able: Vec<_> = BlockType::ALL.into_iter().filter(|ty| ty.can_quantize()).map(BlockType::name).collect();
+        return Err(Error::unsupported(format!("quantizing to {ty}: choose one of {}", able.join(", "))));
+    }
     reserve(out, ty.row_bytes(values.len())?)?;
     match ty {
         BlockType::F32 => float::quantize_f32(values, out),
         BlockType::F16 => float::quantize_f16(values, out),
         BlockType::Bf16 => float::quantize_bf16(values, out),
-        BlockType::Q8_0 => append_blocks(ty, values, out, q8_0::quantize_block)?,
-        BlockType::Q4_0 => append_blocks(ty, values, out, q4_0::quantize_block)?,
-        BlockType::Q4K => append_blocks(ty, values, out, q4_k::quantize_block)?,
-        BlockType::Q6K => append_blocks(ty, values, out, q6_k::quantize_block)?,
+        BlockType::Q8_0 => append_blocks(ty, values, None, out, |x, _| q8_0::quantize_block(x))?,
+        BlockType::Q4_0 => append_blocks(ty, values, importance, out, q4_0::quantize_block)?,
+        BlockType::Q4K => append_blocks(ty, values, importance, out, q4_k::quantize_block)?,
+        BlockType::Q6K => append_blocks(ty, values, importance, out, q6_k::quantize_block)?,
     }
     Ok(())
+}
+
+fn check_importance(values: &[f32], importance: Option<&[f32]>) -> Result<()> {
+    let Some(importance) = importance else { return Ok(()) };
+    if importance.len() != values.len() {
+        let (n, k) = (values.len(), importance.len());
+        return Err(Error::argument(format!("{k} weights of importance for {n} values: expected one each")));
+    }
+    match importance.iter().enumerate().find(|(_, w)| !w.is_finite() || **w < 0.0) {
+        Some((at, w)) => {
+            Err(Error::argument(format!("weight of importance {at} is {w}: expected finite, not negative")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Calls `f` with each block and its values.
@@ -186,17 +233,23 @@ fn each_block<const B: usize, const N: usize>(bytes: &[u8], out: &mut [f32], f: 
     }
 }
 
+/// What makes a block of `N` values, given the weights of their square errors, if there are any; `None` when it cannot.
+type Quantizer<const B: usize, const N: usize> = fn(&[f32; N], Option<&[f32; N]>) -> Option<[u8; B]>;
+
 /// Appends what `f` makes of each block of values; takes all of it back when one cannot be quantized.
 fn append_blocks<const B: usize, const N: usize>(
     ty: BlockType,
     values: &[f32],
+    importance: Option<&[f32]>,
     out: &mut Vec<u8>,
-    f: fn(&[f32; N]) -> Option<[u8; B]>,
+    f: Quantizer<B, N>,
 ) -> Result<()> {
     let start = out.len();
     let (blocks, _) = values.as_chunks::<N>();
+    let (importance, _) = importance.unwrap_or_default().as_chunks::<N>();
     for (i, block) in blocks.iter().enumerate() {
-        if let Some(bytes) = f(block) {
+        let weights = importance.get(i).map(|importance| search::weights(block, importance));
+        if let Some(bytes) = f(block, weights.as_ref()) {
             out.extend_from_slice(&bytes);
             continue;
         }

@@ -65,17 +65,19 @@ pub fn dequantize_block(block: &[u8; BYTES], out: &mut [f32; QK_K]) {
 }
 
 /// The block of these values: for each group the scale and minimum with the least weighted square error, found by the search
-/// of ggml's reference (`quantize_row_q4_K_ref`). `None` when a value is not finite or a scale does not fit an f16.
+/// of ggml's reference (`quantize_row_q4_K_ref`). `w` replaces the reference's own weights. `None` when a value is not finite or a scale does not fit an f16.
 #[must_use]
-pub fn quantize_block(x: &[f32; QK_K]) -> Option<[u8; BYTES]> {
+pub fn quantize_block(x: &[f32; QK_K], w: Option<&[f32; QK_K]>) -> Option<[u8; BYTES]> {
     if !x.iter().all(|x| x.is_finite()) {
         return None;
     }
     let groups = x.as_chunks::<GROUP>().0;
     let (mut fits, mut top, mut top_min) = ([(0.0f32, 0.0f32); GROUPS], 0.0f32, 0.0f32);
-    for (fit, group) in fits.iter_mut().zip(groups) {
+    for (g, (fit, group)) in fits.iter_mut().zip(groups).enumerate() {
         let rms = (group.iter().map(|x| x * x).sum::<f32>() / GROUP as f32).sqrt();
-        *fit = fit_with_min(group, &group.map(|x| rms + x.abs()), 15.0);
+        let own = group.map(|x| rms + x.abs());
+        let w = w.and_then(|w| w.as_chunks::<GROUP>().0.get(g)).unwrap_or(&own);
+        *fit = fit_with_min(group, w, 15.0);
         top = top.max(fit.0);
         top_min = top_min.max(fit.1);
     }

@@ -47,17 +47,18 @@ pub fn dequantize_block(block: &[u8; BYTES], out: &mut [f32; QK_K]) {
 }
 
 /// The block of these values: for each group the scale with the least weighted square error, found by the search of ggml's
-/// reference (`quantize_row_q6_K_ref`). `None` when a value is not finite or the scale does not fit an f16.
+/// reference (`quantize_row_q6_K_ref`). `w` replaces the reference's own weights, the squares. `None` when a value is not finite or the scale does not fit an f16.
 #[must_use]
-pub fn quantize_block(x: &[f32; QK_K]) -> Option<[u8; BYTES]> {
+pub fn quantize_block(x: &[f32; QK_K], w: Option<&[f32; QK_K]>) -> Option<[u8; BYTES]> {
     if !x.iter().all(|x| x.is_finite()) {
         return None;
     }
     let mut block = [0; BYTES];
     let groups = x.as_chunks::<GROUP>().0;
     let (mut fits, mut top) = ([0.0f32; GROUPS], 0.0f32);
-    for (fit, group) in fits.iter_mut().zip(groups) {
-        *fit = fit_symmetric(group, 32.0);
+    for (g, (fit, group)) in fits.iter_mut().zip(groups).enumerate() {
+        let own = group.map(|x| x * x);
+        *fit = fit_symmetric(group, w.and_then(|w| w.as_chunks::<GROUP>().0.get(g)).unwrap_or(&own), 32.0);
         if !fit.is_finite() {
             return None;
         }

@@ -51,16 +51,16 @@ pub(super) fn fit_with_min<const N: usize>(x: &[f32; N], w: &[f32; N], top: f32)
     (scale, -min)
 }
 
-/// A scale such that `x ≈ scale * q` with whole `q` from `-top` to `top - 1`, minimising the square error weighted by `x²`.
-pub(super) fn fit_symmetric<const N: usize>(x: &[f32; N], top: f32) -> f32 {
+/// A scale such that `x ≈ scale * q` with whole `q` from `-top` to `top - 1`, minimising the square error under weights `w`.
+pub(super) fn fit_symmetric<const N: usize>(x: &[f32; N], w: &[f32; N], top: f32) -> f32 {
     let far = x.iter().fold(0.0f32, |far, &x| if x.abs() > far.abs() { x } else { far });
     if far.abs() < 1e-15 {
         return 0.0;
     }
     let sums = |levels: f32| {
-        x.iter().fold((0.0, 0.0), |(xq, q2), &x| {
+        x.iter().zip(w).fold((0.0, 0.0), |(xq, q2), (&x, &w)| {
             let q = nearest(-levels / far * x).clamp(-top, top - 1.0);
-            (xq + x * x * x * q, q2 + x * x * q * q)
+            (xq + w * x * q, q2 + w * q * q)
         })
     };
     let (xq, q2) = sums(top);
@@ -74,4 +74,13 @@ pub(super) fn fit_symmetric<const N: usize>(x: &[f32; N], top: f32) -> f32 {
         }
     }
     scale
+}
+
+/// Weights of the square errors of a block whose values have this importance: as in ggml, large values count for more. No
+/// weight is zero, so that values without importance are still rounded sensibly.
+pub(super) fn weights<const N: usize>(x: &[f32; N], importance: &[f32; N]) -> [f32; N] {
+    let mean = importance.iter().map(|w| f64::from(*w)).sum::<f64>() / N as f64;
+    let variance = x.iter().map(|x| x * x).sum::<f32>() / N as f32;
+    let relative = |w: f32| if mean > 0.0 { (f64::from(w) / mean) as f32 + 1e-3 } else { 1.0 };
+    std::array::from_fn(|i| relative(importance[i]) * (variance + x[i] * x[i]).sqrt())
 }

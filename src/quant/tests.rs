@@ -155,3 +155,55 @@ fn types_the_build_does_not_read_have_names() {
     assert_eq!(BlockType::from_ggml(17), None);
     assert_eq!(format!("{:>6}", BlockType::Q4K), "  Q4_K");
 }
+
+/// Square error under the weights `w`, over the squares under them.
+fn weighted_error(ty: BlockType, x: &[f32], w: &[f32], importance: Option<&[f32]>) -> f32 {
+    let (mut blocks, mut back) = (vec![], vec![0.0; x.len()]);
+    quantize_weighted(ty, x, importance, &mut blocks).unwrap();
+    dequantize(ty, &blocks, &mut back).unwrap();
+    let sum = |f: &dyn Fn(usize) -> f32| (0..x.len()).map(|i| w[i] * f(i) * f(i)).sum::<f32>();
+    sum(&|i| x[i] - back[i]) / sum(&|i| x[i])
+}
+
+#[test]
+fn importance_moves_the_error_to_where_it_matters_less() {
+    let x = weights(256 * 16, 5);
+    // One column in seven matters a hundred times as much as the rest; every eleventh does not matter at all.
+    let w: Vec<f32> =
+        (0..x.len()).map(|i| if i % 7 == 3 { 4.0 } else { [0.04, 0.0][usize::from(i % 11 == 0)] }).collect();
+    for ty in WEIGHTED {
+        let (plain, weighted) = (weighted_error(ty, &x, &w, None), weighted_error(ty, &x, &w, Some(&w)));
+        assert!(weighted < 0.9 * plain, "{ty}: {weighted} with importance, {plain} without");
+        assert!(weighted_error(ty, &x, &vec![1.0; x.len()], Some(&vec![0.0; x.len()])) < 0.02, "{ty}: all zero");
+        // Only the ratios count.
+        let mut blocks = [vec![], vec![]];
+        for (out, by) in blocks.iter_mut().zip([1.0, 1024.0]) {
+            let w: Vec<f32> = w.iter().map(|w| w * by).collect();
+            quantize_weighted(ty, &x, Some(&w), out).unwrap();
+        }
+        assert!(blocks[0] == blocks[1], "{ty}");
+    }
+}
+
+/// The types that heed importance.
+const WEIGHTED: [BlockType; 3] = [BlockType::Q4_0, BlockType::Q4K, BlockType::Q6K];
+
+#[test]
+fn false_importance_is_refused() {
+    let x = [0.5; 256];
+    for ty in WEIGHTED {
+        for (w, says) in [(vec![1.0; 255], "255 weights"), (vec![-1.0; 256], "0 is -1"), (vec![f32::NAN; 256], "NaN")] {
+            let e = quantize_weighted(ty, &x, Some(&w), &mut vec![]).unwrap_err();
+            assert!(e.kind() == Kind::Argument && e.message().contains(says), "{ty}: {e}");
+        }
+    }
+}
+
+#[test]
+fn types_are_found_by_name() {
+    for ty in BlockType::ALL {
+        assert_eq!(BlockType::from_name(ty.name()), Some(ty));
+        assert_eq!(BlockType::from_name(&ty.name().to_lowercase()), Some(ty));
+    }
+    assert_eq!(BlockType::from_name("q4_k_m"), None);
+}
