@@ -6,6 +6,7 @@ mod classes;
 mod control;
 mod cuts;
 mod index;
+mod json;
 mod metadata;
 mod scan;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use std::path::Path;
 
 pub(crate) use classes::is_python_space;
 pub use control::Control;
+pub use json::JsonVocab;
 pub use scan::PreTokenizer;
 pub use utf8::Utf8Stream;
 
@@ -65,7 +67,21 @@ pub struct VocabParts<'a> {
     pub pad: Option<TokenId>,
 }
 
-const TOKENS: &str = "tokenizer.ggml.tokens";
+/// What the parts are called where they come from, for error messages.
+struct Fields {
+    tokens: &'static str,
+    types: &'static str,
+    merges: &'static str,
+}
+
+const GGUF_FIELDS: Fields =
+    Fields { tokens: "tokenizer.ggml.tokens", types: "tokenizer.ggml.token_type", merges: "tokenizer.ggml.merges" };
+
+const JSON_FIELDS: Fields = Fields {
+    tokens: "tokenizer.json: model.vocab and added_tokens",
+    types: "tokenizer.json: added_tokens",
+    merges: "tokenizer.json: model.merges",
+};
 
 impl Tokenizer {
     /// Reads Meta's `tokenizer.model` (tiktoken's text format) and appends the special tokens of `family`.
@@ -82,12 +98,25 @@ impl Tokenizer {
     /// # Errors
     /// As there, and [`crate::Kind::Io`].
     pub fn open_tiktoken(path: &Path, family: PreTokenizer) -> Result<Self> {
-        let file = std::fs::File::open(path).map_err(|error| Error::io(path.display(), &error))?;
-        let mut bytes = Vec::new();
-        // One byte more than the limit, so that a longer file is seen to be longer.
-        let limit = tiktoken::MAX_FILE_BYTES as u64 + 1;
-        file.take(limit).read_to_end(&mut bytes).map_err(|error| Error::io(path.display(), &error))?;
+        let bytes = read(path, tiktoken::MAX_FILE_BYTES)?;
         Self::from_tiktoken(&bytes, family).map_err(|error| error.context(path.display()))
+    }
+
+    /// Reads Hugging Face's `tokenizer.json`; the pattern is the one it names.
+    ///
+    /// # Errors
+    /// As [`JsonVocab::parse`] and [`Tokenizer::from_parts`].
+    pub fn from_tokenizer_json(file: &[u8]) -> Result<Self> {
+        Self::build(&json::Parsed::new(file)?.parts(), &JSON_FIELDS)
+    }
+
+    /// [`Tokenizer::from_tokenizer_json`] on a file.
+    ///
+    /// # Errors
+    /// As there, and [`crate::Kind::Io`].
+    pub fn open_tokenizer_json(path: &Path) -> Result<Self> {
+        let bytes = read(path, json::MAX_FILE_BYTES)?;
+        Self::from_tokenizer_json(&bytes).map_err(|error| error.context(path.display()))
     }
 
     /// Builds a tokenizer from the parts of a GGUF file.
@@ -97,20 +126,25 @@ impl Tokenizer {
     /// tokens, merges of absent tokens, a byte without a token, a `bos` or stop id that is text);
     /// [`crate::Kind::Limit`] past the limits.
     pub fn from_parts(parts: &VocabParts<'_>) -> Result<Self> {
+        Self::build(parts, &GGUF_FIELDS)
+    }
+
+    fn build(parts: &VocabParts<'_>, fields: &Fields) -> Result<Self> {
         let types = parts.token_types.as_deref();
         if let Some(types) = types.filter(|types| types.len() != parts.tokens.len()) {
             return Err(Error::corrupt(format!(
-                "tokenizer.ggml.token_type: {} entries; expected {}, one for each token",
+                "{}: {} entries; expected {}, one for each token",
+                fields.types,
                 types.len(),
                 parts.tokens.len()
             )));
         }
-        let mut arena = Arena::with_room_for(parts.tokens.len(), TOKENS)?;
+        let mut arena = Arena::with_room_for(parts.tokens.len(), fields.tokens)?;
         for (at, text) in parts.tokens.iter().enumerate() {
             let declared = types.map_or(Some(1), |types| types.get(at).copied()).unwrap_or(0);
             let standing =
-                standing_of(text, declared).map_err(|error| error.context(format_args!("{TOKENS}[{at}]")))?;
-            arena.push(standing, TOKENS, |out| {
+                standing_of(text, declared).map_err(|error| error.context(format_args!("{}[{at}]", fields.tokens)))?;
+            arena.push(standing, fields.tokens, |out| {
                 if standing == Standing::Text {
                     return byte_map::decode(text, out).map_err(|error| error.context(quote(text)));
                 }
@@ -118,7 +152,7 @@ impl Tokenizer {
                 Ok(())
             })?;
         }
-        let mut vocab = Vocab::listed(arena, TOKENS, &parts.merges, "tokenizer.ggml.merges")?;
+        let mut vocab = Vocab::listed(arena, fields.tokens, &parts.merges, fields.merges)?;
         let mut declared = Vec::new();
         for (control, id, key) in [
             (Control::BeginOfText, parts.bos, "bos_token_id"),
@@ -241,6 +275,16 @@ impl Tokenizer {
     fn vocab(&self) -> &Vocab {
         &self.vocab
     }
+}
+
+/// The bytes of a file of at most `limit` bytes, and of a longer one a byte more, so that it is seen to be longer.
+fn read(path: &Path, limit: usize) -> Result<Vec<u8>> {
+    let io = |error: std::io::Error| Error::io(path.display(), &error);
+    let file = std::fs::File::open(path).map_err(io)?;
+    let length = file.metadata().map_err(io)?.len();
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(usize::MAX).min(limit).saturating_add(1));
+    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(io)?;
+    Ok(bytes)
 }
 
 /// What a token of this text and declared type may be used for. A name in the form of a control token is one whatever

@@ -31,6 +31,25 @@ impl PreTokenizer {
         }
     }
 
+    /// The name under which GGUF files hold it as `tokenizer.ggml.pre`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Llama4 => "llama4",
+            Self::Llama3 => "llama-bpe",
+        }
+    }
+
+    /// The pattern that a regex is: Meta's own, or what llama.cpp and those who took it from there put in its place.
+    pub(super) fn from_regex(regex: &str) -> Option<Self> {
+        let tail = regex.replace(LLAMA_CPP_CONTRACTION, CONTRACTION);
+        match tail.as_str() {
+            LLAMA4_REGEX | LLAMA_CPP_LLAMA4_REGEX => Some(Self::Llama4),
+            LLAMA3_REGEX => Some(Self::Llama3),
+            _ => None,
+        }
+    }
+
     /// Hands the pieces of `text` to `piece`, in order; joined they are `text` again.
     pub(super) fn pieces<'t>(self, classes: &Classes, text: &'t str, mut piece: impl FnMut(&'t str)) {
         let scan = Scan { classes, text };
@@ -47,6 +66,28 @@ impl PreTokenizer {
         }
     }
 }
+
+const CONTRACTION: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+
+const LLAMA_CPP_CONTRACTION: &str = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])";
+
+const LLAMA4_REGEX: &str = concat!(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+);
+
+/// llama.cpp's approximation, which loses marks; whoever names it means Llama 4's pattern.
+const LLAMA_CPP_LLAMA4_REGEX: &str = concat!(
+    r"[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))*((?=[\p{L}])([^A-Z]))+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))+((?=[\p{L}])([^A-Z]))*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+);
+
+const LLAMA3_REGEX: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+",
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+);
 
 /// A text and the classes of its characters. Positions are byte offsets on character boundaries.
 struct Scan<'a, 't> {

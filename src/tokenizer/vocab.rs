@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 pub(super) const MAX_TOKENS: usize = 1 << 20;
 
 /// Llama 3's list has 280,147 entries.
-const MAX_MERGES: usize = 1 << 22;
+pub(super) const MAX_MERGES: usize = 1 << 22;
 
 /// The longest token of Meta's vocabulary has 113 bytes; the bound keeps merging linear in the text.
 pub(super) const MAX_TOKEN_BYTES: usize = 1024;
