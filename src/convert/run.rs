@@ -1,0 +1,99 @@
+//! Carrying out a conversion: the next group is made while the last one is written, and the journal follows.
+
+use std::path::Path;
+
+use super::pieces::{Group, groups};
+use super::{Control, Conversion, Done};
+use crate::error::{Error, Result};
+use crate::gguf::Restart;
+
+/// A converted file whose journal is still there, so that a later one of the same command can be taken up again.
+#[derive(Debug)]
+pub struct Written<'a> {
+    restart: Restart<'a>,
+    /// What was done.
+    pub done: Done,
+}
+
+impl Written<'_> {
+    /// Removes the journal: nothing that belongs to this file is still to be written.
+    pub fn forget(self) {
+        self.restart.forget();
+    }
+}
+
+impl Conversion {
+    /// Writes the file, or goes on where an earlier run of the same conversion was broken off.
+    ///
+    /// At `out` there is what was there before, or the whole new file; until it is whole the bytes are in
+    /// `.NAME.unfinished` beside it, and stay there when an error ends the run.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Numeric`] for a weight that is not finite, [`crate::error::Kind::Io`],
+    /// [`crate::error::Kind::Argument`] when `out` cannot be taken, [`crate::error::Kind::Cancelled`], and what the sources
+    /// give.
+    pub fn run(&self, out: &Path, control: &mut Control<'_>) -> Result<Done> {
+        let written = self.write(out, control)?;
+        let done = written.done.clone();
+        written.forget();
+        Ok(done)
+    }
+
+    /// As [`Conversion::run`], for one of several files that belong together.
+    ///
+    /// # Errors
+    /// As [`Conversion::run`].
+    pub fn write(&self, out: &Path, control: &mut Control<'_>) -> Result<Written<'_>> {
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(control.threads.min(1024)).build();
+        let threads = threads.map_err(|e| Error::memory(format!("starting threads: {e}")))?;
+        threads.install(|| self.write_here(out, control))
+    }
+
+    fn write_here(&self, out: &Path, control: &mut Control<'_>) -> Result<Written<'_>> {
+        let total = self.bytes();
+        let mut report = |bytes: u64| {
+            if let Some(progress) = control.progress.as_mut() {
+                progress(bytes.min(total), total);
+            }
+        };
+        let cancel = &control.cancel;
+        let mut file = self.writer.restart(out, &self.key, control.replace, cancel, &mut report)?;
+        let mut notes = self.notes.clone();
+        notes.extend(file.note().map(str::to_owned));
+        let mut made: Option<Vec<Vec<u8>>> = None;
+        for (i, group) in self.rest(&file)? {
+            cancel.check()?;
+            let planned = self.planned.get(i).ok_or_else(|| Error::internal(format!("tensor {i} was not planned")))?;
+            let (written, next) =
+                rayon::join(|| put(&mut file, made.take()), || self.content.make(i, planned, &group));
+            written?;
+            report(file.position());
+            made = Some(next?);
+        }
+        put(&mut file, made)?;
+        file.finish()?;
+        report(total);
+        let done = Done { bytes: file.total(), kept: file.kept(), notes };
+        Ok(Written { restart: file, done })
+    }
+
+    /// The groups that the file does not have yet.
+    fn rest(&self, file: &Restart<'_>) -> Result<Vec<(usize, Group)>> {
+        let Some((due, within)) = file.due() else { return Ok(vec![]) };
+        let mut all = Vec::new();
+        for (i, planned) in self.planned.iter().enumerate().skip(due) {
+            let skip = if i == due { within } else { 0 };
+            all.extend(groups(planned)?.into_iter().filter(|g| g.bytes.start >= skip).map(|g| (i, g)));
+            if skip > 0 && all.first().is_none_or(|(j, g)| *j != i || g.bytes.start != skip) && skip < planned.bytes {
+                return Err(Error::internal(format!("tensor {}: {skip} bytes are no whole groups", planned.name)));
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn put(file: &mut Restart<'_>, made: Option<Vec<Vec<u8>>>) -> Result<()> {
+    let Some(pieces) = made else { return Ok(()) };
+    pieces.iter().try_for_each(|piece| file.write(piece))?;
+    file.mark()
+}
