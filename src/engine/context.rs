@@ -82,7 +82,8 @@ impl Context {
             )));
         }
         let (mut done, mut logits) = (0, Vec::new());
-        for batch in ids.chunks(self.decoder.batch) {
+        while done < ids.len() {
+            let batch = self.batch(&ids[done..], self.decoder.batch);
             logits = self.run(batch, &control.cancel)?;
             done += batch.len();
             if let Some(progress) = control.progress.as_mut() {
@@ -90,6 +91,13 @@ impl Context {
             }
         }
         Ok(logits)
+    }
+
+    /// The first of `ids` that run together: at most `most`, and none past the end of an attention chunk, so that chunked
+    /// layers never hold more than one chunk.
+    fn batch<'a>(&self, ids: &'a [u32], most: usize) -> &'a [u32] {
+        let to_border = self.decoder.model.hparams.chunk.map_or(usize::MAX, |c| c - self.len % c);
+        &ids[..ids.len().min(most).min(to_border)]
     }
 
     /// Log-probability of each id after the first, given those before it.
@@ -100,7 +108,8 @@ impl Context {
             return Err(Error::argument("scoring needs at least two token ids"));
         };
         let mut out = Vec::with_capacity(inputs.len());
-        for batch in inputs.chunks(SCORE_BATCH) {
+        while out.len() < inputs.len() {
+            let batch = self.batch(&inputs[out.len()..], SCORE_BATCH);
             let logits = self.run(batch, &control.cancel)?; // (S, vocabulary)
             for row in logits.chunks_exact(vocab) {
                 let next = ids.get(out.len() + 1).copied().unwrap_or(0) as usize;
@@ -183,7 +192,7 @@ impl Context {
 }
 
 /// Angles and temperatures of the next `n` positions. Chunked layers see differences inside one chunk only, so the
-/// rotation counts positions from the chunk's start, which keeps its precision at any length.
+/// rotation counts positions from the chunk's start, which keeps single-precision sines exact at any length.
 fn turn(model: &Model, past: usize, n: usize) -> Turn {
     let pairs = model.rope.frequencies.len();
     let (mut cos, mut sin) = (vec![0.0f32; n * pairs], vec![0.0f32; n * pairs]);

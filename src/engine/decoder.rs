@@ -7,11 +7,11 @@ use tract_onnx::prelude::TypedSimplePlan;
 use super::context::Context;
 use super::from_tract;
 use super::graph::{LayerParts, Parts, Rows, plan};
-use super::kv::{KvType, layer_bytes};
-use super::ops::{AttentionPlan, FeedForwardWeights, Mlp};
+use super::kv::{KvType, kv_bytes};
+use super::ops::{AttentionPlan, FeedForwardWeights, Mlp, Routed};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
-use crate::kernels::{self, Kernels, Precision};
+use crate::kernels::{self, KV_BLOCK, Kernels, Precision};
 use crate::model::{Ffn, Hparams, LayerPlan, MatrixRef, Model};
 use crate::quant::BlockType;
 use crate::weights::{Loader, Matrix, Pager, PagerStats, Progress, packed_bytes};
@@ -88,7 +88,7 @@ impl Decoder {
             Some(name) => kernels::named(name).ok_or_else(|| unknown_kernels(name))?,
         };
         let pool = thread_pool(options.threads)?;
-        let kv = resolve_kv(options.kv, &model);
+        let kv = resolve_kv(options.kv, &model)?;
         let context = if options.context == 0 { model.hparams.context.min(DEFAULT_CONTEXT) } else { options.context };
         let bytes = place(&model, kv, context, options)?;
         let (parts, pager) = pool.install(|| {
@@ -192,12 +192,17 @@ fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
         .map_err(|e| Error::memory(format!("starting {threads} threads: {e}")))
 }
 
-fn resolve_kv(kv: KvType, model: &Model) -> KvType {
+/// The type that keys and values of `model` are kept in.
+fn resolve_kv(kv: KvType, model: &Model) -> Result<KvType> {
     let full = model.layers.iter().all(|l| l.k.ty == BlockType::F32 && l.v.ty == BlockType::F32);
     match kv {
-        KvType::Auto if full => KvType::F32,
-        KvType::Auto => KvType::F16,
-        named => named,
+        KvType::Auto if full => Ok(KvType::F32),
+        KvType::Auto => Ok(KvType::F16),
+        KvType::Q8_0 if !model.hparams.head_dim.is_multiple_of(KV_BLOCK) => Err(Error::unsupported(format!(
+            "q8_0 keys and values need heads of whole blocks of {KV_BLOCK} values, this model's have {}; take f16",
+            model.hparams.head_dim
+        ))),
+        named => Ok(named),
     }
 }
 
@@ -237,19 +242,17 @@ fn file_bytes(model: &Model, with_routed: bool) -> Result<u64> {
 
 /// Decides what stays in memory, before any of it is asked for.
 fn place(model: &Model, kv: KvType, context: usize, options: &DecoderOptions) -> Result<LoadedBytes> {
-    let h = &model.hparams;
     let (fixed, routed) = matrices(model);
     let packed = |m: &MatrixRef| packed_bytes(m.ty, m.rows, m.cols);
     let (fixed, routed) = (sum(&fixed, packed)?, sum(&routed, packed)?);
-    let layer = |l: &LayerPlan| layer_bytes(kv, h.kv_heads, h.head_dim, h.chunk.filter(|_| l.rope), context);
-    let kv_bytes = model.layers.iter().map(layer).fold(0u64, u64::saturating_add);
+    let kv_bytes = kv_bytes(model, kv, context);
     let mut bytes = LoadedBytes { fixed, routed, routed_budget: routed, kv: kv_bytes };
     if options.memory_budget > 0 && !options.map_weights {
         let needed = fixed.saturating_add(kv_bytes);
         let left = options.memory_budget.checked_sub(needed).ok_or_else(|| {
             Error::memory(format!(
                 "the memory budget of {} bytes is too small: {fixed} bytes of weights that every token touches and {kv_bytes} \
-                 bytes for {context} positions make {needed}; give a larger budget or a shorter context",
+                 bytes for {context} positions make {needed}; give a larger budget, a shorter context or a smaller key and value type (q8_0)",
                 options.memory_budget
             ))
         })?;
@@ -293,8 +296,8 @@ fn load_layer(loader: &mut Loader<'_>, h: &Hparams, l: &LayerPlan, kernels: Kern
         Some((router, experts)) => {
             let mut stack = |m: &MatrixRef| loader.experts(&m.name, m.rows, m.cols, m.copies);
             let (gate, up, down) = (stack(&experts.gate)?, stack(&experts.up)?, stack(&experts.down)?);
-            let mlps = gate.into_iter().zip(up).zip(down).map(|((gate, up), down)| Mlp { gate, up, down }).collect();
-            Some((load(loader, router)?, mlps))
+            let mlps = gate.into_iter().zip(up).zip(down).map(|((gate, up), down)| Mlp { gate, up, down });
+            Some(Routed { router: load(loader, router)?, experts: mlps.collect(), used: h.experts_used })
         }
     };
     let attention = AttentionPlan {

@@ -1,13 +1,16 @@
 //! The past of one attention layer: keys and values in reference-counted pages.
 //!
 //! A copy of a cache copies page handles; a page is copied when one of its owners writes. Layers with chunked attention drop
-//! pages that no later position can see.
+//! pages that no later position can see: at each multiple of the chunk they hold nothing.
 
 use std::sync::Arc;
 
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
-use crate::kernels::KvRows;
+use crate::bytes::reserve;
+use crate::error::Result;
+use crate::kernels::{self, KV_BLOCK, KvRows};
+use crate::model::Model;
 
 /// Positions in a page.
 pub(super) const PAGE: usize = 64;
@@ -22,13 +25,30 @@ pub enum KvType {
     F32,
     /// Half precision.
     F16,
+    /// Eight bits in blocks of 32 under a half-precision scale, as ggml's `Q8_0`: 17/32 of half precision's bytes. Needs
+    /// heads of whole blocks.
+    Q8_0,
 }
 
 impl KvType {
-    /// Bytes of one value; `Auto` counts as half precision.
+    /// Its name, as `--kv` takes it.
     #[must_use]
-    pub fn bytes(self) -> u64 {
-        if self == Self::F32 { 4 } else { 2 }
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8_0 => "q8_0",
+        }
+    }
+
+    /// Bytes of `values` values in whole blocks; `Auto` counts as half precision.
+    fn bytes(self, values: u64) -> u64 {
+        match self {
+            Self::F32 => values.saturating_mul(4),
+            Self::Auto | Self::F16 => values.saturating_mul(2),
+            Self::Q8_0 => (values / KV_BLOCK as u64).saturating_mul(KV_BLOCK as u64 + 2),
+        }
     }
 }
 
@@ -36,17 +56,33 @@ impl KvType {
 enum Values {
     F32(Vec<f32>),
     F16(Vec<u16>),
+    Q8 { q: Vec<i8>, scales: Vec<u16> },
+}
+
+fn zeroed<T: Clone + Default>(n: usize) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    reserve(&mut values, n)?;
+    values.resize(n, T::default());
+    Ok(values)
 }
 
 impl Values {
-    fn zeroed(ty: KvType, n: usize) -> Self {
-        if ty == KvType::F32 { Self::F32(vec![0.0; n]) } else { Self::F16(vec![0; n]) }
+    fn zeroed(ty: KvType, n: usize) -> Result<Self> {
+        Ok(match ty {
+            KvType::F32 => Self::F32(zeroed(n)?),
+            KvType::Auto | KvType::F16 => Self::F16(zeroed(n)?),
+            KvType::Q8_0 => Self::Q8 { q: zeroed(n)?, scales: zeroed(n / KV_BLOCK)? },
+        })
     }
 
     fn put(&mut self, at: usize, x: &[f32]) {
+        let end = at + x.len();
         match self {
-            Self::F32(v) => v[at..at + x.len()].copy_from_slice(x),
-            Self::F16(v) => v[at..at + x.len()].reinterpret_cast_mut::<half::f16>().convert_from_f32_slice(x),
+            Self::F32(v) => v[at..end].copy_from_slice(x),
+            Self::F16(v) => v[at..end].reinterpret_cast_mut::<half::f16>().convert_from_f32_slice(x),
+            Self::Q8 { q, scales } => {
+                kernels::quantize_kv(x, &mut q[at..end], &mut scales[at / KV_BLOCK..end / KV_BLOCK]);
+            }
         }
     }
 
@@ -54,6 +90,7 @@ impl Values {
         match self {
             Self::F32(v) => KvRows::F32(v),
             Self::F16(v) => KvRows::F16(v),
+            Self::Q8 { q, scales } => KvRows::Q8 { q, scales },
         }
     }
 }
@@ -88,11 +125,15 @@ impl LayerCache {
     }
 
     /// Adds one position; `k` and `v` are `(kv_heads, head_dim)`.
-    pub(super) fn push(&mut self, k: &[f32], v: &[f32]) {
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Memory`] when there is no room for a page; nothing is added then.
+    pub(super) fn push(&mut self, k: &[f32], v: &[f32]) -> Result<()> {
         let (page, slot) = (self.len / PAGE - self.first, self.len % PAGE);
         if page == self.pages.len() {
             let n = self.kv_heads * PAGE * self.head_dim;
-            let page = Page { keys: Values::zeroed(self.ty, n), values: Values::zeroed(self.ty, n) };
+            let page = Page { keys: Values::zeroed(self.ty, n)?, values: Values::zeroed(self.ty, n)? };
+            reserve(&mut self.pages, 1)?;
             self.pages.push(Arc::new(page));
         }
         let d = self.head_dim;
@@ -103,6 +144,7 @@ impl LayerCache {
             page.values.put(at, v);
         }
         self.len += 1;
+        Ok(())
     }
 
     /// Keys and values of one head at positions `from … to`, page by page: `(position of the first row − from, keys, values)`.
@@ -143,12 +185,24 @@ impl LayerCache {
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> u64 {
-        (self.pages.len() * PAGE * self.kv_heads * self.head_dim) as u64 * 2 * self.ty.bytes()
+        self.ty.bytes((self.pages.len() * PAGE * self.kv_heads * self.head_dim) as u64).saturating_mul(2)
     }
 }
 
-/// Bytes that one layer's past takes at `positions`, of which a chunked layer keeps at most one chunk and a page.
-pub(super) fn layer_bytes(ty: KvType, kv_heads: usize, head_dim: usize, chunk: Option<usize>, positions: usize) -> u64 {
-    let kept = chunk.map_or(positions, |c| positions.min(c.saturating_add(PAGE))).next_multiple_of(PAGE);
-    (kept as u64).saturating_mul((kv_heads * head_dim) as u64).saturating_mul(2 * ty.bytes())
+/// Bytes that the past of one conversation takes at `positions`, in whole pages of 64 positions: layers that see everything
+/// keep every position, chunked layers at most one chunk (reference: `b·T` and `b·min(T, chunk)`).
+#[must_use]
+pub fn kv_bytes(model: &Model, ty: KvType, positions: usize) -> u64 {
+    let h = &model.hparams;
+    let layer = |chunk: Option<usize>| layer_bytes(ty, h.kv_heads, h.head_dim, chunk, positions);
+    model.layers.iter().map(|l| layer(h.chunk.filter(|_| l.rope))).fold(0, u64::saturating_add)
+}
+
+fn layer_bytes(ty: KvType, kv_heads: usize, head_dim: usize, chunk: Option<usize>, positions: usize) -> u64 {
+    // A chunk that does not end with a page shares its first page with the chunk before.
+    let kept = chunk.map_or(positions, |c| {
+        positions.min(if c.is_multiple_of(PAGE) { c } else { c.saturating_add(PAGE) })
+    });
+    let kept = kept.div_ceil(PAGE) as u64 * PAGE as u64;
+    ty.bytes(kept.saturating_mul((kv_heads * head_dim) as u64)).saturating_mul(2)
 }

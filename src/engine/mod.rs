@@ -14,7 +14,7 @@ mod ops;
 pub use classifier::OnnxClassifier;
 pub use context::{Context, RunControl};
 pub use decoder::{Decoder, DecoderOptions, LoadedBytes};
-pub use kv::KvType;
+pub use kv::{KvType, kv_bytes};
 
 use crate::error::Error;
 

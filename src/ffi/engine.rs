@@ -10,11 +10,11 @@ use super::gate::Poison;
 use super::log::{PALISADE_LOG_INFO, PALISADE_LOG_WARN, log};
 use super::memory::{self, fixed};
 use super::sized::{self, Versioned, borders};
-use super::status::{PALISADE_CALLBACK, PalisadeStatus};
+use super::status::{PALISADE_ARG, PALISADE_CALLBACK, PalisadeStatus};
 use super::types::{PALISADE_NAME_SIZE, PALISADE_SHA256_SIZE, PalisadeStr};
 use super::{handle, license};
 use crate::error::Error;
-use crate::session::{Engine, EngineInfo, EngineOptions, LoadProgress};
+use crate::session::{Engine, EngineInfo, EngineOptions, KvType, LoadProgress};
 
 /// A model with its guards, shared by any number of sessions. Made by `palisade_engine_open`, given up by
 /// `palisade_engine_free`; its sessions keep what they need of it alive.
@@ -30,6 +30,16 @@ pub(super) struct EngineSlot {
 
 /// Stack of the thread that only waits: the work has threads of its own.
 const SMALL_STACK: usize = 256 << 10;
+
+/// Keys and values as suits the model: single precision where its attention weights are, half precision otherwise.
+pub const PALISADE_KV_AUTO: u8 = 0;
+/// Keys and values in single precision.
+pub const PALISADE_KV_F32: u8 = 1;
+/// Keys and values in half precision.
+pub const PALISADE_KV_F16: u8 = 2;
+/// Keys and values in eight bits with a scale for each 32 values: 17/32 of half precision's bytes. For models whose heads
+/// are a multiple of 32 values; others answer `PALISADE_UNSUPPORTED`.
+pub const PALISADE_KV_Q8_0: u8 = 3;
 
 /// How far opening an engine has come.
 #[repr(C)]
@@ -78,8 +88,10 @@ pub struct PalisadeEngineOptions {
     /// 1 = map the model file instead of reading it. A file that somebody shortens meanwhile then ends the process
     /// with SIGBUS: only for files that nobody else can write.
     pub map_weights: u8,
+    /// How keys and values of the past are kept, one of `PALISADE_KV_…`; 0 = what suits the model.
+    pub kv_type: u8,
     /// Zero.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 6],
     /// The host's time in seconds since 1970, for the audit log. The library reads no clock.
     pub time_unix: i64,
     /// Called while the engine is opened; may be NULL.
@@ -91,7 +103,7 @@ pub struct PalisadeEngineOptions {
 // SAFETY: integers, views and nullable pointers, the size first; `borders!` adds up the fields.
 unsafe impl Versioned for PalisadeEngineOptions {
     const BORDERS: &'static [usize] = borders!(PalisadeEngineOptions: model, policy, classifier, state_dir, audit,
-        memory_budget, context, prefill_batch, map_weights, reserved, time_unix, on_progress, user);
+        memory_budget, context, prefill_batch, map_weights, kv_type, reserved, time_unix, on_progress, user);
     fn defaults() -> Self {
         let empty = PalisadeStr::EMPTY;
         Self {
@@ -106,7 +118,8 @@ unsafe impl Versioned for PalisadeEngineOptions {
             context: 0,
             prefill_batch: 0,
             map_weights: 0,
-            reserved: [0; 7],
+            kv_type: PALISADE_KV_AUTO,
+            reserved: [0; 6],
             time_unix: 0,
             on_progress: None,
             user: std::ptr::null_mut(),
@@ -132,8 +145,19 @@ impl PalisadeEngineOptions {
             options.prefill_batch = self.prefill_batch as usize;
             options.time_unix = self.time_unix;
             options.map_weights = sized::flag(self.map_weights, "options.map_weights")?;
+            options.kv = kv_type(self.kv_type)?;
             Ok(options)
         }
+    }
+}
+
+fn kv_type(value: u8) -> Result<KvType, Fault> {
+    match value {
+        PALISADE_KV_AUTO => Ok(KvType::Auto),
+        PALISADE_KV_F32 => Ok(KvType::F32),
+        PALISADE_KV_F16 => Ok(KvType::F16),
+        PALISADE_KV_Q8_0 => Ok(KvType::Q8_0),
+        other => Err(Fault::new(PALISADE_ARG, format!("options.kv_type is {other}; it is one of PALISADE_KV_…, 0 to 3"))),
     }
 }
 

@@ -12,6 +12,9 @@ pub use acts::{Acts, BLOCK, Precision};
 
 use crate::quant::BlockType;
 
+/// Values of a head under one scale in eight-bit keys and values.
+pub const KV_BLOCK: usize = 32;
+
 /// Key or value rows of one cache page, one head: `(rows, head size)` row after row.
 #[derive(Clone, Copy, Debug)]
 pub enum KvRows<'a> {
@@ -19,6 +22,27 @@ pub enum KvRows<'a> {
     F32(&'a [f32]),
     /// Half precision, as bits.
     F16(&'a [u16]),
+    /// Eight bits in whole blocks of [`KV_BLOCK`].
+    Q8 {
+        /// `(rows, head size)`
+        q: &'a [i8],
+        /// `(rows, head size / 32)`, half precision as bits.
+        scales: &'a [u16],
+    },
+}
+
+/// Quantizes whole blocks of a key or value: `q = round(x / scale)` with `scale = max|x| / 127` rounded to half precision.
+pub fn quantize_kv(x: &[f32], q: &mut [i8], scales: &mut [u16]) {
+    for ((x, q), scale) in x.chunks_exact(KV_BLOCK).zip(q.chunks_exact_mut(KV_BLOCK)).zip(scales) {
+        let max = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let rounded = half::f16::from_f32(max / 127.0);
+        *scale = if x.iter().any(|v| v.is_nan()) { half::f16::NAN } else { rounded }.to_bits();
+        let step = rounded.to_f32();
+        let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
+        for (q, v) in q.iter_mut().zip(x) {
+            *q = (v * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
+        }
+    }
 }
 
 impl<'a> KvRows<'a> {
@@ -28,6 +52,7 @@ impl<'a> KvRows<'a> {
         match self {
             Self::F32(x) => x.len(),
             Self::F16(x) => x.len(),
+            Self::Q8 { q, .. } => q.len(),
         }
     }
 
@@ -45,6 +70,9 @@ impl<'a> KvRows<'a> {
         match self {
             Self::F32(x) => Self::F32(&x[start..end]),
             Self::F16(x) => Self::F16(&x[start..end]),
+            Self::Q8 { q, scales } => {
+                Self::Q8 { q: &q[start..end], scales: &scales[start / KV_BLOCK..end / KV_BLOCK] }
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use half::{bf16, f16};
 
-use super::{Acts, BLOCK, Kernels, KvRows, Panels};
+use super::{Acts, BLOCK, KV_BLOCK, Kernels, KvRows, Panels};
 use crate::quant::BlockType;
 use crate::weights::layout::{PANEL_ROWS, panel_block};
 
@@ -171,12 +171,16 @@ fn kv_at(rows: KvRows<'_>, i: usize) -> f32 {
     match rows {
         KvRows::F32(x) => x[i],
         KvRows::F16(x) => f16::from_bits(x[i]).to_f32(),
+        KvRows::Q8 { q, scales } => f16::from_bits(scales[i / KV_BLOCK]).to_f32() * f32::from(q[i]),
     }
 }
 
 /// Shape checks of the attention kernels: returns the number of rows.
 pub(super) fn attn_shape(rows: KvRows<'_>, width: usize, heads: usize, scores: usize, stride: usize) -> usize {
     assert!(width > 0 && rows.len().is_multiple_of(width), "whole rows");
+    if let KvRows::Q8 { q, scales } = rows {
+        assert!(width.is_multiple_of(KV_BLOCK) && scales.len() * KV_BLOCK == q.len(), "whole blocks");
+    }
     let n = rows.len() / width;
     assert!(heads == 0 || (n <= stride && (heads - 1) * stride + n <= scores), "{heads} heads of {n} scores");
     n

@@ -210,7 +210,10 @@ fn every_set_attends_as_scalar_does() {
             let n = 11;
             let (q, kv, p) = (values(heads * width, 1), values(n * width, 2), values(heads * 16, 3));
             let half: Vec<u16> = kv.iter().map(|v| half::f16::from_f32(*v).to_bits()).collect();
-            for rows in [KvRows::F32(&kv), KvRows::F16(&half)] {
+            let (mut q8, mut scales) = (vec![0; kv.len()], vec![0; kv.len() / KV_BLOCK]);
+            quantize_kv(&kv, &mut q8, &mut scales);
+            let eight = width.is_multiple_of(KV_BLOCK).then_some(KvRows::Q8 { q: &q8, scales: &scales });
+            for rows in [KvRows::F32(&kv), KvRows::F16(&half)].into_iter().chain(eight) {
                 let run = |k: &Kernels| {
                     let mut scores = vec![0.0; heads * 16];
                     (k.attn_scores)(&q, width, rows, &mut scores, 16);
@@ -224,4 +227,20 @@ fn every_set_attends_as_scalar_does() {
             }
         }
     }
+}
+
+#[test]
+fn eight_bit_keys_are_within_half_a_step_and_keep_zero_and_nan() {
+    let mut x = values(4 * KV_BLOCK, 5);
+    x[KV_BLOCK..2 * KV_BLOCK].fill(0.0);
+    x[3 * KV_BLOCK] = f32::NAN;
+    let (mut q, mut scales) = (vec![0; x.len()], vec![0; 4]);
+    quantize_kv(&x, &mut q, &mut scales);
+    for (i, (x, q)) in x.iter().zip(&q).enumerate().take(3 * KV_BLOCK) {
+        let step = half::f16::from_bits(scales[i / KV_BLOCK]).to_f32();
+        // The scale itself is rounded to half precision: at the far end that is 127 · 2^-11 of a step.
+        assert!((x - step * f32::from(*q)).abs() <= 0.57 * step, "value {i}: {x} became {q} steps of {step}");
+    }
+    assert_eq!((scales[1], &q[KV_BLOCK..2 * KV_BLOCK]), (0, &[0i8; KV_BLOCK][..]));
+    assert!(half::f16::from_bits(scales[3]).is_nan(), "what is not a number stays visible");
 }

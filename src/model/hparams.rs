@@ -66,11 +66,13 @@ pub struct Hparams {
     pub expert_ffn: usize,
     /// Routed experts; 0 in dense models.
     pub experts: usize,
-    /// Layer `l` has experts when `(l + 1) % moe_step == 0`.
+    /// Routed experts that a token uses, each scaled by the sigmoid of its own logit.
+    pub experts_used: usize,
+    /// Layer `l` has experts when `(l + 1) % moe_step == 0`, unless its tensors say otherwise.
     pub moe_step: usize,
-    /// Layer `l` has no rotary embedding when `(l + 1) % nope_step == 0`; 0 means that every layer has it.
-    pub nope_step: usize,
-    /// Positions in an attention chunk of layers with rotary embedding.
+    /// Whether each layer rotates queries and keys, first to last.
+    pub rope_layers: Vec<bool>,
+    /// Positions in an attention chunk of layers with rotary embedding; others see everything before them.
     pub chunk: Option<usize>,
     /// Query scaling of layers without rotary embedding.
     pub temperature: Option<Temperature>,
@@ -171,19 +173,14 @@ impl Hparams {
                 "llama.expert_count: {experts}, this build runs dense llama files"
             )));
         }
-        if experts > 0 && keys.get("expert_used_count")?.unwrap_or(1) != 1 {
-            return Err(Error::unsupported("llama4.expert_used_count: expected 1, the routing of Llama 4".to_owned()));
-        }
-        let ffn = keys.count("feed_forward_length", 1 << 24)?;
-        let expert_ffn = match keys.get("expert_feed_forward_length")? {
-            Some(value) => keys.within("expert_feed_forward_length", value, 1 << 24)?,
-            None => ffn,
-        };
+        let experts_used = keys.get("expert_used_count")?.unwrap_or(1);
+        let experts_used = if experts == 0 { 0 } else { keys.within("expert_used_count", experts_used, experts as u32)? };
+        let (ffn, expert_ffn) = keys.ffn()?;
         let moe_step = match keys.get("interleave_moe_layer_step")? {
             Some(value) if value > 0 => keys.within("interleave_moe_layer_step", value, 1024)?,
             _ => 1,
         };
-        let interleaving = Interleaving::read(&keys, architecture, experts)?;
+        let interleaving = Interleaving::read(&keys, architecture, layers, experts)?;
         Ok(Self {
             architecture,
             name: meta.get_str("general.name")?.unwrap_or(architecture.name()).to_owned(),
@@ -196,8 +193,9 @@ impl Hparams {
             ffn,
             expert_ffn,
             experts,
+            experts_used,
             moe_step,
-            nope_step: interleaving.nope_step,
+            rope_layers: interleaving.rope_layers,
             chunk: interleaving.chunk,
             temperature: interleaving.temperature,
             qk_norm: interleaving.qk_norm,
@@ -209,10 +207,10 @@ impl Hparams {
     /// Whether layer `l` rotates queries and keys.
     #[must_use]
     pub fn has_rope(&self, l: usize) -> bool {
-        self.nope_step == 0 || !(l + 1).is_multiple_of(self.nope_step)
+        self.rope_layers.get(l).copied().unwrap_or(true)
     }
 
-    /// Whether layer `l` has routed experts.
+    /// Whether layer `l` has routed experts by the file's period.
     #[must_use]
     pub fn has_experts(&self, l: usize) -> bool {
         self.experts > 0 && (l + 1).is_multiple_of(self.moe_step)
@@ -244,6 +242,19 @@ impl Keys<'_> {
         self.within(name, first, 4096)
     }
 
+    /// Widths of the dense layers and of an expert. Ollama's `feed_forward_length` is the expert's; it names both otherwise.
+    fn ffn(&self) -> Result<(usize, usize)> {
+        const MOST: u32 = 1 << 24;
+        let of = |name: &str| self.get(name)?.map(|v| self.within(name, v, MOST)).transpose();
+        let length = of("feed_forward_length")?;
+        let dense = of("intermediate_size")?.or(length);
+        let expert = of("expert_feed_forward_length")?.or(of("intermediate_size_moe")?).or(length);
+        match (dense, expert) {
+            (Some(dense), Some(expert)) => Ok((dense, expert)),
+            _ => Err(Error::corrupt(format!("{} is missing", self.key("feed_forward_length")))),
+        }
+    }
+
     fn head_dim(&self, width: usize, heads: usize) -> Result<usize> {
         let named = self.first(&["attention.key_length", "attention.head_dim"])?;
         let dim = match named {
@@ -270,19 +281,18 @@ impl Keys<'_> {
 
 /// What sets Llama 4's layers apart.
 struct Interleaving {
-    nope_step: usize,
+    rope_layers: Vec<bool>,
     chunk: Option<usize>,
     temperature: Option<Temperature>,
     qk_norm: bool,
 }
 
 impl Interleaving {
-    fn read(keys: &Keys<'_>, architecture: Architecture, experts: usize) -> Result<Self> {
+    fn read(keys: &Keys<'_>, architecture: Architecture, layers: usize, experts: usize) -> Result<Self> {
         if architecture == Architecture::Llama {
-            return Ok(Self { nope_step: 0, chunk: None, temperature: None, qk_norm: false });
+            return Ok(Self { rope_layers: vec![true; layers], chunk: None, temperature: None, qk_norm: false });
         }
         let chunk = keys.first(&["attention.chunk_size", "attention.sliding_window"])?.unwrap_or(DEFAULT_CHUNK);
-        let step = keys.first(&["nope_layer_interval", "attention.nope_interval"])?.unwrap_or(DEFAULT_NOPE_STEP);
         let scale = keys.meta.get_f32(&keys.key("attention.temperature_scale"))?.unwrap_or(0.1);
         let tuned = keys.meta.get_bool(&keys.key("attn_temperature_tuning"))?.unwrap_or(true);
         if !scale.is_finite() {
@@ -290,10 +300,26 @@ impl Interleaving {
         }
         let floor = keys.positive("attention.temperature_length", 8192.0)?;
         Ok(Self {
-            nope_step: step as usize,
+            rope_layers: rope_layers(keys, layers)?,
             chunk: (chunk > 0).then_some(chunk as usize),
             temperature: (tuned && scale != 0.0).then_some(Temperature { floor, scale }),
             qk_norm: keys.meta.get_bool(&keys.key("use_qk_norm"))?.unwrap_or(experts != EXPERTS_WITHOUT_QK_NORM),
         })
     }
+}
+
+/// Which layers rotate: as the file lists them, by its period, or by the default period of published models. A file that
+/// switches sliding windows off and says no more is llama.cpp's form of a dense relative whose layers all rotate.
+fn rope_layers(keys: &Keys<'_>, layers: usize) -> Result<Vec<bool>> {
+    let key = keys.key("attention.rope_layers");
+    if let Some(listed) = keys.meta.get_bool_array(&key)? {
+        if listed.len() != layers {
+            return Err(Error::corrupt(format!("{key}: {} entries, expected one for each of {layers} layers", listed.len())));
+        }
+        return Ok(listed.to_vec());
+    }
+    let windowless = keys.get("attention.sliding_window")? == Some(0) && keys.get("attention.chunk_size")?.is_none();
+    let default = if windowless { 0 } else { DEFAULT_NOPE_STEP };
+    let step = keys.first(&["nope_layer_interval", "attention.nope_interval"])?.unwrap_or(default) as usize;
+    Ok((0..layers).map(|l| step == 0 || !(l + 1).is_multiple_of(step)).collect())
 }

@@ -1,6 +1,6 @@
 //! Tensor names as shaped views, layer by layer.
 
-use super::hparams::{Architecture, Hparams};
+use super::hparams::Hparams;
 use crate::error::{Error, Result};
 use crate::gguf::{Gguf, TensorInfo};
 use crate::quant::BlockType;
@@ -108,10 +108,8 @@ impl Names<'_> {
         let h = self.hparams;
         let name = |part: &str| format!("blk.{l}.{part}.weight");
         let (q_rows, kv_rows) = (h.heads * h.head_dim, h.kv_heads * h.head_dim);
-        if h.architecture == Architecture::Llama {
-            self.refuse_biases(l)?;
-        }
-        let (ffn, routed) = if h.has_experts(l) {
+        self.refuse_biases(l)?;
+        let (ffn, routed) = if self.has_experts(l) {
             let router = self.matrix(&name("ffn_gate_inp"), h.experts, h.width)?;
             let experts = self.ffn(l, "_exps", h.expert_ffn, h.experts)?;
             (self.ffn(l, "_shexp", h.expert_ffn, 1)?, Some((router, experts)))
@@ -131,12 +129,22 @@ impl Names<'_> {
         })
     }
 
+    /// Whether layer `l` has routed experts: as its tensors say, by the file's period where they say nothing.
+    fn has_experts(&self, l: usize) -> bool {
+        let has = |part: &str| self.gguf.tensor(&format!("blk.{l}.{part}.weight")).is_some();
+        match (has("ffn_gate_inp"), has("ffn_gate")) {
+            (true, false) => self.hparams.experts > 0,
+            (false, true) => false,
+            _ => self.hparams.has_experts(l),
+        }
+    }
+
     /// Relatives of Llama that share its architecture name add biases; running them without would give wrong text.
     fn refuse_biases(&self, l: usize) -> Result<()> {
         for part in ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"] {
             let name = format!("blk.{l}.{part}.bias");
             if self.gguf.tensor(&name).is_some() {
-                return Err(Error::unsupported(format!("tensor {name}: this build runs llama files without biases")));
+                return Err(Error::unsupported(format!("tensor {name}: this build runs decoders without biases")));
             }
         }
         Ok(())

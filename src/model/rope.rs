@@ -28,13 +28,14 @@ impl Rope {
     pub fn read(gguf: &Gguf, h: &Hparams, warnings: &mut Vec<String>) -> Result<Self> {
         let arch = h.architecture.name();
         let meta = gguf.metadata();
-        let dims = meta.get_u32(&format!("{arch}.rope.dimension_count"))?.map_or(h.head_dim, |v| v as usize);
-        if dims != h.head_dim {
-            return Err(Error::unsupported(format!("{arch}.rope.dimension_count: {dims}, expected {}", h.head_dim)));
-        }
+        let dims = h.head_dim;
+        check_dimensions(gguf, h, warnings)?;
         let key = format!("{arch}.rope.freq_base");
         let default = if h.architecture == Architecture::Llama4 { 500_000.0 } else { 10_000.0 };
         let base = meta.get_f32(&key)?.unwrap_or(default);
+        // Chunked layers, which are all that rotate in such a file, may have a base of their own.
+        let own = if h.chunk.is_some() { meta.get_f32(&format!("{key}_swa"))? } else { None };
+        let base = own.unwrap_or(base);
         if !base.is_finite() || base <= 1.0 {
             return Err(Error::corrupt(format!("{key}: {base}, expected more than 1")));
         }
@@ -54,15 +55,30 @@ impl Rope {
         Ok(Self { frequencies, corrected })
     }
 
-    /// Cosine and sine of every pair at position `p`, `(head_dim / 2)` each. The product is rounded to single precision
-    /// below 2^24, as the reference implementation does, and taken in double precision beyond.
+    /// Cosine and sine of every pair at position `p`, `(head_dim / 2)` each. The product of a position below 2^29 and a
+    /// single-precision frequency is exact in double precision, so angles are right at any length.
     pub fn angles(&self, p: usize, cos: &mut [f32], sin: &mut [f32]) {
         for ((f, cos), sin) in self.frequencies.iter().zip(cos).zip(sin) {
-            let angle = if p < 1 << 24 { f64::from(p as f32 * f) } else { p as f64 * f64::from(*f) };
+            let angle = p as f64 * f64::from(*f);
             *cos = angle.cos() as f32;
             *sin = angle.sin() as f32;
         }
     }
+}
+
+/// Every decoder of this build rotates whole heads.
+fn check_dimensions(gguf: &Gguf, h: &Hparams, warnings: &mut Vec<String>) -> Result<()> {
+    let key = format!("{}.rope.dimension_count", h.architecture.name());
+    let dims = gguf.metadata().get_u32(&key)?.map_or(h.head_dim, |v| v as usize);
+    if dims == h.head_dim {
+        return Ok(());
+    }
+    // Ollama's converter writes width / heads there, whatever the heads have.
+    if h.architecture == Architecture::Llama4 && dims == h.width / h.heads {
+        warnings.push(format!("{key}: {dims} is not the size of a head; all {} values of a head are rotated", h.head_dim));
+        return Ok(());
+    }
+    Err(Error::unsupported(format!("{key}: {dims}, expected {}", h.head_dim)))
 }
 
 fn linear_factor(gguf: &Gguf, arch: &str) -> Result<f32> {

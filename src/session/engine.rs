@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Session, SessionOptions};
 use crate::audit::{self, AuditLog};
 use crate::chat::ChatFormat;
-use crate::engine::{Decoder, DecoderOptions, KvType};
+use crate::engine::{Decoder, DecoderOptions};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::guard::{Guard, GuardOptions};
@@ -45,6 +45,8 @@ pub struct EngineOptions {
     pub kernels: Option<String>,
     /// How finely activations are quantized before they meet quantized weights.
     pub precision: Precision,
+    /// How keys and values are kept.
+    pub kv: KvType,
     /// Seconds since 1970 by the host's clock, for the audit log.
     pub time_unix: i64,
 }
@@ -56,6 +58,7 @@ impl EngineOptions {
     }
 }
 
+pub use crate::engine::KvType;
 pub use crate::weights::Progress as LoadProgress;
 
 /// What an engine is made of.
@@ -280,7 +283,7 @@ fn decoder_options(o: &EngineOptions) -> DecoderOptions {
         prefill_batch: o.prefill_batch,
         map_weights: o.map_weights,
         kernels: o.kernels.clone(),
-        kv: KvType::Auto,
+        kv: o.kv,
         precision: o.precision,
     }
 }

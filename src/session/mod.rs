@@ -10,7 +10,7 @@ mod history;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use engine::{Engine, EngineInfo, EngineOptions, LoadProgress};
+pub use engine::{Engine, EngineInfo, EngineOptions, KvType, LoadProgress};
 pub use event::{End, EndReason, Event, Stats};
 pub use generation::Generation;
 use history::History;

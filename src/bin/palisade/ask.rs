@@ -102,6 +102,7 @@ pub fn open(model: PathBuf, bytes: Option<&'static [u8]>, flags: &EngineFlags) -
         map_weights: flags.load.map,
         kernels: flags.load.kernels.clone(),
         precision: flags.load.precision(),
+        kv: flags.load.kv(),
         time_unix: load::now(),
     };
     let bar = output::bar(0, "loading", true);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use palisade::Result;
+use palisade::engine::{KvType, kv_bytes};
 use palisade::gguf::Gguf;
 use palisade::model::Model;
 
@@ -11,10 +12,13 @@ use crate::output;
 
 /// Shows hyperparameters, tensors by type, bytes split into always-touched and routed, licence and warnings.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  palisade inspect MODEL.gguf --json")]
+#[command(after_help = "Example:\n  palisade inspect MODEL.gguf --context 131072\n  palisade inspect MODEL.gguf --json")]
 pub struct Args {
-    /// GGUF file (the first one of a split model).
+    /// GGUF file (the first one of a split model), also one that holds only a vision tower (mmproj).
     model: PathBuf,
+    /// Positions for which the bytes of keys and values are told; 0 takes the model's own.
+    #[arg(long, default_value_t = 0)]
+    context: usize,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -40,12 +44,20 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let hparams = model.as_ref().ok().map(|m| {
         let h = &m.hparams;
+        let unrotated: Vec<usize> = (0..h.layers).filter(|l| !h.has_rope(*l)).collect();
         serde_json::json!({
             "layers": h.layers, "width": h.width, "heads": h.heads, "kv_heads": h.kv_heads, "head_dim": h.head_dim,
             "vocabulary": h.vocab, "ffn": h.ffn, "expert_ffn": h.expert_ffn, "experts": h.experts, "moe_step": h.moe_step,
-            "nope_step": h.nope_step, "chunk": h.chunk, "qk_norm": h.qk_norm, "norm_eps": h.norm_eps,
+            "unrotated_layers": unrotated, "chunk": h.chunk, "qk_norm": h.qk_norm, "norm_eps": h.norm_eps,
             "temperature": h.temperature.map(|t| serde_json::json!({"floor": t.floor, "scale": t.scale})),
             "context": h.context, "tied_embedding": m.is_tied(),
+        })
+    });
+    let caches = model.as_ref().ok().map(|m| {
+        let positions = if args.context == 0 { m.hparams.context } else { args.context };
+        let bytes = |ty| kv_bytes(m, ty, positions);
+        serde_json::json!({
+            "positions": positions, "f32": bytes(KvType::F32), "f16": bytes(KvType::F16), "q8_0": bytes(KvType::Q8_0),
         })
     });
     let tensors: serde_json::Map<_, _> =
@@ -57,6 +69,7 @@ pub fn run(args: &Args) -> Result<()> {
         "hyperparameters": hparams,
         "tensors": tensors,
         "bytes": {"always_touched": always, "routed": routed},
+        "key_value_bytes": caches,
         "license": license,
         "warnings": warnings,
     });
@@ -73,7 +86,13 @@ fn indented(value: &serde_json::Value, depth: usize) -> String {
             serde_json::Value::Object(_) => lines.push(format!("{pad}{name}\n{}", indented(value, depth + 1))),
             serde_json::Value::Array(items) if items.is_empty() => lines.push(format!("{pad}{name:<18} none")),
             serde_json::Value::Array(items) => {
-                lines.extend(items.iter().map(|v| format!("{pad}{name:<18} {}", v.as_str().unwrap_or_default())));
+                let text = |v: &serde_json::Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+                if items.iter().all(serde_json::Value::is_number) {
+                    let numbers: Vec<String> = items.iter().map(text).collect();
+                    lines.push(format!("{pad}{name:<18} {}", numbers.join(" ")));
+                } else {
+                    lines.extend(items.iter().map(|v| format!("{pad}{name:<18} {}", text(v))));
+                }
             }
             serde_json::Value::String(s) => lines.push(format!("{pad}{name:<18} {s}")),
             serde_json::Value::Null => lines.push(format!("{pad}{name:<18} -")),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use palisade::engine::{Decoder, DecoderOptions};
+use palisade::engine::{Decoder, DecoderOptions, KvType};
 use palisade::gguf::Gguf;
 use palisade::{Error, Result};
 
@@ -22,6 +22,9 @@ pub struct Flags {
     /// Positions of a conversation; 0 takes the model's own, at most 8192.
     #[arg(long, default_value_t = 0)]
     pub context: usize,
+    /// How keys and values are kept; auto is f16, or f32 where the attention weights are.
+    #[arg(long, value_enum, default_value_t = Kv::Auto)]
+    pub kv: Kv,
     /// Map the weights instead of reading them (nobody may change the file meanwhile).
     #[arg(long)]
     pub map: bool,
@@ -61,7 +64,26 @@ pub enum Precision {
     Fine,
 }
 
+/// As `palisade::engine::KvType`.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Kv {
+    Auto,
+    F32,
+    F16,
+    #[value(name = "q8_0")]
+    Q8,
+}
+
 impl Flags {
+    pub fn kv(&self) -> KvType {
+        match self.kv {
+            Kv::Auto => KvType::Auto,
+            Kv::F32 => KvType::F32,
+            Kv::F16 => KvType::F16,
+            Kv::Q8 => KvType::Q8_0,
+        }
+    }
+
     pub fn precision(&self) -> palisade::kernels::Precision {
         match self.precision {
             Some(Precision::Fine) => palisade::kernels::Precision::Fine,
@@ -78,7 +100,7 @@ impl Flags {
             map_weights: self.map,
             kernels: self.kernels.clone(),
             precision: self.precision(),
-            ..DecoderOptions::default()
+            kv: self.kv(),
         }
     }
 }

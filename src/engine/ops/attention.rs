@@ -76,7 +76,7 @@ impl OpState for AttentionState {
         self.prepare(&turn, &mut q, &mut k);
         let width = self.plan.kv_heads * self.plan.head_dim;
         for (k, v) in k.chunks_exact(width).zip(values(&v)?.chunks_exact(width)) {
-            self.cache.push(k, v);
+            self.cache.push(k, v)?;
         }
         Ok(tvec!(tensor(self.attend(turn.past, &q), self.plan.heads * self.plan.head_dim)?))
     }

@@ -27,8 +27,18 @@ pub(in super::super) struct Mlp {
 pub(in super::super) struct FeedForwardWeights {
     /// The dense layer, or the shared expert.
     pub(in super::super) shared: Mlp,
-    /// Router `(experts, width)` and the routed experts.
-    pub(in super::super) routed: Option<(Matrix, Vec<Mlp>)>,
+    /// Routed experts.
+    pub(in super::super) routed: Option<Routed>,
+}
+
+/// Routed experts and what chooses among them.
+#[derive(Debug)]
+pub(in super::super) struct Routed {
+    /// `(experts, width)`
+    pub(in super::super) router: Matrix,
+    pub(in super::super) experts: Vec<Mlp>,
+    /// Experts that a token uses.
+    pub(in super::super) used: usize,
 }
 
 /// Normed input `(S, width)` and residual `(S, width)` → residual plus the layer's output.
@@ -71,19 +81,21 @@ impl TypedOp for FeedForward {
 }
 
 impl FeedForward {
-    /// Shared expert plus routed expert, `(S, width)`.
+    /// Shared expert plus routed experts, `(S, width)`; routed ones are added in ascending order.
     fn run(&self, x: &Acts) -> Result<Vec<f32>> {
         let mut y = self.mlp(&self.weights.shared, x, None)?;
-        let Some((router, experts)) = &self.weights.routed else { return Ok(y) };
-        let logits = linear(&self.kernels, router, x)?; // (S, experts)
-        let chosen: Vec<(usize, f32)> = logits.chunks_exact(router.rows()).map(route).collect();
+        let Some(routed) = &self.weights.routed else { return Ok(y) };
+        let logits = linear(&self.kernels, &routed.router, x)?; // (S, experts)
+        let rows = logits.chunks_exact(routed.router.rows());
+        let chosen: Vec<Vec<(usize, f32)>> = rows.map(|row| route(row, routed.used)).collect();
         let width = self.weights.shared.down.rows();
-        for (e, expert) in experts.iter().enumerate() {
-            let tokens: Vec<usize> = (0..chosen.len()).filter(|t| chosen[*t].0 == e).collect();
+        for (e, expert) in routed.experts.iter().enumerate() {
+            let scale = |t: usize| chosen[t].iter().find(|(of, _)| *of == e).map(|(_, scale)| *scale);
+            let (tokens, scales): (Vec<usize>, Vec<f32>) =
+                (0..chosen.len()).filter_map(|t| Some((t, scale(t)?))).unzip();
             if tokens.is_empty() {
                 continue;
             }
-            let scales: Vec<f32> = tokens.iter().map(|t| chosen[*t].1).collect();
             let routed = if tokens.len() == x.tokens() {
                 self.mlp(expert, x, Some(&scales))?
             } else {
@@ -111,15 +123,19 @@ impl FeedForward {
     }
 }
 
-/// The expert with the largest raw logit (the lowest index among equals) and the sigmoid of that logit.
-fn route(logits: &[f32]) -> (usize, f32) {
-    let mut best = 0;
-    for (e, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = e;
+/// The `used` experts with the largest raw logits, each with the sigmoid of its logit; among equals the lowest index.
+/// Raw logits decide because the sigmoid of large ones is the same number.
+fn route(logits: &[f32], used: usize) -> Vec<(usize, f32)> {
+    let mut chosen: Vec<(usize, f32)> = Vec::with_capacity(used + 1);
+    for (e, &logit) in logits.iter().enumerate() {
+        // Strictly greater: an equal one that came before stays before.
+        let at = chosen.iter().position(|(_, other)| logit > *other).unwrap_or(chosen.len());
+        if at < used {
+            chosen.insert(at, (e, logit));
+            chosen.truncate(used);
         }
     }
-    (best, 1.0 / (1.0 + (-logits[best]).exp()))
+    chosen.iter().map(|(e, logit)| (*e, 1.0 / (1.0 + (-logit).exp()))).collect()
 }
 
 #[cfg(test)]
@@ -128,7 +144,15 @@ mod tests {
 
     #[test]
     fn equal_logits_route_to_the_lowest_expert() {
-        assert_eq!(route(&[1.0, 3.0, 3.0]).0, 1);
-        assert_eq!(route(&[100.0, 200.0]), (1, 1.0));
+        assert_eq!(route(&[1.0, 3.0, 3.0], 1)[0].0, 1);
+        assert_eq!(route(&[100.0, 200.0], 1), [(1, 1.0)], "where sigmoids tie, logits do not");
+    }
+
+    #[test]
+    fn the_largest_logits_are_chosen_whatever_their_order() {
+        let experts = |used| route(&[0.5, -1.0, 2.0, 2.0, 1.0], used).iter().map(|c| c.0).collect::<Vec<_>>();
+        assert_eq!(experts(1), [2]);
+        assert_eq!(experts(3), [2, 3, 4]);
+        assert_eq!(experts(5), [2, 3, 4, 0, 1]);
     }
 }

@@ -7,7 +7,7 @@ mod projection;
 
 pub(super) use attention::{Attention, AttentionPlan, AttentionState};
 pub(super) use embed::Embed;
-pub(super) use ffn::{FeedForward, FeedForwardWeights, Mlp};
+pub(super) use ffn::{FeedForward, FeedForwardWeights, Mlp, Routed};
 pub(super) use projection::{Norm, Project};
 
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::super::scalar::{self, attn_shape};
-use super::super::{Acts, KvRows, Panels};
+use super::super::{Acts, KV_BLOCK, KvRows, Panels};
 use crate::quant::BlockType;
 use crate::weights::layout::PANEL_ROWS;
 
@@ -249,6 +249,12 @@ unsafe fn kv(rows: KvRows<'_>, row: usize, width: usize, c: usize) -> __m256 {
                 let mut lanes = [0u16; 8];
                 lanes[..width - c].copy_from_slice(&x[at..at + width - c]);
                 _mm256_cvtph_ps(_mm_loadu_si128(lanes.as_ptr().cast()))
+            }
+            // Whole blocks of 32, as `attn_shape` checked: eight values never leave one.
+            KvRows::Q8 { q, scales } => {
+                let q = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(q.as_ptr().add(at).cast())));
+                let scale = half::f16::from_bits(scales[at / KV_BLOCK]).to_f32();
+                _mm256_mul_ps(_mm256_set1_ps(scale), q)
             }
         }
     }
