@@ -34,6 +34,8 @@ pub(super) struct Config {
 pub(super) struct Llama4 {
     /// Routed experts; 0 in dense models.
     pub(super) experts: u32,
+    /// Routed experts that a token uses.
+    pub(super) used: u32,
     pub(super) expert_ffn: u32,
     /// Layer `l` has experts when `(l + 1) % moe_step == 0`; 0 in dense models.
     pub(super) moe_step: u32,
@@ -89,7 +91,10 @@ impl Config {
     fn common(c: &Object<'_>, architecture: Architecture, tied: bool) -> Result<Self> {
         for (key, expected) in [("attention_bias", false), ("mlp_bias", false)] {
             if c.truth(key)?.is_some_and(|on| on != expected) {
-                return Err(Error::unsupported(format!("{}: {key} is on; models with biases are not converted", c.place)));
+                return Err(Error::unsupported(format!(
+                    "{}: {key} is on; models with biases are not converted",
+                    c.place
+                )));
             }
         }
         if let Some(act) = c.text("hidden_act")?.filter(|act| !matches!(*act, "silu" | "swish")) {
@@ -141,13 +146,14 @@ impl Config {
         let experts = c.count("num_local_experts")?.unwrap_or(16);
         let moe_step = moe_step(c, this.layers, experts)?;
         let used = c.count("num_experts_per_tok")?.unwrap_or(1);
-        if moe_step > 0 && used != 1 {
-            return Err(Error::unsupported(format!("{}: num_experts_per_tok is {used}, expected 1", c.place)));
+        if moe_step > 0 && (used == 0 || used > experts) {
+            return Err(Error::corrupt(format!("{}: num_experts_per_tok is {used} of {experts} experts", c.place)));
         }
         let rope = rope_layers(c, layers)?;
         let chunk = chunk(c, &rope)?;
         this.llama4 = Some(Llama4 {
             experts: if moe_step > 0 { experts } else { 0 },
+            used: if moe_step > 0 { used } else { 0 },
             expert_ffn,
             moe_step,
             chunk,
@@ -162,7 +168,9 @@ impl Config {
 }
 
 fn refuse_quantized(c: &Object<'_>) -> Result<()> {
-    let Some(quantization) = c.get("quantization_config").or_else(|| c.get("compression_config")) else { return Ok(()) };
+    let Some(quantization) = c.get("quantization_config").or_else(|| c.get("compression_config")) else {
+        return Ok(());
+    };
     let method = quantization.get("quant_method").and_then(Value::as_str).unwrap_or("a method it does not name");
     Err(Error::unsupported(format!(
         "{}: the checkpoint is quantized with {method}; take the one in BF16, which is converted without losing twice",
@@ -236,11 +244,13 @@ struct Rope {
     scaling: Option<Scaling>,
 }
 
-struct Scaling {
-    factor: f64,
-    low: f64,
-    high: f64,
-    length: f64,
+/// Scaling of type `llama3`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scaling {
+    pub(super) factor: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
+    pub(super) length: f64,
 }
 
 /// Scout's scaling as its first files shipped it, and as it has to be (`model::rope` corrects the same in old GGUF files).
@@ -252,10 +262,11 @@ impl Rope {
         let newer = c.object("rope_parameters", "config.json: rope_parameters")?;
         let older = c.object("rope_scaling", "config.json: rope_scaling")?;
         let said = newer.or(older);
-        let base = match (newer.as_ref().map(|o| o.number("rope_theta")).transpose()?.flatten(), c.number("rope_theta")?) {
-            (Some(base), _) | (None, Some(base)) => base,
-            (None, None) => 500_000.0,
-        };
+        let base =
+            match (newer.as_ref().map(|o| o.number("rope_theta")).transpose()?.flatten(), c.number("rope_theta")?) {
+                (Some(base), _) | (None, Some(base)) => base,
+                (None, None) => 500_000.0,
+            };
         let mut this = Self { place: c.place.to_owned(), base, scaling: None };
         let Some(said) = said else { return Ok(this) };
         match said.text("rope_type")?.or(said.text("type")?).unwrap_or("default") {
@@ -273,34 +284,44 @@ impl Rope {
                 });
                 Ok(this)
             }
-            other => Err(Error::unsupported(format!("{}: rope_type {other:?}, expected default or llama3", said.place))),
+            other => {
+                Err(Error::unsupported(format!("{}: rope_type {other:?}, expected default or llama3", said.place)))
+            }
         }
     }
 
-    /// One divisor a pair: 1 for short waves, the factor for long ones, a blend between.
+    /// `rope_freqs.weight`, with the stale scaling of early Scout files corrected.
     fn divisors(&self, head_dim: u32, architecture: Architecture, notes: &mut Vec<String>) -> Result<Option<Vec<f32>>> {
         if !self.base.is_finite() || self.base <= 1.0 {
             return Err(Error::corrupt(format!("{}: rope_theta is {}, expected more than 1", self.place, self.base)));
         }
-        let Some(said) = &self.scaling else { return Ok(None) };
-        let (mut factor, low, mut high) = (said.factor, said.low, said.high);
-        if architecture == Architecture::Llama4 && (factor, high) == STALE {
-            (factor, high) = SCOUT;
-            notes.push("config.json holds the stale rope scaling 8/4 of early Scout files; the correct 16/1 is used".into());
+        let Some(mut said) = self.scaling else { return Ok(None) };
+        if architecture == Architecture::Llama4 && (said.factor, said.high) == STALE {
+            (said.factor, said.high) = SCOUT;
+            notes.push(
+                "config.json holds the stale rope scaling 8/4 of early Scout files; the correct 16/1 is used".into(),
+            );
         }
-        let (short, long) = (said.length / high, said.length / low);
+        Ok(Some(said.divisors(self.base, head_dim)))
+    }
+}
+
+impl Scaling {
+    /// One divisor a pair: 1 for short waves, the factor for long ones, a blend between.
+    pub(super) fn divisors(&self, base: f64, head_dim: u32) -> Vec<f32> {
+        let (short, long) = (self.length / self.high, self.length / self.low);
         let divisor = |i: u32| {
-            let wave = std::f64::consts::TAU * self.base.powf(f64::from(2 * i) / f64::from(head_dim));
-            if wave < short || (wave <= long && high <= low) {
-                // With high equal to low there is nothing between the two.
+            let wave = std::f64::consts::TAU * base.powf(f64::from(2 * i) / f64::from(head_dim));
+            // With high equal to low there is nothing between the two.
+            if wave < short || (wave <= long && self.high <= self.low) {
                 return 1.0;
             }
             if wave > long {
-                return factor as f32;
+                return self.factor as f32;
             }
-            let smooth = (said.length / wave - low) / (high - low);
-            (1.0 / ((1.0 - smooth) / factor + smooth)) as f32
+            let smooth = (self.length / wave - self.low) / (self.high - self.low);
+            (1.0 / ((1.0 - smooth) / self.factor + smooth)) as f32
         };
-        Ok(Some((0..head_dim / 2).map(divisor).collect()))
+        (0..head_dim / 2).map(divisor).collect()
     }
 }

@@ -78,7 +78,7 @@ fn build(
         this.content.made.push(made);
     }
     this.content.origin = Origin::Shards(shards);
-    this.note_importance();
+    this.note_importance()?;
     Ok(this)
 }
 
@@ -91,14 +91,17 @@ impl Options {
 }
 
 impl Conversion {
-    pub(super) fn note_importance(&mut self) {
-        let Some(importance) = &self.content.importance else { return };
+    /// Checks that the importance fits the tensors, and says what is rounded without it.
+    pub(super) fn note_importance(&mut self) -> Result<()> {
+        let Some(importance) = &self.content.importance else { return Ok(()) };
+        self.planned.iter().try_for_each(|t| importance.check(&t.name, &t.dims))?;
         let quantized = self.planned.iter().filter(|t| t.ty.block_len() > 1);
         let without: Vec<&str> = quantized.map(|t| t.name.as_str()).filter(|name| !importance.has(name)).collect();
         if let Some(first) = without.first() {
             let n = without.len();
             self.notes.push(format!("{n} quantized tensors are rounded without importance, {first} the first of them"));
         }
+        Ok(())
     }
 }
 
@@ -134,7 +137,11 @@ fn general(w: &mut Writer, folder: &Path, options: &Options) -> Result<()> {
         }
     }
     if text.len() > LONGEST_LICENSE {
-        return Err(Error::limit(format!("{}: a licence of {} bytes, the limit is {LONGEST_LICENSE}", folder.display(), text.len())));
+        return Err(Error::limit(format!(
+            "{}: a licence of {} bytes, the limit is {LONGEST_LICENSE}",
+            folder.display(),
+            text.len()
+        )));
     }
     if !text.is_empty() {
         w.set("palisade.license.text", text)?;

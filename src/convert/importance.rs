@@ -91,7 +91,11 @@ impl Importance {
         }
         let sums = squares.take();
         let columns = |s: crate::engine::Squares| {
-            Columns::new(s.cols, s.sums.iter().map(|x| *x as f32).collect(), s.counts.iter().map(|n| *n as f32).collect())
+            Columns::new(
+                s.cols,
+                s.sums.iter().map(|x| *x as f32).collect(),
+                s.counts.iter().map(|n| *n as f32).collect(),
+            )
         };
         Ok(Self { matrices: sums.into_iter().map(|(name, s)| (name, columns(s))).collect(), chunks })
     }
@@ -201,7 +205,8 @@ fn read_columns(gguf: &Gguf, name: &str) -> Result<Columns> {
             }
         })
         .collect::<Result<_>>()?;
-    let (sums, counts) = (values.get(SUMS).cloned().unwrap_or_default(), values.get(COUNTS).cloned().unwrap_or_default());
+    let (sums, counts) =
+        (values.get(SUMS).cloned().unwrap_or_default(), values.get(COUNTS).cloned().unwrap_or_default());
     if counts.is_empty() || !sums.len().is_multiple_of(counts.len()) {
         let (a, b) = (sums.len(), counts.len());
         return Err(Error::corrupt(format!("tensor {name}: {a} sums for {b} counts")));

@@ -37,13 +37,16 @@ pub(super) fn decoder(w: &mut Writer, c: &Config, main: BlockType) -> Result<()>
 fn set_llama4(w: &mut Writer, c: &Llama4) -> Result<()> {
     for (name, count) in [
         ("expert_count", c.experts),
-        ("expert_used_count", u32::from(c.experts > 0)),
+        ("expert_used_count", c.used),
         ("expert_feed_forward_length", c.expert_ffn),
         ("interleave_moe_layer_step", c.moe_step),
         ("attention.chunk_size", c.chunk),
-        ("attention.sliding_window", c.chunk),
     ] {
         w.set(&format!("llama4.{name}"), count)?;
+    }
+    // llama.cpp takes 0 to mean that every layer rotates, too; without the key it has its own chunks of 8,192.
+    if c.chunk > 0 || c.nope_step() == Some(0) {
+        w.set("llama4.attention.sliding_window", c.chunk)?;
     }
     match c.nope_step() {
         Some(step) => w.set("llama4.nope_layer_interval", step)?,

@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::gguf::Writer;
 use crate::quant::BlockType;
 
-pub use importance::Importance;
+pub use importance::{CHUNK, Importance};
 pub use synth::{Routing, Shape, SynthOptions};
 pub use types::Types;
 
@@ -153,7 +153,8 @@ impl Conversion {
         let cols = dims.first().copied().and_then(|n| usize::try_from(n).ok());
         let rows = dims.iter().skip(1).try_fold(1u64, |n, d| n.checked_mul(*d));
         let bytes = cols.zip(rows).and_then(|(cols, rows)| (ty.row_bytes(cols).ok()? as u64).checked_mul(rows));
-        let bytes = bytes.ok_or_else(|| Error::limit(format!("tensor {name}: {dims:?} of type {ty} are too many bytes")))?;
+        let bytes =
+            bytes.ok_or_else(|| Error::limit(format!("tensor {name}: {dims:?} of type {ty} are too many bytes")))?;
         self.planned.push(Planned { name: name.to_owned(), dims: dims.to_vec(), from, ty, bytes });
         Ok(())
     }

@@ -133,7 +133,14 @@ impl Content {
     }
 
     /// Some rows in the type they are to have.
-    fn convert(&self, planned: &Planned, copy: u64, from: BlockType, raw: &Raw<'_>, rows: Range<u64>) -> Result<Vec<u8>> {
+    fn convert(
+        &self,
+        planned: &Planned,
+        copy: u64,
+        from: BlockType,
+        raw: &Raw<'_>,
+        rows: Range<u64>,
+    ) -> Result<Vec<u8>> {
         if from == planned.ty
             && from.block_len() > 1
             && let Some(bytes) = raw.plain(rows.clone())

@@ -41,7 +41,7 @@ pub(super) fn plan(path: &Path, options: &Options) -> Result<Conversion> {
     }
     note_twice(&twice, &mut this.notes);
     this.content.origin = Origin::Gguf(gguf);
-    this.note_importance();
+    this.note_importance()?;
     Ok(this)
 }
 

@@ -7,21 +7,6 @@ use super::{Control, Conversion, Done};
 use crate::error::{Error, Result};
 use crate::gguf::Restart;
 
-/// A converted file whose journal is still there, so that a later one of the same command can be taken up again.
-#[derive(Debug)]
-pub struct Written<'a> {
-    restart: Restart<'a>,
-    /// What was done.
-    pub done: Done,
-}
-
-impl Written<'_> {
-    /// Removes the journal: nothing that belongs to this file is still to be written.
-    pub fn forget(self) {
-        self.restart.forget();
-    }
-}
-
 impl Conversion {
     /// Writes the file, or goes on where an earlier run of the same conversion was broken off.
     ///
@@ -33,23 +18,28 @@ impl Conversion {
     /// [`crate::error::Kind::Argument`] when `out` cannot be taken, [`crate::error::Kind::Cancelled`], and what the sources
     /// give.
     pub fn run(&self, out: &Path, control: &mut Control<'_>) -> Result<Done> {
-        let written = self.write(out, control)?;
-        let done = written.done.clone();
-        written.forget();
+        let done = self.write(out, control)?;
+        Self::forget(out);
         Ok(done)
     }
 
-    /// As [`Conversion::run`], for one of several files that belong together.
+    /// As [`Conversion::run`], for one of several files that belong together: the journal stays, so that the same command
+    /// finds this one whole when a later one was broken off. [`Conversion::forget`] removes it.
     ///
     /// # Errors
     /// As [`Conversion::run`].
-    pub fn write(&self, out: &Path, control: &mut Control<'_>) -> Result<Written<'_>> {
+    pub fn write(&self, out: &Path, control: &mut Control<'_>) -> Result<Done> {
         let threads = rayon::ThreadPoolBuilder::new().num_threads(control.threads.min(1024)).build();
         let threads = threads.map_err(|e| Error::memory(format!("starting threads: {e}")))?;
         threads.install(|| self.write_here(out, control))
     }
 
-    fn write_here(&self, out: &Path, control: &mut Control<'_>) -> Result<Written<'_>> {
+    /// Removes the journal of a whole file.
+    pub fn forget(out: &Path) {
+        Restart::forget(out);
+    }
+
+    fn write_here(&self, out: &Path, control: &mut Control<'_>) -> Result<Done> {
         let total = self.bytes();
         let mut report = |bytes: u64| {
             if let Some(progress) = control.progress.as_mut() {
@@ -64,8 +54,7 @@ impl Conversion {
         for (i, group) in self.rest(&file)? {
             cancel.check()?;
             let planned = self.planned.get(i).ok_or_else(|| Error::internal(format!("tensor {i} was not planned")))?;
-            let (written, next) =
-                rayon::join(|| put(&mut file, made.take()), || self.content.make(i, planned, &group));
+            let (written, next) = rayon::join(|| put(&mut file, made.take()), || self.content.make(i, planned, &group));
             written?;
             report(file.position());
             made = Some(next?);
@@ -73,8 +62,7 @@ impl Conversion {
         put(&mut file, made)?;
         file.finish()?;
         report(total);
-        let done = Done { bytes: file.total(), kept: file.kept(), notes };
-        Ok(Written { restart: file, done })
+        Ok(Done { bytes: file.total(), kept: file.kept(), notes })
     }
 
     /// The groups that the file does not have yet.

@@ -48,7 +48,10 @@ impl Shards {
         let Some(value) = json::value(&index)? else {
             return Err(Error::new(
                 crate::Kind::Io,
-                format!("{}: neither {SINGLE} nor {INDEX} is there; expected a folder of safetensors", folder.display()),
+                format!(
+                    "{}: neither {SINGLE} nor {INDEX} is there; expected a folder of safetensors",
+                    folder.display()
+                ),
             ));
         };
         let place = index.display().to_string();

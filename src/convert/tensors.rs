@@ -14,7 +14,8 @@ use crate::model::Architecture;
 const PREFIXES: [&str; 4] = ["language_model.model.", "model.language_model.", "model.", ""];
 const OUTPUTS: [&str; 4] = ["language_model.lm_head.weight", "lm_head.weight", "model.lm_head.weight", "output.weight"];
 /// What belongs to the vision tower, which has a file of its own.
-const VISION: [&str; 4] = ["vision_model.", "multi_modal_projector.", "model.vision_model.", "model.multi_modal_projector."];
+const VISION: [&str; 4] =
+    ["vision_model.", "multi_modal_projector.", "model.vision_model.", "model.multi_modal_projector."];
 
 /// One tensor of the new file: its name, its dimensions in ggml's order, and where its values lie.
 #[derive(Debug)]
@@ -28,7 +29,8 @@ pub(super) struct Mapped {
 pub(super) fn decoder(shards: &Shards, config: &Config) -> Result<Vec<Mapped>> {
     let embedding = |prefix: &&str| shards.get(&format!("{prefix}embed_tokens.weight")).is_some();
     let prefix = PREFIXES.into_iter().find(embedding);
-    let prefix = prefix.ok_or_else(|| Error::corrupt("tensor embed_tokens.weight is missing under every known name"))?;
+    let prefix =
+        prefix.ok_or_else(|| Error::corrupt("tensor embed_tokens.weight is missing under every known name"))?;
     let mut map = Mapper { shards, config, used: HashSet::new(), out: vec![] };
     let (width, vocab) = (u64::from(config.width), u64::from(config.vocab));
     if let Some(divisors) = &config.divisors {
@@ -146,7 +148,9 @@ impl<'a> Mapper<'a> {
         let fused_linear = format!("{fused}.weight");
         if part != "down" && there(&fused_linear) {
             let stored = self.find(&fused_linear, &[count, 2 * rows, cols])?;
-            return Ok((0..count).map(|e| view(stored, (e * 2 * rows + half) * cols, rows, cols, Order::Rows)).collect());
+            return Ok((0..count)
+                .map(|e| view(stored, (e * 2 * rows + half) * cols, rows, cols, Order::Rows))
+                .collect());
         }
         if there(&own) {
             let stored = self.find(&own, &[count, cols, rows])?;

@@ -10,7 +10,7 @@ pub(super) const EMBEDDING: &str = "token_embd.weight";
 /// The tensor of the output matrix.
 pub(super) const OUTPUT: &str = "output.weight";
 
-/// The types asked for. Vectors, norms and routers stay F32 whatever is asked.
+/// The types asked for. Vectors, norms, routers and learned positions stay F32 whatever is asked.
 #[derive(Debug, Clone)]
 pub struct Types {
     /// What matrices become that nothing else is said about.
@@ -20,6 +20,8 @@ pub struct Types {
     pub output: Option<BlockType>,
     /// The embedding. `None`: the main type.
     pub embedding: Option<BlockType>,
+    /// The attention matrices of layer 0, where something exact is written into them.
+    pub(super) first_attention: Option<BlockType>,
     patterns: Vec<(String, Regex, BlockType)>,
 }
 
@@ -33,7 +35,7 @@ impl Types {
     /// Everything of one type, but for what llama.cpp holds higher.
     #[must_use]
     pub fn new(main: BlockType) -> Self {
-        Self { main, output: None, embedding: None, patterns: vec![] }
+        Self { main, output: None, embedding: None, first_attention: None, patterns: vec![] }
     }
 
     /// Matrices whose name the regular expression finds become `ty`; of several that do, the first one said counts.
@@ -41,14 +43,15 @@ impl Types {
     /// # Errors
     /// [`crate::error::Kind::Argument`] for what is no regular expression.
     pub fn add_pattern(&mut self, pattern: &str, ty: BlockType) -> Result<()> {
-        let regex = Regex::new(pattern).map_err(|e| Error::argument(format!("{pattern:?} is no regular expression: {e}")))?;
+        let regex =
+            Regex::new(pattern).map_err(|e| Error::argument(format!("{pattern:?} is no regular expression: {e}")))?;
         self.patterns.push((pattern.to_owned(), regex, ty));
         Ok(())
     }
 
     /// The type of a tensor. `tied` says that the embedding is the output too.
     pub(super) fn of(&self, name: &str, dims: &[u64], tied: bool, notes: &mut Vec<String>) -> Result<BlockType> {
-        if dims.len() < 2 || name.contains("_norm") || name.contains("ffn_gate_inp") {
+        if dims.len() < 2 || name.contains("_norm") || name.contains("ffn_gate_inp") || name.contains("position_embd") {
             return Ok(BlockType::F32);
         }
         let said = self.patterns.iter().find(|(_, regex, _)| regex.is_match(name)).map(|(_, _, ty)| *ty);
@@ -56,6 +59,7 @@ impl Types {
         let ty = said.unwrap_or_else(|| match name {
             _ if is_output => self.output.or(self.embedding.filter(|_| tied)).unwrap_or_else(|| self.default_output()),
             EMBEDDING => self.embedding.unwrap_or(self.main),
+            _ if name.starts_with("blk.0.attn_") => self.first_attention.unwrap_or(self.main),
             _ => self.main,
         });
         if !ty.can_quantize() {
@@ -84,7 +88,10 @@ fn fitting(name: &str, dims: &[u64], ty: BlockType, notes: &mut Vec<String>) -> 
         return ty;
     }
     let instead = if fits(BlockType::Q8_0) { BlockType::Q8_0 } else { BlockType::F16 };
-    notes.push(format!("{name}: rows of {cols} values are not whole {ty} blocks of {}; {instead} instead", ty.block_len()));
+    notes.push(format!(
+        "{name}: rows of {cols} values are not whole {ty} blocks of {}; {instead} instead",
+        ty.block_len()
+    ));
     instead
 }
 

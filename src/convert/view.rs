@@ -74,9 +74,10 @@ impl View {
         reserve(&mut bytes, len)?;
         bytes.resize(len, 0);
         if segment > 0 {
-            bytes.par_chunks_mut(segment).enumerate().try_for_each(|(i, chunk)| {
-                part.read_at(self.place(i as u64, segment as u64, rows.start)?, chunk)
-            })?;
+            bytes
+                .par_chunks_mut(segment)
+                .enumerate()
+                .try_for_each(|(i, chunk)| part.read_at(self.place(i as u64, segment as u64, rows.start)?, chunk))?;
         }
         Ok(Raw { view: self, rows, bytes })
     }

@@ -30,7 +30,10 @@ struct Tower {
 /// Writes the keys and gives the tensors.
 pub(super) fn tower(w: &mut Writer, root: &Object<'_>, folder: &Path, shards: &Shards) -> Result<Vec<Mapped>> {
     let Some(c) = root.object("vision_config", "config.json: vision_config")? else {
-        return Err(Error::argument(format!("{}: no vision_config, so there is no vision tower to convert", root.place)));
+        return Err(Error::argument(format!(
+            "{}: no vision_config, so there is no vision tower to convert",
+            root.place
+        )));
     };
     let text = root.object("text_config", "config.json: text_config")?.unwrap_or(*root);
     let (width, ffn, heads) =

@@ -16,7 +16,10 @@ const UNUSED: i32 = 5;
 pub(super) fn set(w: &mut Writer, folder: &Path, config: &Object<'_>, vocab: u32) -> Result<()> {
     let path = folder.join("tokenizer.json");
     let Some(bytes) = json::bytes(&path)? else {
-        return Err(Error::new(crate::Kind::Io, format!("{} is missing: the model needs its tokenizer", path.display())));
+        return Err(Error::new(
+            crate::Kind::Io,
+            format!("{} is missing: the model needs its tokenizer", path.display()),
+        ));
     };
     let mut known = JsonVocab::parse(&bytes).map_err(|e| e.context(path.display()))?;
     Tokenizer::from_parts(&known.parts()).map_err(|e| e.context(path.display()))?;

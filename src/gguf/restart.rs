@@ -61,12 +61,6 @@ impl Paths {
         };
         Ok(Self { target: target.to_owned(), unfinished: beside(".unfinished"), journal: beside(".journal") })
     }
-
-    fn remove(&self) {
-        // What is left over harms nobody: the next run finds that it does not belong to it.
-        let _ = fs::remove_file(&self.unfinished);
-        let _ = fs::remove_file(&self.journal);
-    }
 }
 
 /// A journal's lines: how far the file stood, and the SHA-256 of the bytes since the line before.
@@ -218,10 +212,12 @@ impl Restart<'_> {
         sync_folder(&self.paths.target).map_err(|e| io(&self.paths.target, &e))
     }
 
-    /// Removes the journal of a finished file.
-    pub fn forget(self) {
-        if self.out.is_none() {
-            self.paths.remove();
+    /// Removes the journal beside `target`, if that is there; an unfinished file's journal stays.
+    pub fn forget(target: &Path) {
+        let Ok(paths) = Paths::of(target) else { return };
+        if target.is_file() && !paths.unfinished.exists() {
+            // What is left over harms nobody: the next run finds that it does not belong to it.
+            let _ = fs::remove_file(&paths.journal);
         }
     }
 

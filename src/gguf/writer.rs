@@ -204,7 +204,8 @@ impl Writer {
 
     /// Where each tensor begins and ends in a file whose data begins at `start`.
     pub(super) fn spans(&self, start: u64) -> Vec<(u64, u64)> {
-        let span = |t: &Planned| (start.saturating_add(t.offset), start.saturating_add(t.offset).saturating_add(t.bytes));
+        let span =
+            |t: &Planned| (start.saturating_add(t.offset), start.saturating_add(t.offset).saturating_add(t.bytes));
         self.tensors.iter().map(span).collect()
     }
 

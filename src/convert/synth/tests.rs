@@ -1,0 +1,1 @@
+//! Synthetic models are what they say.
