@@ -52,7 +52,6 @@ pub(super) fn tower(w: &mut Writer, root: &Object<'_>, folder: &Path, shards: &S
     if let Some(act) = c.text("hidden_act")?.filter(|act| *act != "gelu") {
         return Err(Error::unsupported(format!("{}: hidden_act is {act:?}, expected gelu", c.place)));
     }
-    let shuffled = u64::from(width) * (factor * factor) as u64;
     let hidden = c.count("projector_input_dim")?.unwrap_or(4096);
     let shape = Tower {
         width: width.into(),
@@ -60,7 +59,7 @@ pub(super) fn tower(w: &mut Writer, root: &Object<'_>, folder: &Path, shards: &S
         layers,
         patch_values: u64::from(channels) * u64::from(patch) * u64::from(patch),
         positions: u64::from(image / patch).pow(2) + 1,
-        adapter: [shuffled, hidden.into(), c.count("projector_output_dim")?.unwrap_or(4096).into()],
+        adapter: [ffn.into(), hidden.into(), c.count("projector_output_dim")?.unwrap_or(4096).into()],
         text_width: text.need_count("hidden_size")?.into(),
     };
     w.set("clip.has_vision_encoder", true)?;

@@ -36,7 +36,9 @@ pub struct Restart<'a> {
     /// Where each tensor begins and ends in the file.
     spans: Vec<(u64, u64)>,
     pos: u64,
+    /// The bytes since the last mark, and where that was.
     since: Sha256,
+    marked: u64,
     kept: u64,
     note: Option<String>,
 }
@@ -102,6 +104,7 @@ impl Writer {
             spans,
             pos: end,
             since: Sha256::new(),
+            marked: 0,
             kept: 0,
             note: None,
         };
@@ -183,10 +186,15 @@ impl Restart<'_> {
     /// [`crate::error::Kind::Io`] when writing fails.
     pub fn mark(&mut self) -> Result<()> {
         let (Some(out), Some(journal)) = (&mut self.out, &mut self.journal) else { return Ok(()) };
+        if self.marked == self.pos {
+            return Ok(());
+        }
         out.flush().map_err(|e| unwritten(&self.paths.unfinished, &e))?;
         let digest = hex(&self.since.finalize_reset());
         let line = format!("{} {digest}\n", self.pos);
-        journal.write_all(line.as_bytes()).map_err(|e| unwritten(&self.paths.journal, &e))
+        journal.write_all(line.as_bytes()).map_err(|e| unwritten(&self.paths.journal, &e))?;
+        self.marked = self.pos;
+        Ok(())
     }
 
     /// Brings the bytes to disk and gives the file its name. The journal stays for [`Restart::forget`], so that one of
@@ -288,7 +296,7 @@ impl Restart<'_> {
         file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end))).map_err(|e| io(&e))?;
         self.out = Some(BufWriter::with_capacity(BUFFER, file));
         self.journal = Some(journal);
-        (self.pos, self.kept) = (end, end);
+        (self.pos, self.kept, self.marked) = (end, end, end);
         if end == 0 {
             self.put(header)?;
             self.mark()?;
