@@ -10,7 +10,7 @@ use super::json::{self, Object};
 use super::pieces::{Content, Made, Origin};
 use super::shards::Shards;
 use super::tensors::{self, Mapped};
-use super::types::EMBEDDING;
+use super::types::{EMBEDDING, Misfits};
 use super::{Conversion, Options, keys, vision, vocabulary};
 use crate::error::{Error, Kind, Result};
 use crate::gguf::{Part, Writer};
@@ -68,8 +68,9 @@ fn build(
     let key = format!("folder {}{}", stamps(&shards.parts)?, options.describe());
     let content = Content { origin: Origin::Nothing, made: vec![], importance: options.importance.clone() };
     let mut this = Conversion { writer, planned: vec![], content, key, notes };
+    let mut misfits = Misfits::default();
     for Mapped { name, dims, made } in mapped {
-        let ty = options.types.of(&name, &dims, tied && name == EMBEDDING, &mut this.notes)?;
+        let ty = options.types.of(&name, &dims, tied && name == EMBEDDING, &mut misfits)?;
         let from = match &made {
             Made::Views(views) => views.first().map(|v| v.ty),
             Made::Values(_) | Made::Random(_) => None,
@@ -78,6 +79,7 @@ fn build(
         this.content.made.push(made);
     }
     this.content.origin = Origin::Shards(shards);
+    this.notes.extend(misfits.notes());
     this.note_importance()?;
     Ok(this)
 }

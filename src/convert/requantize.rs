@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::folder::stamps;
 use super::pieces::{Content, Made, Origin};
-use super::types::OUTPUT;
+use super::types::{Misfits, OUTPUT};
 use super::view::{Order, View};
 use super::{Conversion, Options, keys};
 use crate::error::{Error, Result};
@@ -29,10 +29,10 @@ pub(super) fn plan(path: &Path, options: &Options) -> Result<Conversion> {
     let content = Content { origin: Origin::Nothing, made: vec![], importance: options.importance.clone() };
     let mut this = Conversion { writer, planned: vec![], content, key, notes: vec![] };
     let tied = gguf.tensor(OUTPUT).is_none();
-    let mut twice = vec![];
+    let (mut twice, mut misfits) = (vec![], Misfits::default());
     for tensor in gguf.tensors() {
         let from = tensor.block_type()?;
-        let ty = options.types.of(&tensor.name, &tensor.dims, tied, &mut this.notes)?;
+        let ty = options.types.of(&tensor.name, &tensor.dims, tied, &mut misfits)?;
         if from.block_len() > 1 && from != ty {
             twice.push(from);
         }
@@ -41,6 +41,7 @@ pub(super) fn plan(path: &Path, options: &Options) -> Result<Conversion> {
     }
     note_twice(&twice, &mut this.notes);
     this.content.origin = Origin::Gguf(gguf);
+    this.notes.extend(misfits.notes());
     this.note_importance()?;
     Ok(this)
 }

@@ -50,7 +50,7 @@ impl Types {
     }
 
     /// The type of a tensor. `tied` says that the embedding is the output too.
-    pub(super) fn of(&self, name: &str, dims: &[u64], tied: bool, notes: &mut Vec<String>) -> Result<BlockType> {
+    pub(super) fn of(&self, name: &str, dims: &[u64], tied: bool, misfits: &mut Misfits) -> Result<BlockType> {
         if dims.len() < 2 || name.contains("_norm") || name.contains("ffn_gate_inp") || name.contains("position_embd") {
             return Ok(BlockType::F32);
         }
@@ -65,7 +65,7 @@ impl Types {
         if !ty.can_quantize() {
             return Err(Error::unsupported(format!("tensor {name}: this build does not write type {ty}")));
         }
-        Ok(fitting(name, dims, ty, notes))
+        Ok(misfits.fitting(name, dims, ty))
     }
 
     fn default_output(&self) -> BlockType {
@@ -80,19 +80,49 @@ impl Types {
     }
 }
 
-/// The type itself where rows are whole blocks, else Q8_0, else F16.
-fn fitting(name: &str, dims: &[u64], ty: BlockType, notes: &mut Vec<String>) -> BlockType {
-    let cols = dims.first().copied().unwrap_or(1);
-    let fits = |ty: BlockType| cols.is_multiple_of(ty.block_len() as u64);
-    if fits(ty) {
-        return ty;
+/// Matrices whose rows are no whole blocks of the type that they were to have.
+#[derive(Debug, Default)]
+pub(super) struct Misfits(Vec<Misfit>);
+
+#[derive(Debug)]
+struct Misfit {
+    cols: u64,
+    ty: BlockType,
+    instead: BlockType,
+    first: String,
+    count: usize,
+}
+
+impl Misfits {
+    /// The type itself where rows are whole blocks, else Q8_0, else F16.
+    fn fitting(&mut self, name: &str, dims: &[u64], ty: BlockType) -> BlockType {
+        let cols = dims.first().copied().unwrap_or(1);
+        let fits = |ty: BlockType| cols.is_multiple_of(ty.block_len() as u64);
+        if fits(ty) {
+            return ty;
+        }
+        let instead = if fits(BlockType::Q8_0) { BlockType::Q8_0 } else { BlockType::F16 };
+        match self.0.iter_mut().find(|m| (m.cols, m.ty) == (cols, ty)) {
+            Some(known) => known.count += 1,
+            None => self.0.push(Misfit { cols, ty, instead, first: name.to_owned(), count: 1 }),
+        }
+        instead
     }
-    let instead = if fits(BlockType::Q8_0) { BlockType::Q8_0 } else { BlockType::F16 };
-    notes.push(format!(
-        "{name}: rows of {cols} values are not whole {ty} blocks of {}; {instead} instead",
-        ty.block_len()
-    ));
-    instead
+
+    /// What the user should know of them.
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|m| {
+            format!(
+                "rows of {} values are not whole {} blocks of {}: {} instead for {} matrices, {} the first of them",
+                m.cols,
+                m.ty,
+                m.ty.block_len(),
+                m.instead,
+                m.count,
+                m.first
+            )
+        })
+    }
 }
 
 /// The number under which llama.cpp knows files of mostly this type (`general.file_type`).

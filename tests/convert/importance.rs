@@ -26,7 +26,8 @@ fn weighted_rounding_stays_nearer_to_full_precision() {
     let tokenizer = Tokenizer::from_gguf(Gguf::open(&full).unwrap().metadata()).unwrap();
     let ids = tokenizer.encode_text(OTHER);
     let truth = score(&full, &ids);
-    for ty in [BlockType::Q4_0, BlockType::Q4K] {
+    // Its rows of 192 and 128 values are no blocks of the K types.
+    for ty in [BlockType::Q4_0] {
         let gap = |importance: Option<&Importance>, name: &str| {
             let path = out.path().join(name);
             let options = Options { importance: importance.cloned(), ..types(ty) };

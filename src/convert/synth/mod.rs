@@ -3,8 +3,6 @@
 mod noise;
 mod routing;
 mod shape;
-#[cfg(test)]
-mod tests;
 mod vocabulary;
 
 use std::collections::HashMap;
@@ -17,7 +15,7 @@ use self::noise::{Noise, OwnRows, Pool, mix};
 use self::routing::{Part, Plan, Rows};
 use super::config::Config;
 use super::pieces::{Content, Made, Origin};
-use super::types::{EMBEDDING, OUTPUT, Types};
+use super::types::{EMBEDDING, Misfits, OUTPUT, Types};
 use super::{Conversion, keys};
 use crate::error::{Error, Result};
 use crate::gguf::Writer;
@@ -72,8 +70,10 @@ pub(super) fn plan(options: &SynthOptions) -> Result<Conversion> {
         seed: options.seed,
         routing,
         pools: HashMap::new(),
+        misfits: Misfits::default(),
     };
     synth.model()?;
+    synth.conversion.notes.extend(synth.misfits.notes());
     Ok(synth.conversion)
 }
 
@@ -97,6 +97,7 @@ struct Synth {
     seed: u64,
     routing: Option<Arc<Plan>>,
     pools: HashMap<(BlockType, u32), Arc<Pool>>,
+    misfits: Misfits,
 }
 
 impl Synth {
@@ -166,7 +167,7 @@ impl Synth {
     /// A matrix of noise with this deviation, but for the rows that routing has a say in.
     fn noise(&mut self, name: &str, dims: &[u64], deviation: f32, part: Option<Part>) -> Result<()> {
         let tied = self.config.tied && name == EMBEDDING;
-        let ty = self.types.of(name, dims, tied, &mut self.conversion.notes)?;
+        let ty = self.types.of(name, dims, tied, &mut self.misfits)?;
         let cols = dims.first().and_then(|n| usize::try_from(*n).ok()).ok_or_else(|| Error::argument("no columns"))?;
         let own = part
             .zip(self.routing.as_ref())

@@ -1,1 +1,0 @@
-//! Synthetic models are what they say.
