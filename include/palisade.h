@@ -111,6 +111,19 @@
 // What was opened and chosen.
 #define PALISADE_LOG_INFO 3
 
+// Keys and values as suits the model: single precision where its attention weights are, half precision otherwise.
+#define PALISADE_KV_AUTO 0
+
+// Keys and values in single precision.
+#define PALISADE_KV_F32 1
+
+// Keys and values in half precision.
+#define PALISADE_KV_F16 2
+
+// Keys and values in eight bits with a scale for each 32 values: 17/32 of half precision's bytes. For models whose heads
+// are a multiple of 32 values; others answer `PALISADE_UNSUPPORTED`.
+#define PALISADE_KV_Q8_0 3
+
 // The request began: `total` is the number of tokens of its prompt.
 #define PALISADE_EVENT_STARTED 1
 
@@ -260,8 +273,10 @@ typedef struct {
     // 1 = map the model file instead of reading it. A file that somebody shortens meanwhile then ends the process
     // with SIGBUS: only for files that nobody else can write.
     uint8_t map_weights;
+    // How keys and values of the past are kept, one of `PALISADE_KV_…`; 0 = what suits the model.
+    uint8_t kv_type;
     // Zero.
-    uint8_t reserved[7];
+    uint8_t reserved[6];
     // The host's time in seconds since 1970, for the audit log. The library reads no clock.
     int64_t time_unix;
     // Called while the engine is opened; may be NULL.

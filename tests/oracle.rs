@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use palisade::engine::{Decoder, DecoderOptions, RunControl};
 use palisade::gguf::Gguf;
+use palisade::kernels::Precision;
 use serde_json::Value;
 
-const ALL: [&str; 13] = [
+const ALL: [&str; 23] = [
     "scout-f32",
     "scout-q8_0",
     "scout-q4_0",
@@ -24,6 +25,28 @@ const ALL: [&str; 13] = [
     "llama3-q8_0",
     "llama3-q4_0",
     "llama3-tied-q8_0",
+    "llama31-q8_0",
+    "guard4-f16",
+    "guard4-q8_0",
+    "guard4-q4_0",
+    "behemoth-f16",
+    "behemoth-q8_0",
+    "behemoth-q4_0",
+    "two-experts-f16",
+    "mobile-f16",
+    "mobile-q8_0",
+];
+
+/// Those without integer blocks.
+const FULL: [&str; 8] = [
+    "scout-f32",
+    "maverick-f16",
+    "llama3-f32",
+    "scout-chunk16",
+    "guard4-f16",
+    "behemoth-f16",
+    "two-experts-f16",
+    "mobile-f16",
 ];
 
 /// What Hugging Face says about one file.
@@ -95,9 +118,8 @@ fn next_logprobs(decoder: &Arc<Decoder>, ids: &[u32]) -> Vec<f64> {
 }
 
 /// Mean and largest difference between the engine and Hugging Face, at the positions that the fixture judges.
-fn departure(name: &str, kernels: &str) -> (f64, f64) {
+fn departure(name: &str, options: DecoderOptions) -> (f64, f64) {
     let want = expected(name);
-    let options = DecoderOptions { threads: 2, kernels: Some(kernels.to_owned()), ..Default::default() };
     let got = next_logprobs(&decoder(&want.model, options), &want.ids);
     assert_eq!(got.len(), want.ids.len() - 1, "{name}");
     let gaps: Vec<f64> = want.next.iter().map(|(p, v)| (v - got[*p]).abs()).collect();
@@ -105,11 +127,15 @@ fn departure(name: &str, kernels: &str) -> (f64, f64) {
     (gaps.iter().sum::<f64>() / gaps.len() as f64, gap)
 }
 
+fn with(kernels: &str, precision: Precision) -> DecoderOptions {
+    DecoderOptions { threads: 2, kernels: Some(kernels.to_owned()), precision, ..Default::default() }
+}
+
 #[test]
 fn full_precision_agrees_with_hugging_face_within_a_thousandth() {
     for kernels in palisade::kernels::available() {
-        for name in ["scout-f32", "maverick-f16", "llama3-f32", "scout-chunk16"] {
-            let (_, worst) = departure(name, kernels.name);
+        for name in FULL {
+            let (_, worst) = departure(name, with(kernels.name, Precision::Fine));
             assert!(worst <= 1e-3, "{name} on {}: a log-probability is {worst} away", kernels.name);
         }
     }
@@ -117,7 +143,7 @@ fn full_precision_agrees_with_hugging_face_within_a_thousandth() {
 
 #[test]
 fn positions_past_the_chunk_agree_with_hugging_face_within_a_thousandth() {
-    let (_, worst) = departure("scout-long", palisade::kernels::best().name);
+    let (_, worst) = departure("scout-long", with(palisade::kernels::best().name, Precision::Fast));
     assert!(worst <= 1e-3, "a log-probability is {worst} away");
 }
 
@@ -127,8 +153,11 @@ fn quantized_models_stay_near_their_dequantized_reference() {
     for kernels in palisade::kernels::available() {
         for name in ALL {
             let Some((_, bound)) = bounds.iter().find(|(suffix, _)| name.ends_with(suffix)) else { continue };
-            let (mean, worst) = departure(name, kernels.name);
+            let (mean, worst) = departure(name, with(kernels.name, Precision::Fast));
             assert!(mean <= *bound, "{name} on {}: {mean} on average, at most {worst}", kernels.name);
+            // What `palisade score` computes.
+            let (mean, worst) = departure(name, with(kernels.name, Precision::Fine));
+            assert!(mean <= 1e-3, "{name} on {}, fine: {mean} on average, at most {worst}", kernels.name);
         }
     }
 }
@@ -141,8 +170,17 @@ fn conversation_bits(model: &Path, ids: &[u32], options: DecoderOptions) -> Vec<
     rows.into_iter().flatten().map(f32::to_bits).collect()
 }
 
-const ONE_OF_EACH: [&str; 6] =
-    ["scout-f32", "scout-q8_0", "maverick-q4_0", "scout-kmix", "scout-chunk16", "llama3-tied-q8_0"];
+const ONE_OF_EACH: [&str; 9] = [
+    "scout-f32",
+    "scout-q8_0",
+    "maverick-q4_0",
+    "scout-kmix",
+    "scout-chunk16",
+    "llama3-tied-q8_0",
+    "guard4-q4_0",
+    "behemoth-q8_0",
+    "two-experts-f16",
+];
 
 #[test]
 fn threads_and_prefill_batches_do_not_change_a_bit() {
@@ -176,10 +214,11 @@ fn where_the_weights_lie_does_not_change_a_bit() {
 
 #[test]
 fn decoding_step_by_step_gives_the_rows_of_the_reference() {
-    for name in ["scout-f32", "maverick-f16", "llama3-f32", "scout-chunk16"] {
+    for name in FULL {
         let Expected { model, ids, .. } = expected(name);
         let trace = reference::Model::load(&model).forward(&ids);
-        let mut talk = decoder(&model, DecoderOptions::default()).conversation().unwrap();
+        let fine = DecoderOptions { precision: Precision::Fine, ..Default::default() };
+        let mut talk = decoder(&model, fine).conversation().unwrap();
         for (p, (id, row)) in ids.iter().zip(&trace.logits).enumerate() {
             let got = talk.feed(&[*id], &mut RunControl::default()).unwrap();
             let gap = largest_gap(got.iter().map(|v| f64::from(*v)), row.iter().map(|v| f64::from(*v)));

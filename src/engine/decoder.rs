@@ -91,7 +91,7 @@ impl Decoder {
             Some(name) => kernels::named(name).ok_or_else(|| unknown_kernels(name))?,
         };
         let pool = thread_pool(options.threads)?;
-        let kv = resolve_kv(options.kv, &model)?;
+        let kv = resolve_kv(options, &model)?;
         let context = if options.context == 0 { model.hparams.context.min(DEFAULT_CONTEXT) } else { options.context };
         let bytes = place(&model, kv, context, options)?;
         let (parts, pager) = pool.install(|| {
@@ -196,9 +196,10 @@ fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
 }
 
 /// The type that keys and values of `model` are kept in.
-fn resolve_kv(kv: KvType, model: &Model) -> Result<KvType> {
-    let full = model.layers.iter().all(|l| l.k.ty == BlockType::F32 && l.v.ty == BlockType::F32);
-    match kv {
+fn resolve_kv(options: &DecoderOptions, model: &Model) -> Result<KvType> {
+    let full = options.precision == Precision::Fine
+        || model.layers.iter().all(|l| l.k.ty == BlockType::F32 && l.v.ty == BlockType::F32);
+    match options.kv {
         KvType::Auto if full => Ok(KvType::F32),
         KvType::Auto => Ok(KvType::F16),
         KvType::Q8_0 if !model.hparams.head_dim.is_multiple_of(KV_BLOCK) => Err(Error::unsupported(format!(

@@ -18,7 +18,7 @@ pub(super) const PAGE: usize = 64;
 /// How keys and values are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KvType {
-    /// Single precision when the model's attention weights are, half precision otherwise.
+    /// Single precision when the model's attention weights are or activations are fine, half precision otherwise.
     #[default]
     Auto,
     /// Single precision.

@@ -148,6 +148,11 @@ impl Hparams {
         let architecture = match meta.require_str("general.architecture")? {
             "llama4" => Architecture::Llama4,
             "llama" => Architecture::Llama,
+            "clip" => {
+                return Err(Error::unsupported(
+                    "general.architecture: \"clip\": a picture tower (mmproj) that belongs beside a model's own file",
+                ));
+            }
             other => {
                 return Err(Error::unsupported(format!(
                     "general.architecture: {other:?}, this build runs \"llama4\" and \"llama\""

@@ -3,6 +3,8 @@
 mod hparams;
 mod layers;
 mod rope;
+#[cfg(test)]
+mod tests;
 
 pub use hparams::{Architecture, Hparams, Temperature};
 pub use layers::{Ffn, LayerPlan, MatrixRef, VectorRef};

@@ -231,7 +231,7 @@ def write_gguf(path, model, title, kinds, extra):
         w.add_expert_feed_forward_length(c.intermediate_size)
         w.add_interleave_moe_layer_step(c.interleave_moe_layer_step)
     for key, value in extra.items():
-        {bool: w.add_bool, int: w.add_uint32, float: w.add_float32}[type(value)](f"{arch}.{key}", value)
+        {bool: w.add_bool, int: w.add_uint32, float: w.add_float32, list: w.add_array}[type(value)](f"{arch}.{key}", value)
     specials = LLAMA4_SPECIALS if llama4 else LLAMA3_SPECIALS
     tokens, types, first = vocabulary(specials)
     w.add_tokenizer_model("gpt2")
@@ -330,7 +330,7 @@ GGUF_VERSION = __import__("importlib.metadata", fromlist=["version"]).version("g
 
 
 def llama4(seed, **options):
-    c = Llama4TextConfig(vocab_size=VOCAB, head_dim=32, attn_implementation="eager", **options)
+    c = Llama4TextConfig(vocab_size=VOCAB, attn_implementation="eager", **dict(dict(head_dim=32), **options))
     return randomize(Llama4ForCausalLM(c), seed)
 
 
@@ -359,6 +359,25 @@ def long(seed, **options):
     return llama4(seed, **dict(dict(hidden_size=32, intermediate_size=32, intermediate_size_mlp=32, num_hidden_layers=4,
                   num_attention_heads=2, num_key_value_heads=1, num_local_experts=2, rope_parameters=SCOUT_ROPE,
                   max_position_embeddings=10485760), **options))
+
+
+def guard4(seed, **options):
+    """A dense relative: no experts, no chunks (null in its config), its flags its own."""
+    return llama4(seed, **dict(dict(hidden_size=64, intermediate_size=64, intermediate_size_mlp=96, num_hidden_layers=5, num_attention_heads=4,
+                  num_key_value_heads=2, num_local_experts=0, moe_layers=[], attention_chunk_size=None, rope_parameters=SCOUT_ROPE,
+                  max_position_embeddings=163840), **options))
+
+
+def behemoth(seed, **options):
+    """Shapes of nobody's: dimensions, period and layers from the file alone."""
+    return llama4(seed, **dict(dict(hidden_size=64, intermediate_size=32, intermediate_size_mlp=96, num_hidden_layers=5, head_dim=64,
+                  num_attention_heads=3, num_key_value_heads=1, num_local_experts=16, interleave_moe_layer_step=3,
+                  no_rope_layers=[0, 1, 1, 0, 1], use_qk_norm=False, attention_chunk_size=24, floor_scale=16, attn_scale=0.2,
+                  rope_parameters=dict(PLAIN_ROPE, rope_theta=1000000.0), rms_norm_eps=1e-6, max_position_embeddings=65536), **options))
+
+
+BEHEMOTH_KEYS = {"attention.rope_layers": [False, True, True, False, True], "use_qk_norm": False, "attention.chunk_size": 24,
+                 "attention.temperature_length": 16, "attention.temperature_scale": 0.2}
 
 
 def kmix(seed):
@@ -397,6 +416,21 @@ def main():
         else:
             one(f"maverick-{tag}", maverick(2), many, keep)
         one(f"llama3-{tag}", dense(3), "Llama 3's shape, tiny: dense, RoPE scaling 32/1/4", keep)
+        one("guard4-f16" if kind == T.F32 else f"guard4-{tag}", guard4(10, floor_scale=8), "Llama Guard 4's kind, tiny: dense, no chunk, every fourth layer without RoPE, QK norm",
+            lambda n: T.F16 if kind == T.F32 else kind,
+            extra={"attention.chunk_size": 0, "attention.temperature_length": 8, "use_qk_norm": True})
+        one("behemoth-f16" if kind == T.F32 else f"behemoth-{tag}", behemoth(11),
+            "Sixteen experts in every third block, layers without RoPE where the file lists them, chunks of 24",
+            lambda n: T.F16 if kind == T.F32 else kind, extra=BEHEMOTH_KEYS)
+    one("mobile-q8_0", guard4(12, tie_word_embeddings=True, no_rope_layers=[1] * 5, rope_parameters=PLAIN_ROPE),
+        "MobileLLM's kind as llama.cpp writes it: dense, tied, all layers rotate because sliding_window is 0", lambda n: T.Q8_0,
+        extra={"attention.sliding_window": 0})
+    one("mobile-f16", guard4(13, tie_word_embeddings=True, no_rope_layers=[1] * 5, rope_parameters=PLAIN_ROPE), "The same in F16", lambda n: T.F16,
+        extra={"attention.sliding_window": 0})
+    one("two-experts-f16", behemoth(14, num_experts_per_tok=2, num_local_experts=5, num_hidden_layers=3, no_rope_layers=[1, 0, 1], interleave_moe_layer_step=1),
+        "Two of five experts for each token", lambda n: T.F16, extra=dict(BEHEMOTH_KEYS, **{"attention.rope_layers": [True, False, True]}))
+    one("llama31-q8_0", llama3(15, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1,
+        rope_parameters=dict(LLAMA3_ROPE, factor=8.0), max_position_embeddings=131072), "Llama 3.1 and Llama Guard 3 8B: RoPE scaling 8/1/4", lambda n: T.Q8_0)
     one("llama3-tied-q8_0", dense(4, tied=True), "As llama3-q8_0, the embedding used as output too", lambda n: T.Q8_0)
     one("scout-kmix", kmix(5), "Q4_K, Q6_K, F16 and BF16 in one file; a dense and an expert block", kmix_kind)
     # Keys that real files lack: chunk and temperature short enough to matter in 72 tokens, and no QK norm.

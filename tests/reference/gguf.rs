@@ -26,15 +26,20 @@ impl Tensor {
     }
 }
 
-/// The numbers and texts of the metadata; arrays are passed over.
+/// The numbers, texts and lists of flags of the metadata; other arrays are passed over.
 pub(super) struct Meta {
     numbers: HashMap<String, f64>,
+    flags: HashMap<String, Vec<bool>>,
     texts: HashMap<String, String>,
 }
 
 impl Meta {
     pub(super) fn number(&self, key: &str) -> Option<f64> {
         self.numbers.get(key).copied()
+    }
+
+    pub(super) fn flags(&self, key: &str) -> Option<&[bool]> {
+        self.flags.get(key).map(Vec::as_slice)
     }
 
     pub(super) fn text(&self, key: &str) -> Option<&str> {
@@ -48,13 +53,14 @@ pub(super) fn read(path: &Path) -> (Meta, HashMap<String, Tensor>) {
     assert_eq!(cur.take(4), b"GGUF", "not a GGUF file");
     assert_eq!(cur.u32(), 3, "the reference reads version 3");
     let (tensors, pairs) = (cur.u64(), cur.u64());
-    let mut meta = Meta { numbers: HashMap::new(), texts: HashMap::new() };
+    let mut meta = Meta { numbers: HashMap::new(), flags: HashMap::new(), texts: HashMap::new() };
     for _ in 0..pairs {
         let key = cur.text();
         match cur.u32() {
             8 => _ = meta.texts.insert(key, cur.text()),
             9 => match (cur.u32(), cur.u64()) {
                 (8, n) => (0..n).for_each(|_| _ = cur.text()),
+                (7, n) => _ = meta.flags.insert(key, (0..n).map(|_| cur.number(7) != 0.0).collect()),
                 (kind, n) => (0..n).for_each(|_| _ = cur.number(kind)),
             },
             kind => _ = meta.numbers.insert(key, cur.number(kind)),

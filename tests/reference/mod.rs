@@ -17,8 +17,10 @@ pub(crate) struct Model {
     eps: f64,
     theta: f64,
     chunk: usize,
-    nope_every: usize,
-    moe_every: usize,
+    /// For each block, whether it rotates queries and keys.
+    rotated: Vec<bool>,
+    /// Experts that one token uses.
+    used: usize,
     floor_scale: f64,
     attn_scale: f64,
     qk_norm: bool,
@@ -60,17 +62,29 @@ impl Model {
         let count = |key: &str| num(key).map(|v| v as usize);
         let heads = count("attention.head_count").expect("head count");
         let width = count("embedding_length").expect("width");
+        let blocks = count("block_count").expect("block count");
+        // llama.cpp marks dense relatives whose blocks all rotate by a sliding window of 0.
+        let every = if !llama4 || count("attention.sliding_window") == Some(0) { usize::MAX } else { 4 };
+        let rotated = match meta.flags(&format!("{arch}.attention.rope_layers")) {
+            Some(listed) => listed.to_vec(),
+            None => (1..=blocks).map(|l| !l.is_multiple_of(every)).collect(),
+        };
         Model {
             heads,
             kv_heads: count("attention.head_count_kv").unwrap_or(heads),
             head_dim: count("attention.key_length").unwrap_or(width / heads),
-            blocks: count("block_count").expect("block count"),
+            blocks,
             eps: num("attention.layer_norm_rms_epsilon").expect("eps"),
             theta: num("rope.freq_base").unwrap_or(10000.0),
             // Real files leave these out; what holds then is the architecture's own.
-            chunk: if llama4 { count("attention.chunk_size").unwrap_or(8192) } else { usize::MAX },
-            nope_every: if llama4 { 4 } else { usize::MAX },
-            moe_every: if llama4 { count("interleave_moe_layer_step").expect("MoE step") } else { usize::MAX },
+            chunk: match count("attention.chunk_size").or(count("attention.sliding_window")) {
+                _ if !llama4 => usize::MAX,
+                Some(0) => usize::MAX,
+                Some(chunk) => chunk,
+                None => 8192,
+            },
+            rotated,
+            used: count("expert_used_count").unwrap_or(1),
             floor_scale: num("attention.temperature_length").unwrap_or(8192.0),
             attn_scale: num("attention.temperature_scale").unwrap_or(0.1),
             qk_norm: llama4 && num("use_qk_norm").map_or(count("expert_count") != Some(128), |flag| flag != 0.0),
@@ -111,7 +125,7 @@ impl Model {
     /// The attention half of block `l` for every row of `x`, without the residual.
     fn attention(&self, l: usize, x: &[Vec<f32>]) -> Vec<Vec<f32>> {
         let part = |n: &str| self.tensor(&format!("blk.{l}.attn_{n}.weight"));
-        let rope = !(l + 1).is_multiple_of(self.nope_every);
+        let rope = self.rotated[l];
         let (wq, wk, wv) = (part("q"), part("k"), part("v"));
         let keys: Vec<Vec<f32>> = x.iter().enumerate().map(|(p, row)| self.placed(wk.times(row), p, rope)).collect();
         let values: Vec<Vec<f32>> = x.iter().map(|row| wv.times(row)).collect();
@@ -173,22 +187,21 @@ impl Model {
     /// The feed-forward half of block `l` for one normed row, without the residual.
     fn ffn(&self, l: usize, x: &[f32]) -> Vec<f32> {
         let part = |n: &str| self.tensor(&format!("blk.{l}.ffn_{n}.weight"));
-        if !(l + 1).is_multiple_of(self.moe_every) {
+        if !self.tensors.contains_key(&format!("blk.{l}.ffn_gate_inp.weight")) {
             return swiglu(x, part("gate"), part("up"), part("down"), 0);
         }
         let router = part("gate_inp").times(x);
-        let mut best = 0;
-        for (e, r) in router.iter().enumerate() {
-            if *r > router[best] {
-                best = e;
-            }
+        let mut order: Vec<usize> = (0..router.len()).collect();
+        order.sort_by(|a, b| router[*b].total_cmp(&router[*a])); // stable: among equals the lowest index
+        let mut y = swiglu(x, part("gate_shexp"), part("up_shexp"), part("down_shexp"), 0);
+        for &e in &order[..self.used] {
+            // A chosen expert reads the input times the sigmoid of its own logit; the shared expert reads it as it is.
+            let sigma = 1.0 / (1.0 + (-f64::from(router[e])).exp());
+            let scaled: Vec<f32> = x.iter().map(|v| (f64::from(*v) * sigma) as f32).collect();
+            let routed = swiglu(&scaled, part("gate_exps"), part("up_exps"), part("down_exps"), e);
+            y.iter_mut().zip(routed).for_each(|(y, r)| *y += r);
         }
-        // The one chosen expert reads the input times sigmoid of its own logit; the shared expert reads the input as it is.
-        let sigma = 1.0 / (1.0 + (-f64::from(router[best])).exp());
-        let scaled: Vec<f32> = x.iter().map(|v| (f64::from(*v) * sigma) as f32).collect();
-        let routed = swiglu(&scaled, part("gate_exps"), part("up_exps"), part("down_exps"), best);
-        let shared = swiglu(x, part("gate_shexp"), part("up_shexp"), part("down_shexp"), 0);
-        routed.iter().zip(shared).map(|(a, b)| a + b).collect()
+        y
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use palisade::Result;
 use palisade::engine::{KvType, kv_bytes};
-use palisade::gguf::Gguf;
+use palisade::gguf::{Array, Gguf, Metadata, Value};
 use palisade::model::Model;
 
 use crate::output;
@@ -49,9 +49,10 @@ pub fn run(args: &Args) -> Result<()> {
         let unrotated: Vec<usize> = (0..h.layers).filter(|l| !h.has_rope(*l)).collect();
         serde_json::json!({
             "layers": h.layers, "width": h.width, "heads": h.heads, "kv_heads": h.kv_heads, "head_dim": h.head_dim,
-            "vocabulary": h.vocab, "ffn": h.ffn, "expert_ffn": h.expert_ffn, "experts": h.experts, "moe_step": h.moe_step,
-            "unrotated_layers": unrotated, "chunk": h.chunk, "qk_norm": h.qk_norm, "norm_eps": h.norm_eps,
-            "temperature": h.temperature.map(|t| serde_json::json!({"floor": t.floor, "scale": t.scale})),
+            "vocabulary": h.vocab, "ffn": h.ffn, "expert_ffn": h.expert_ffn, "experts": h.experts,
+            "experts_used": h.experts_used, "moe_step": h.moe_step,
+            "unrotated_layers": unrotated, "chunk": h.chunk, "qk_norm": h.qk_norm, "norm_eps": tidy(h.norm_eps),
+            "temperature": h.temperature.map(|t| serde_json::json!({"floor": tidy(t.floor), "scale": tidy(t.scale)})),
             "context": h.context, "tied_embedding": m.is_tied(),
         })
     });
@@ -69,6 +70,7 @@ pub fn run(args: &Args) -> Result<()> {
         "architecture": meta.get_str("general.architecture")?,
         "parts": gguf.parts().len(),
         "hyperparameters": hparams,
+        "picture_tower": picture_tower(meta),
         "tensors": tensors,
         "bytes": {"always_touched": always, "routed": routed},
         "key_value_bytes": caches,
@@ -76,6 +78,26 @@ pub fn run(args: &Args) -> Result<()> {
         "warnings": warnings,
     });
     if args.json { output::json(&report) } else { output::line(&indented(&report, 0)) }
+}
+
+/// A number as its shortest decimal form, not as the double that stands for it.
+fn tidy(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or(f64::from(x))
+}
+
+/// What the file says of a vision encoder: llama.cpp's mmproj files, and Ollama's models, which have one inside.
+fn picture_tower(meta: &Metadata) -> Option<serde_json::Value> {
+    let short = |key: &str| key.strip_prefix("clip.").or(key.strip_prefix("llama4.vision.")).map(str::to_owned);
+    let value = |v: &Value| match v {
+        Value::F32(x) => serde_json::json!(tidy(*x)),
+        Value::Bool(x) => serde_json::json!(x),
+        Value::Array(Array::F32(x)) => serde_json::json!(x.iter().map(|x| tidy(*x)).collect::<Vec<_>>()),
+        Value::Str(x) => serde_json::json!(x),
+        Value::U32(x) => serde_json::json!(x),
+        other => serde_json::json!(other.to_string()),
+    };
+    let found: serde_json::Map<_, _> = meta.iter().filter_map(|(k, v)| Some((short(k)?, value(v)))).collect();
+    (!found.is_empty()).then_some(serde_json::Value::Object(found))
 }
 
 /// A report as indented `name  value` lines.

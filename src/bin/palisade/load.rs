@@ -22,7 +22,7 @@ pub struct Flags {
     /// Positions of a conversation; 0 takes the model's own, at most 8192.
     #[arg(long, default_value_t = 0)]
     pub context: usize,
-    /// How keys and values are kept; auto is f16, or f32 where the attention weights are.
+    /// How keys and values are kept; auto is f16, or f32 where the attention weights are or --precision is fine.
     #[arg(long, value_enum, default_value_t = Kv::Auto)]
     pub kv: Kv,
     /// Map the weights instead of reading them (nobody may change the file meanwhile).

@@ -10,7 +10,7 @@ use crate::{load, output};
 /// Prints {"next_logprobs":[…]}: the natural-log probability of each id after the first, given those before it.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  palisade tokenize MODEL.gguf --file text.txt --plain > ids.txt\n  palisade score MODEL.gguf --tokens ids.txt"
+    after_help = "Example:\n  palisade tokenize MODEL.gguf --file text.txt --plain > ids.txt\n  palisade score MODEL.gguf --tokens ids.txt\n  palisade score MODEL.gguf --tokens ids.txt --window 512"
 )]
 pub struct Args {
     /// GGUF file (the first one of a split model).
@@ -18,6 +18,9 @@ pub struct Args {
     /// File of token ids separated by white space; - reads standard input.
     #[arg(long)]
     tokens: PathBuf,
+    /// Also print the perplexity of each run of this many tokens, and of all of them.
+    #[arg(long, default_value_t = 0)]
+    window: usize,
     #[command(flatten)]
     flags: load::Flags,
     /// Accepted for symmetry: the output is JSON anyway.
@@ -44,5 +47,16 @@ pub fn run(args: &Args) -> Result<()> {
     let mut control = RunControl { progress: Some(&mut progress), ..RunControl::default() };
     let next = decoder.score(&ids, &mut control)?;
     bar.finish_and_clear();
-    output::json(&serde_json::json!({ "next_logprobs": next }))
+    if args.window == 0 {
+        return output::json(&serde_json::json!({ "next_logprobs": next }));
+    }
+    let windows: Vec<f64> = next.chunks(args.window).map(perplexity).collect();
+    output::json(&serde_json::json!({
+        "next_logprobs": next, "perplexity": perplexity(&next), "window": args.window, "window_perplexity": windows,
+    }))
+}
+
+/// e to the mean of the negated log-probabilities.
+fn perplexity(logprobs: &[f32]) -> f64 {
+    (-logprobs.iter().map(|p| f64::from(*p)).sum::<f64>() / logprobs.len() as f64).exp()
 }

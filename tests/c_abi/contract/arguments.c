@@ -147,7 +147,10 @@ int structs_of_other_versions(void) {
     GIVES(PALISADE_ARG, read_session(&with_session));
     acceptance.reserved = 1;
     GIVES(PALISADE_ARG, read_acceptance(&acceptance));
-    with_engine.reserved[6] = 1;
+    with_engine.reserved[5] = 1;
+    GIVES(PALISADE_ARG, read_engine(&with_engine));
+    with_engine.reserved[5] = 0;
+    with_engine.kv_type = PALISADE_KV_Q8_0 + 1;
     GIVES(PALISADE_ARG, read_engine(&with_engine));
     GIVES(PALISADE_OK, palisade_session_free(&a_session));
     return 0;
