@@ -286,6 +286,7 @@ pub(super) fn quote(text: &str) -> String {
     if short.len() < text.len() { format!("{short:?}…") } else { format!("{short:?}") }
 }
 
-fn quote_bytes(bytes: &[u8]) -> String {
+/// The same of a token's bytes.
+pub(super) fn quote_bytes(bytes: &[u8]) -> String {
     quote(&String::from_utf8_lossy(bytes))
 }
