@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::Instant;
 
 use palisade::gguf::Gguf;
 use palisade::tokenizer::{PreTokenizer, TokenId, Tokenizer};
@@ -45,6 +46,9 @@ pub struct Args {
     /// Print how many ids there are instead of the ids.
     #[arg(long)]
     count: bool,
+    /// Load the vocabulary and encode the text so many times, and print the milliseconds of each time as JSON.
+    #[arg(long, value_name = "ROUNDS", conflicts_with_all = ["decode", "count", "plain"])]
+    time: Option<u32>,
     /// Print ids (or, with --count, the number) without JSON.
     #[arg(long, conflicts_with = "json")]
     plain: bool,
@@ -69,6 +73,9 @@ pub fn run(args: &Args) -> Result<()> {
         (None, Some(file)) => load::text(file)?,
         (None, None) => return Err(Error::argument("give --file or --text")),
     };
+    if let Some(rounds) = args.time {
+        return time(args, &text, rounds);
+    }
     if args.decode {
         let bytes = tokenizer.decode(&ids(&text, tokenizer.vocab_size())?);
         if args.json {
@@ -83,6 +90,19 @@ pub fn run(args: &Args) -> Result<()> {
         (false, true) => output::line(&ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")),
         (false, false) => output::json(&json!({ "ids": ids })),
     }
+}
+
+fn time(args: &Args, text: &str, rounds: u32) -> Result<()> {
+    let (mut load, mut encode, mut count) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..rounds {
+        let start = Instant::now();
+        let tokenizer = open(args)?;
+        load.push(output::millis(start.elapsed()));
+        let start = Instant::now();
+        count = tokenizer.encode_text(text).len();
+        encode.push(output::millis(start.elapsed()));
+    }
+    output::json(&json!({ "bytes": text.len(), "count": count, "load_ms": load, "encode_ms": encode }))
 }
 
 fn open(args: &Args) -> Result<Tokenizer> {
