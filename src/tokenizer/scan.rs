@@ -1,7 +1,6 @@
 //! The pre-tokenizer patterns as hand-written scanners: linear, without look-ahead engines, equal to the regexes.
 
 use super::classes::{Class, Classes};
-use crate::error::{Error, Result};
 
 /// Which pattern cuts text into the pieces that BPE then merges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,21 +12,15 @@ pub enum PreTokenizer {
 }
 
 impl PreTokenizer {
-    /// The pattern that a GGUF file means by `tokenizer.ggml.pre` under `general.architecture`.
-    ///
-    /// `default` or nothing under `llama4` means `llama4`: a widespread converter writes the wrong name.
-    ///
-    /// # Errors
-    /// [`crate::Kind::Unsupported`] for any other name, saying which are known.
-    pub fn from_metadata(pre: Option<&str>, architecture: &str) -> Result<Self> {
-        match pre {
-            Some("llama4") => Ok(Self::Llama4),
-            Some("llama-bpe" | "llama3" | "llama-v3") => Ok(Self::Llama3),
-            None | Some("default") if architecture == "llama4" => Ok(Self::Llama4),
-            other => Err(Error::unsupported(format!(
-                "tokenizer.ggml.pre: {other:?} under architecture {architecture:?}; expected \"llama4\", \"llama-bpe\", \
-                 \"llama3\" or \"llama-v3\" (or \"default\" under architecture \"llama4\")"
-            ))),
+    /// The pattern that GGUF files mean by a name under `tokenizer.ggml.pre`; `None` for names of other patterns.
+    /// `default` is no pattern's name: see [`super::Tokenizer::from_gguf`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            // OpenAI's pattern of that name is the one that Meta took over.
+            "llama4" | "gpt-4o" => Some(Self::Llama4),
+            "llama-bpe" | "llama3" | "llama-v3" => Some(Self::Llama3),
+            _ => None,
         }
     }
 
@@ -308,18 +301,6 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(pieces(PreTokenizer::Llama3, text), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_pre_tokenizer_is_refused_by_name() {
-        assert_eq!(PreTokenizer::from_metadata(Some("default"), "llama4").unwrap(), PreTokenizer::Llama4);
-        assert_eq!(PreTokenizer::from_metadata(None, "llama4").unwrap(), PreTokenizer::Llama4);
-        assert_eq!(PreTokenizer::from_metadata(Some("llama-bpe"), "llama4").unwrap(), PreTokenizer::Llama3);
-        for (pre, architecture) in [(Some("default"), "llama"), (None, "llama"), (Some("qwen2"), "llama4")] {
-            let error = PreTokenizer::from_metadata(pre, architecture).unwrap_err();
-            assert_eq!(error.kind(), crate::Kind::Unsupported);
-            assert!(error.message().contains("\"llama-bpe\""), "{error}");
         }
     }
 }

@@ -35,6 +35,9 @@ pub(super) struct Vocab {
     longest: usize,
     pieces: HashIndex,
     merges: Merges,
+    /// How often bytes were looked up: the work of merging.
+    #[cfg(test)]
+    pub(super) finds: std::sync::atomic::AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -128,7 +131,15 @@ impl Vocab {
                 Error::corrupt(format!("{field}: no text token for byte {byte:#04x}; expected all 256 single bytes"))
             })?;
         }
-        Ok(Vocab { byte_ids: complete, longest, pieces, merges, arena })
+        Ok(Vocab {
+            byte_ids: complete,
+            longest,
+            pieces,
+            merges,
+            arena,
+            #[cfg(test)]
+            finds: 0.into(),
+        })
     }
 
     /// `guess` is tried first for the merged token: lists made from a vocabulary name its tokens in order.
@@ -157,6 +168,8 @@ impl Vocab {
     /// The text token with exactly these bytes.
     #[inline]
     pub(super) fn find(&self, bytes: &[u8]) -> Option<TokenId> {
+        #[cfg(test)]
+        self.finds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         match bytes {
             [byte] => return Some(self.byte_id(*byte)),
             _ if bytes.len() > self.longest => return None,
@@ -286,6 +299,7 @@ pub(super) fn quote(text: &str) -> String {
     if short.len() < text.len() { format!("{short:?}…") } else { format!("{short:?}") }
 }
 
-fn quote_bytes(bytes: &[u8]) -> String {
+/// The same of a token's bytes.
+pub(super) fn quote_bytes(bytes: &[u8]) -> String {
     quote(&String::from_utf8_lossy(bytes))
 }
