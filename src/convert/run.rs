@@ -4,14 +4,15 @@ use std::path::Path;
 
 use super::pieces::{Group, groups};
 use super::{Control, Conversion, Done};
-use crate::error::{Error, Result};
+use crate::cancel::CancelFlag;
+use crate::error::{Error, Kind, Result};
 use crate::gguf::Restart;
 
 impl Conversion {
     /// Writes the file, or goes on where an earlier run of the same conversion was broken off.
     ///
     /// At `out` there is what was there before, or the whole new file; until it is whole the bytes are in
-    /// `.NAME.unfinished` beside it, and stay there when an error ends the run.
+    /// `.NAME.unfinished` beside it, and stay there when the run is stopped or the disk is full.
     ///
     /// # Errors
     /// [`crate::error::Kind::Numeric`] for a weight that is not finite, [`crate::error::Kind::Io`],
@@ -50,19 +51,29 @@ impl Conversion {
         let mut file = self.writer.restart(out, &self.key, control.replace, cancel, &mut report)?;
         let mut notes = self.notes.clone();
         notes.extend(file.note().map(str::to_owned));
+        if let Err(e) = self.write_rest(&mut file, cancel, &mut report) {
+            // Full disks and stopped runs go on later; what the sources themselves refuse never will.
+            if matches!(e.kind(), Kind::Numeric | Kind::Corrupt | Kind::Unsupported | Kind::Internal) {
+                file.discard();
+            }
+            return Err(e);
+        }
+        report(total);
+        Ok(Done { bytes: file.total(), kept: file.kept(), notes })
+    }
+
+    fn write_rest(&self, file: &mut Restart<'_>, cancel: &CancelFlag, report: &mut dyn FnMut(u64)) -> Result<()> {
         let mut made: Option<Vec<Vec<u8>>> = None;
-        for (i, group) in self.rest(&file)? {
+        for (i, group) in self.rest(file)? {
             cancel.check()?;
             let planned = self.planned.get(i).ok_or_else(|| Error::internal(format!("tensor {i} was not planned")))?;
-            let (written, next) = rayon::join(|| put(&mut file, made.take()), || self.content.make(i, planned, &group));
+            let (written, next) = rayon::join(|| put(file, made.take()), || self.content.make(i, planned, &group));
             written?;
             report(file.position());
             made = Some(next?);
         }
-        put(&mut file, made)?;
-        file.finish()?;
-        report(total);
-        Ok(Done { bytes: file.total(), kept: file.kept(), notes })
+        put(file, made)?;
+        file.finish()
     }
 
     /// The groups that the file does not have yet.

@@ -220,6 +220,14 @@ impl Restart<'_> {
         sync_folder(&self.paths.target).map_err(|e| io(&self.paths.target, &e))
     }
 
+    /// Removes what was written: nothing will come of it.
+    pub fn discard(self) {
+        let paths = self.paths;
+        drop((self.out, self.journal));
+        // What is left over harms nobody: the next run finds that it does not belong to it.
+        let _ = (fs::remove_file(&paths.unfinished), fs::remove_file(&paths.journal));
+    }
+
     /// Removes the journal beside `target`, if that is there; an unfinished file's journal stays.
     pub fn forget(target: &Path) {
         let Ok(paths) = Paths::of(target) else { return };

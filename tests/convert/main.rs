@@ -1,6 +1,7 @@
 //! Converting, requantizing and inventing models, against what Hugging Face and the `gguf` package say.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod cli;
 mod importance;
 mod malformed;
 mod oracle;

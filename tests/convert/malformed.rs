@@ -72,6 +72,7 @@ fn weights_that_are_no_numbers_are_refused_by_name() {
         let e = convert(folder.path(), &out.path().join("o.gguf"), &types(ty)).unwrap_err();
         assert_eq!(e.kind(), Kind::Numeric, "{e}");
         assert!(e.message().contains("tensor ") && e.message().contains("NaN"), "{e}");
+        assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0, "nothing is left of what will never be whole");
     }
 }
 
