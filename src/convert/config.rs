@@ -180,10 +180,7 @@ fn refuse_quantized(c: &Object<'_>) -> Result<()> {
 
 /// The period of layers with experts, from the list of them where there is one.
 fn moe_step(c: &Object<'_>, layers: u32, experts: u32) -> Result<u32> {
-    let step = match c.count("interleave_moe_layer_step")? {
-        Some(step) => step,
-        None => 1,
-    };
+    let step = c.count("interleave_moe_layer_step")?.unwrap_or(1);
     let list = c.counts("moe_layers")?;
     if experts == 0 || list.as_ref().is_some_and(Vec::is_empty) || (list.is_none() && step == 0) {
         return Ok(0);
