@@ -37,9 +37,8 @@ impl Draft {
             bytes
         };
         let pairs = gguf.metadata().iter().map(|(k, v)| (k.to_owned(), v.clone())).collect();
-        let tensor = |t: &palisade::gguf::TensorInfo| {
-            (t.name.clone(), t.dims.clone(), t.block_type().unwrap(), bytes(t))
-        };
+        let tensor =
+            |t: &palisade::gguf::TensorInfo| (t.name.clone(), t.dims.clone(), t.block_type().unwrap(), bytes(t));
         Self { pairs, tensors: gguf.tensors().iter().map(tensor).collect() }
     }
 
@@ -95,7 +94,8 @@ fn ollama_files_compute_what_the_original_computes() {
         };
         // The keys of Ollama's converter: the expert's width as feed_forward_length, the rest under Hugging Face's names, the
         // size of a head as width / heads whatever it is, and the picture tower in the same file.
-        let (expert, dense) = (number(&draft, "llama4.expert_feed_forward_length"), number(&draft, "llama4.feed_forward_length"));
+        let (expert, dense) =
+            (number(&draft, "llama4.expert_feed_forward_length"), number(&draft, "llama4.feed_forward_length"));
         let head = number(&draft, "llama4.attention.key_length");
         let width = number(&draft, "llama4.embedding_length") / number(&draft, "llama4.attention.head_count");
         assert_ne!(head, width, "the correction has something to correct");
@@ -138,7 +138,8 @@ fn stale_divisors(pairs: usize) -> Vec<u8> {
 
 #[test]
 fn stale_rope_divisors_are_corrected_with_a_warning() {
-    let want = score(&Arc::new(Gguf::open(fixture("scout-f32")).unwrap()), &ids("scout-f32"), &DecoderOptions::default());
+    let want =
+        score(&Arc::new(Gguf::open(fixture("scout-f32")).unwrap()), &ids("scout-f32"), &DecoderOptions::default());
     let mut draft = Draft::of(&fixture("scout-f32"));
     let divisors = draft.tensors.iter_mut().find(|t| t.0 == "rope_freqs.weight").unwrap();
     let stale = stale_divisors(divisors.1[0] as usize);
@@ -211,7 +212,8 @@ fn chunked_layers_never_hold_more_than_a_chunk() {
             KvType::F16 => h.kv_heads * h.head_dim * 2 * 2,
             _ => h.kv_heads * h.head_dim * 2 * 34 / 32,
         } as u64;
-        let (chunked, full) = (h.rope_layers.iter().filter(|r| **r).count(), h.rope_layers.iter().filter(|r| !**r).count());
+        let (chunked, full) =
+            (h.rope_layers.iter().filter(|r| **r).count(), h.rope_layers.iter().filter(|r| !**r).count());
         let pages = |positions: usize| positions.div_ceil(64) as u64 * 64;
         let mut talk = decoder.conversation().unwrap();
         for (n, id) in ids.iter().enumerate() {

@@ -200,9 +200,8 @@ pub fn kv_bytes(model: &Model, ty: KvType, positions: usize) -> u64 {
 
 fn layer_bytes(ty: KvType, kv_heads: usize, head_dim: usize, chunk: Option<usize>, positions: usize) -> u64 {
     // A chunk that does not end with a page shares its first page with the chunk before.
-    let kept = chunk.map_or(positions, |c| {
-        positions.min(if c.is_multiple_of(PAGE) { c } else { c.saturating_add(PAGE) })
-    });
+    let kept =
+        chunk.map_or(positions, |c| positions.min(if c.is_multiple_of(PAGE) { c } else { c.saturating_add(PAGE) }));
     let kept = kept.div_ceil(PAGE) as u64 * PAGE as u64;
     ty.bytes(kept.saturating_mul((kv_heads * head_dim) as u64)).saturating_mul(2)
 }

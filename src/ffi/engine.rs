@@ -157,7 +157,9 @@ fn kv_type(value: u8) -> Result<KvType, Fault> {
         PALISADE_KV_F32 => Ok(KvType::F32),
         PALISADE_KV_F16 => Ok(KvType::F16),
         PALISADE_KV_Q8_0 => Ok(KvType::Q8_0),
-        other => Err(Fault::new(PALISADE_ARG, format!("options.kv_type is {other}; it is one of PALISADE_KV_…, 0 to 3"))),
+        other => {
+            Err(Fault::new(PALISADE_ARG, format!("options.kv_type is {other}; it is one of PALISADE_KV_…, 0 to 3")))
+        }
     }
 }
 

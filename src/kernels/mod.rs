@@ -70,9 +70,7 @@ impl<'a> KvRows<'a> {
         match self {
             Self::F32(x) => Self::F32(&x[start..end]),
             Self::F16(x) => Self::F16(&x[start..end]),
-            Self::Q8 { q, scales } => {
-                Self::Q8 { q: &q[start..end], scales: &scales[start / KV_BLOCK..end / KV_BLOCK] }
-            }
+            Self::Q8 { q, scales } => Self::Q8 { q: &q[start..end], scales: &scales[start / KV_BLOCK..end / KV_BLOCK] },
         }
     }
 }

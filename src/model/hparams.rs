@@ -179,7 +179,8 @@ impl Hparams {
             )));
         }
         let experts_used = keys.get("expert_used_count")?.unwrap_or(1);
-        let experts_used = if experts == 0 { 0 } else { keys.within("expert_used_count", experts_used, experts as u32)? };
+        let experts_used =
+            if experts == 0 { 0 } else { keys.within("expert_used_count", experts_used, experts as u32)? };
         let (ffn, expert_ffn) = keys.ffn()?;
         let moe_step = match keys.get("interleave_moe_layer_step")? {
             Some(value) if value > 0 => keys.within("interleave_moe_layer_step", value, 1024)?,
@@ -319,7 +320,10 @@ fn rope_layers(keys: &Keys<'_>, layers: usize) -> Result<Vec<bool>> {
     let key = keys.key("attention.rope_layers");
     if let Some(listed) = keys.meta.get_bool_array(&key)? {
         if listed.len() != layers {
-            return Err(Error::corrupt(format!("{key}: {} entries, expected one for each of {layers} layers", listed.len())));
+            return Err(Error::corrupt(format!(
+                "{key}: {} entries, expected one for each of {layers} layers",
+                listed.len()
+            )));
         }
         return Ok(listed.to_vec());
     }

@@ -75,7 +75,8 @@ fn check_dimensions(gguf: &Gguf, h: &Hparams, warnings: &mut Vec<String>) -> Res
     }
     // Ollama's converter writes width / heads there, whatever the heads have.
     if h.architecture == Architecture::Llama4 && dims == h.width / h.heads {
-        warnings.push(format!("{key}: {dims} is not the size of a head; all {} values of a head are rotated", h.head_dim));
+        warnings
+            .push(format!("{key}: {dims} is not the size of a head; all {} values of a head are rotated", h.head_dim));
         return Ok(());
     }
     Err(Error::unsupported(format!("{key}: {dims}, expected {}", h.head_dim)))

@@ -12,7 +12,9 @@ use crate::{load, output};
 /// Prints {"prefill_tps","decode_tps","load_ms","peak_rss_bytes","kv_bytes","threads","kernels"}. The tokens are fixed and no text comes
 /// out of them.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  palisade bench MODEL.gguf -p 512 -n 64 -t 2\n  palisade bench MODEL.gguf -d 16384 -p 1 -n 32 --kv q8_0")]
+#[command(
+    after_help = "Example:\n  palisade bench MODEL.gguf -p 512 -n 64 -t 2\n  palisade bench MODEL.gguf -d 16384 -p 1 -n 32 --kv q8_0"
+)]
 pub struct Args {
     /// GGUF file (the first one of a split model).
     model: PathBuf,

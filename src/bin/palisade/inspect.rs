@@ -12,7 +12,9 @@ use crate::output;
 
 /// Shows hyperparameters, tensors by type, bytes split into always-touched and routed, licence and warnings.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  palisade inspect MODEL.gguf --context 131072\n  palisade inspect MODEL.gguf --json")]
+#[command(
+    after_help = "Example:\n  palisade inspect MODEL.gguf --context 131072\n  palisade inspect MODEL.gguf --json"
+)]
 pub struct Args {
     /// GGUF file (the first one of a split model), also one that holds only a vision tower (mmproj).
     model: PathBuf,

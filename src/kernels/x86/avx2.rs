@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, BLOCK, Kernels, Panels};
-use super::common;
+use super::{attention, common};
 use crate::quant::BlockType;
 use crate::weights::layout::{PANEL_ROWS, panel_block};
 
@@ -17,8 +17,8 @@ pub(in super::super) fn kernels() -> Option<Kernels> {
         rms_norm: common::rms_norm,
         silu_mul: common::silu_mul,
         add: common::add,
-        attn_scores: common::attn_scores,
-        attn_mix: common::attn_mix,
+        attn_scores: attention::attn_scores_avx2,
+        attn_mix: attention::attn_mix_avx2,
         softmax: common::softmax,
     })
 }

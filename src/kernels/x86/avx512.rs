@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, Kernels, Panels};
 use super::avx2::{self, Rows};
-use super::common;
+use super::{attention, common};
 use crate::quant::BlockType;
 use crate::weights::layout::{PANEL_ROWS, panel_block};
 
@@ -16,7 +16,13 @@ pub(in super::super) fn kernels() -> Option<Kernels> {
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512vnni");
     let base = avx2::kernels()?;
-    wide.then_some(Kernels { name: "avx512vnni", matmul, ..base })
+    wide.then_some(Kernels {
+        name: "avx512vnni",
+        matmul,
+        attn_scores: attention::attn_scores_avx512,
+        attn_mix: attention::attn_mix_avx512,
+        ..base
+    })
 }
 
 /// Tokens whose activations stay in the second-level cache while panels go by.

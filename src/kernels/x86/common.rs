@@ -1,9 +1,9 @@
-//! What both x86-64 sets share: float matmul, quantization of activations, norms, attention, softmax, in AVX2 + FMA + F16C.
+//! What both x86-64 sets share: float matmul, quantization of activations, norms, softmax, in AVX2 + FMA + F16C.
 
 use std::arch::x86_64::*;
 
-use super::super::scalar::{self, attn_shape};
-use super::super::{Acts, KV_BLOCK, KvRows, Panels};
+use super::super::scalar;
+use super::super::{Acts, Panels};
 use crate::quant::BlockType;
 use crate::weights::layout::PANEL_ROWS;
 
@@ -232,127 +232,6 @@ unsafe fn silu_mul_avx2(gate: &mut [f32], up: &[f32], scale: f32) {
 pub(super) fn add(acc: &mut [f32], x: &[f32]) {
     assert_eq!(acc.len(), x.len(), "one addend a value");
     acc.iter_mut().zip(x).for_each(|(a, x)| *a += x);
-}
-
-/// Eight values of a key or value row from `at` on, zero past `width`.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn kv(rows: KvRows<'_>, row: usize, width: usize, c: usize) -> __m256 {
-    let at = row * width + c;
-    // SAFETY: the caller keeps `row` below the number of rows and `c` below `width`; a full load happens only inside the row.
-    unsafe {
-        match rows {
-            KvRows::F32(x) if c + 8 <= width => _mm256_loadu_ps(x.as_ptr().add(at)),
-            KvRows::F16(x) if c + 8 <= width => _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().add(at).cast())),
-            KvRows::F32(x) => tail(&x[at..at + width - c], 0.0),
-            KvRows::F16(x) => {
-                let mut lanes = [0u16; 8];
-                lanes[..width - c].copy_from_slice(&x[at..at + width - c]);
-                _mm256_cvtph_ps(_mm_loadu_si128(lanes.as_ptr().cast()))
-            }
-            // Whole blocks of 32, as `attn_shape` checked: eight values never leave one.
-            KvRows::Q8 { q, scales } => {
-                let q = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(q.as_ptr().add(at).cast())));
-                let scale = half::f16::from_bits(scales[at / KV_BLOCK]).to_f32();
-                _mm256_mul_ps(_mm256_set1_ps(scale), q)
-            }
-        }
-    }
-}
-
-/// Query heads that share one pass over the keys or values.
-const HEADS: usize = 4;
-
-pub(super) fn attn_scores(q: &[f32], width: usize, keys: KvRows<'_>, scores: &mut [f32], stride: usize) {
-    let n = attn_shape(keys, width, q.len() / width, scores.len(), stride);
-    for (q, scores) in q.chunks(HEADS * width).zip(scores.chunks_mut(HEADS * stride)) {
-        // SAFETY: AVX2 as this table's constructor found; `attn_shape` has checked that `n` scores fit each head's stride.
-        unsafe {
-            match q.len() / width {
-                4 => scores_avx2::<4>(q, width, keys, n, scores, stride),
-                3 => scores_avx2::<3>(q, width, keys, n, scores, stride),
-                2 => scores_avx2::<2>(q, width, keys, n, scores, stride),
-                1 => scores_avx2::<1>(q, width, keys, n, scores, stride),
-                _ => {}
-            }
-        }
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn scores_avx2<const H: usize>(
-    q: &[f32],
-    width: usize,
-    keys: KvRows<'_>,
-    n: usize,
-    out: &mut [f32],
-    stride: usize,
-) {
-    for j in 0..n {
-        let mut acc = [_mm256_setzero_ps(); H];
-        for c in (0..width).step_by(8) {
-            // SAFETY: `j < n` rows, `c < width`; a query's tail is read through a copy.
-            unsafe {
-                let k = kv(keys, j, width, c);
-                for (h, acc) in acc.iter_mut().enumerate() {
-                    let at = h * width + c;
-                    let q = if c + 8 <= width {
-                        _mm256_loadu_ps(q.as_ptr().add(at))
-                    } else {
-                        tail(&q[at..at + width - c], 0.0)
-                    };
-                    *acc = _mm256_fmadd_ps(q, k, *acc);
-                }
-            }
-        }
-        for (h, acc) in acc.iter().enumerate() {
-            out[h * stride + j] = fold(*acc);
-        }
-    }
-}
-
-pub(super) fn attn_mix(p: &[f32], stride: usize, values: KvRows<'_>, width: usize, out: &mut [f32]) {
-    let n = attn_shape(values, width, out.len() / width, p.len(), stride);
-    for (p, out) in p.chunks(HEADS * stride).zip(out.chunks_mut(HEADS * width)) {
-        // SAFETY: AVX2 as this table's constructor found; `attn_shape` has checked that `n` weights fit each head's stride.
-        unsafe {
-            match out.len() / width {
-                4 => mix_avx2::<4>(p, stride, values, n, width, out),
-                3 => mix_avx2::<3>(p, stride, values, n, width, out),
-                2 => mix_avx2::<2>(p, stride, values, n, width, out),
-                1 => mix_avx2::<1>(p, stride, values, n, width, out),
-                _ => {}
-            }
-        }
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn mix_avx2<const H: usize>(
-    p: &[f32],
-    stride: usize,
-    values: KvRows<'_>,
-    n: usize,
-    width: usize,
-    out: &mut [f32],
-) {
-    for c in (0..width).step_by(8) {
-        let len = (width - c).min(8);
-        let mut acc: [__m256; H] = std::array::from_fn(|h| tail(&out[h * width + c..][..len], 0.0));
-        for j in 0..n {
-            // SAFETY: `j < n` rows, `c < width`.
-            let v = unsafe { kv(values, j, width, c) };
-            for (h, acc) in acc.iter_mut().enumerate() {
-                *acc = _mm256_fmadd_ps(_mm256_set1_ps(p[h * stride + j]), v, *acc);
-            }
-        }
-        for (h, acc) in acc.iter().enumerate() {
-            let mut lanes = [0.0f32; 8];
-            // SAFETY: eight values.
-            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), *acc) };
-            out[h * width + c..][..len].copy_from_slice(&lanes[..len]);
-        }
-    }
 }
 
 pub(super) fn softmax(x: &mut [f32]) {

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "vector intrinsics; every function's proof stands in front of it")]
 #![expect(clippy::needless_range_loop, reason = "a lane index runs over several arrays at once")]
 
+mod attention;
 mod avx2;
 mod avx512;
 mod common;
