@@ -4,8 +4,8 @@ use std::arch::x86_64::*;
 
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, BLOCK, Kernels, Panels};
-use super::common;
-use crate::quant::BlockType;
+use super::{common, decoded};
+use crate::quant::{BlockType, runs};
 use crate::weights::layout::{PANEL_ROWS, panel_block};
 
 /// The set, when the processor has AVX2, FMA and F16C.
@@ -29,6 +29,15 @@ const TILE: usize = 4;
 const TOKEN_BLOCK: usize = 64;
 
 fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+    runs::with_runs!(
+        w.ty,
+        // SAFETY: this table is only handed out when the processor has what it uses.
+        T => unsafe { decoded::matmul_avx2::<T>(w, x, out) },
+        _ => matmul_panels(w, x, out)
+    );
+}
+
+fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     if panel_block(w.ty).0 == 1 {
         return common::matmul_float(w, x, out);

@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, Kernels, Panels};
 use super::avx2::{self, Rows};
-use super::common;
-use crate::quant::BlockType;
+use super::{common, decoded};
+use crate::quant::{BlockType, runs};
 use crate::weights::layout::{PANEL_ROWS, panel_block};
 
 /// The set, when the processor has AVX-512 F, BW, VL and VNNI.
@@ -23,6 +23,15 @@ pub(in super::super) fn kernels() -> Option<Kernels> {
 const TOKEN_BLOCK: usize = 64;
 
 fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+    runs::with_runs!(
+        w.ty,
+        // SAFETY: this table is only handed out when the processor has what it uses.
+        T => unsafe { decoded::matmul_avx512::<T>(w, x, out) },
+        _ => matmul_panels(w, x, out)
+    );
+}
+
+fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     if panel_block(w.ty).0 == 1 {
         return common::matmul_float(w, x, out);
