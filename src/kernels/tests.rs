@@ -251,3 +251,42 @@ fn every_set_attends_as_scalar_does() {
         }
     }
 }
+
+/// Gigabytes of weights a second on one thread, for one token and for 32, and how many times as fast as scalar. Run with
+/// `cargo test --release --lib -- --ignored --nocapture weights_a_second`.
+#[test]
+#[ignore = "a measurement"]
+fn weights_a_second() {
+    let (rows, cols) = (1024, 4096);
+    println!("{:8} {:>11} {:>10} {:>8} {:>10} {:>8}", "type", "set", "1 token", "/scalar", "32 tokens", "/scalar");
+    for ty in BlockType::ALL {
+        let w = weights(ty, rows, cols);
+        let acts = [1, 32].map(|tokens| {
+            let mut x = Acts::new(values(tokens * cols, 5), cols);
+            x.quantize(&best(), Precision::Fast);
+            x
+        });
+        let mut scalar = [0.0; 2];
+        for k in available().into_iter().rev() {
+            let speed = [0, 1].map(|i| {
+                // The best of at least five runs and a quarter of a second.
+                let (mut least, start, mut runs) = (f64::INFINITY, std::time::Instant::now(), 0);
+                while runs < 5 || start.elapsed().as_secs_f64() < 0.25 {
+                    let run = std::time::Instant::now();
+                    std::hint::black_box(product(&k, ty, &w, &acts[i]));
+                    least = least.min(run.elapsed().as_secs_f64());
+                    runs += 1;
+                    if start.elapsed().as_secs_f64() > 2.0 {
+                        break;
+                    }
+                }
+                w.panels.len() as f64 / least / 1e9
+            });
+            if k.name == "scalar" {
+                scalar = speed;
+            }
+            let [one, many] = [0, 1].map(|i| format!("{:10.2} {:8.1}", speed[i], speed[i] / scalar[i]));
+            println!("{:8} {:>11} {one} {many}", ty.name(), k.name);
+        }
+    }
+}
