@@ -40,8 +40,9 @@ pub(super) fn decode<T: Runs>(blocks: &[u8], rows: &mut Rows, to_single: impl Fn
 
 /// What the sets' products mean: a run's share joins the sum of the row.
 fn add_run<T: Runs>(run: &Run, q: &[i8], scale: f32, sums: [i32; 2], acc: f32) -> f32 {
+    let ints = run.q.ints();
     let dot = |h: usize| -> i32 {
-        let pairs = run.q[16 * h..16 * h + 16].iter().zip(&q[16 * h..16 * h + 16]);
+        let pairs = ints[16 * h..16 * h + 16].iter().zip(&q[16 * h..16 * h + 16]);
         pairs.map(|(w, a)| i32::from(looked_up(T::TABLE, *w)) * i32::from(*a)).sum()
     };
     let mut share = if T::HALVES {

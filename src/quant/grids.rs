@@ -45,8 +45,8 @@ pub(super) static IQ2_S: [u64; 1024] = eights(IQ2_S_HEX, [8, 25, 43, 0]);
 pub(super) static IQ3_XXS: [u32; 256] = fours(IQ3_XXS_HEX, [4, 12, 20, 28, 36, 44, 52, 62]);
 /// 512 points.
 pub(super) static IQ3_S: [u32; 512] = fours(IQ3_S_HEX, [1, 3, 5, 7, 9, 11, 13, 15]);
-/// 2048 points, levels times eight.
-pub(super) static IQ1: [u64; 2048] = eights(IQ1_HEX, [8u8.wrapping_neg(), 0, 8, 0]);
+/// 2048 points, levels times eight and 16 more.
+pub(super) static IQ1: [u64; 2048] = eights(IQ1_HEX, [8, 16, 24, 0]);
 
 const IQ2_XXS_HEX: &str = "\
     00000200050008000a00110014002000220028002a00410044005000580061006400800082008a00a20001010401100115014001840198010002\

@@ -16,7 +16,7 @@
 
 use super::QK_K;
 use super::grids::IQ1;
-use super::runs::{Run, Runs, eight, half_at};
+use super::runs::{Bytes, Run, Runs, eight, half_at};
 
 /// Bytes of an IQ1_S block.
 pub const S_BYTES: usize = 50;
@@ -30,12 +30,11 @@ pub struct Iq1S;
 #[derive(Debug)]
 pub struct Iq1M;
 
-/// Adds byte by byte.
+/// Eight points of the grid, whose bytes are 16 too high, shifted by one up, or with `down` (0 or 1) down.
 #[inline(always)]
-fn add(q: &mut [i8; 32], shifts: &[i8; 32]) {
-    for (q, s) in q.iter_mut().zip(shifts) {
-        *q = q.wrapping_add(*s);
-    }
+fn shifted(point: u64, down: u64) -> u64 {
+    // No byte leaves 7 to 25.
+    point.wrapping_add(eight(1)).wrapping_sub(down * eight(2))
 }
 
 /// The scale of a group, with the eighth that the integers leave out.
@@ -59,11 +58,12 @@ impl Runs for Iq1S {
         let (places, highs) = (block[2..34].as_chunks::<4>().0, block[34..].as_chunks::<2>().0);
         for ((run, places), high) in out.iter_mut().zip(places).zip(highs) {
             let high = u16::from_le_bytes(*high);
-            run.scale = [group_scale(d, high >> 12); 2];
-            for (k, place) in places.iter().enumerate() {
-                run.put(k, IQ1[usize::from(*place) | usize::from(high >> (3 * k) & 7) << 8]);
-            }
-            add(&mut run.q, &[1 - 2 * (high >> 15) as i8; 32]);
+            let point = |k: usize| {
+                let place = usize::from(places[k]) | usize::from(high >> (3 * k) & 7) << 8;
+                shifted(IQ1[place], u64::from(high >> 15))
+            };
+            let q = Bytes([point(0), point(1), point(2), point(3)]).less(16);
+            *run = Run { q, scale: [group_scale(d, high >> 12); 2], min: [0.0; 2] };
         }
     }
 }
@@ -84,16 +84,13 @@ impl Runs for Iq1M {
         let (places, highs) = (block[..32].as_chunks::<4>().0, block[32..48].as_chunks::<2>().0);
         for (r, ((run, places), high)) in out.iter_mut().zip(places).zip(highs).enumerate() {
             let scales = half_at(block, 48 + 2 * (r / 2)) >> (6 * (r % 2));
-            run.scale = [group_scale(d, scales), group_scale(d, scales >> 3)];
             let high = u16::from_le_bytes(*high);
-            // A set sign bit means -1, which is all ones.
-            let mut shifts = Run::ZERO;
-            for (k, place) in places.iter().enumerate() {
+            let point = |k: usize| {
                 let high = usize::from(high >> (4 * k) & 15);
-                run.put(k, IQ1[usize::from(*place) | (high & 7) << 8]);
-                shifts.put(k, eight(1) | 0u64.wrapping_sub(high as u64 >> 3));
-            }
-            add(&mut run.q, &shifts.q);
+                shifted(IQ1[usize::from(places[k]) | (high & 7) << 8], high as u64 >> 3)
+            };
+            let q = Bytes([point(0), point(1), point(2), point(3)]).less(16);
+            *run = Run { q, scale: [group_scale(d, scales), group_scale(d, scales >> 3)], min: [0.0; 2] };
         }
     }
 }

@@ -23,7 +23,7 @@
 
 use super::QK_K;
 use super::grids::{IQ2_S, IQ2_XS, IQ2_XXS};
-use super::runs::{MASKS, Run, Runs, eight, half_at};
+use super::runs::{Bytes, MASKS, Run, Runs, eight, half_at};
 
 /// Bytes of an IQ2_XXS block.
 pub const XXS_BYTES: usize = 66;
@@ -75,12 +75,12 @@ impl Runs for Iq2Xxs {
     fn runs(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
         let Some(block) = block.first_chunk::<XXS_BYTES>() else { return };
         for (run, group) in out.iter_mut().zip(block[2..].as_chunks::<8>().0) {
-            let [places @ .., s0, s1, s2, s3] = group;
+            let [p0, p1, p2, p3, s0, s1, s2, s3] = group;
+            let places = [*p0, *p1, *p2, *p3];
             let signs = u32::from_le_bytes([*s0, *s1, *s2, *s3]);
-            run.scale = [group_scale(d, signs >> 28); 2];
-            for (k, place) in places.iter().enumerate() {
-                run.put(k, signed(IQ2_XXS[usize::from(*place)], with_parity(signs >> (7 * k))));
-            }
+            let point = |k: usize| signed(IQ2_XXS[usize::from(places[k])], with_parity(signs >> (7 * k)));
+            let q = Bytes([point(0), point(1), point(2), point(3)]);
+            *run = Run { q, scale: [group_scale(d, signs >> 28); 2], min: [0.0; 2] };
         }
     }
 }
@@ -99,11 +99,14 @@ impl Runs for Iq2Xs {
     fn runs(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
         let Some(block) = block.first_chunk::<XS_BYTES>() else { return };
         for ((run, group), sc) in out.iter_mut().zip(block[2..66].as_chunks::<8>().0).zip(&block[66..]) {
-            run.scale = [group_scale(d, u32::from(*sc)), group_scale(d, u32::from(sc >> 4))];
-            for (k, code) in group.as_chunks::<2>().0.iter().enumerate() {
-                let code = u16::from_le_bytes(*code);
-                run.put(k, signed(IQ2_XS[usize::from(code & 511)], with_parity(u32::from(code >> 9))));
-            }
+            let [a, b, c, d2, e, f, g, h] = *group;
+            let point = |code: [u8; 2]| {
+                let code = u16::from_le_bytes(code);
+                signed(IQ2_XS[usize::from(code & 511)], with_parity(u32::from(code >> 9)))
+            };
+            let q = Bytes([point([a, b]), point([c, d2]), point([e, f]), point([g, h])]);
+            let scale = [group_scale(d, u32::from(*sc)), group_scale(d, u32::from(sc >> 4))];
+            *run = Run { q, scale, min: [0.0; 2] };
         }
     }
 }
@@ -124,11 +127,13 @@ impl Runs for Iq2S {
         let (places, signs) = (block[2..34].as_chunks::<4>().0, block[34..66].as_chunks::<4>().0);
         let codes = places.iter().zip(signs).zip(block[66..74].iter().zip(&block[74..]));
         for (run, ((places, signs), (high, sc))) in out.iter_mut().zip(codes) {
-            run.scale = [group_scale(d, u32::from(*sc)), group_scale(d, u32::from(sc >> 4))];
-            for (k, (place, signs)) in places.iter().zip(signs).enumerate() {
-                let place = usize::from(*place) | usize::from(high >> (2 * k) & 3) << 8;
-                run.put(k, signed(IQ2_S[place], *signs));
-            }
+            let point = |k: usize| {
+                let place = usize::from(places[k]) | usize::from(high >> (2 * k) & 3) << 8;
+                signed(IQ2_S[place], signs[k])
+            };
+            let q = Bytes([point(0), point(1), point(2), point(3)]);
+            let scale = [group_scale(d, u32::from(*sc)), group_scale(d, u32::from(sc >> 4))];
+            *run = Run { q, scale, min: [0.0; 2] };
         }
     }
 }

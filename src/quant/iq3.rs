@@ -20,7 +20,7 @@
 use super::QK_K;
 use super::grids::{IQ3_S, IQ3_XXS};
 use super::iq2::{signed, with_parity};
-use super::runs::{Run, Runs, half_at};
+use super::runs::{Bytes, Run, Runs, half_at};
 
 /// Bytes of an IQ3_XXS block.
 pub const XXS_BYTES: usize = 98;
@@ -55,11 +55,12 @@ impl Runs for Iq3Xxs {
         let groups = block[2..66].as_chunks::<8>().0.iter().zip(block[66..].as_chunks::<4>().0);
         for (run, (places, signs)) in out.iter_mut().zip(groups) {
             let signs = u32::from_le_bytes(*signs);
-            run.scale = [d * (0.5 + (signs >> 28) as f32) * 0.5; 2];
-            for (k, [a, b]) in places.as_chunks::<2>().0.iter().enumerate() {
-                let points = pair(IQ3_XXS[usize::from(*a)], IQ3_XXS[usize::from(*b)]);
-                run.put(k, signed(points, with_parity(signs >> (7 * k))));
-            }
+            let points = |k: usize| {
+                let points = pair(IQ3_XXS[usize::from(places[2 * k])], IQ3_XXS[usize::from(places[2 * k + 1])]);
+                signed(points, with_parity(signs >> (7 * k)))
+            };
+            let q = Bytes([points(0), points(1), points(2), points(3)]);
+            *run = Run { q, scale: [d * (0.5 + (signs >> 28) as f32) * 0.5; 2], min: [0.0; 2] };
         }
     }
 }
@@ -80,13 +81,10 @@ impl Runs for Iq3S {
         let (signs, scales) = (block[74..106].as_chunks::<4>().0, &block[106..]);
         for (r, (run, ((places, high), signs))) in out.iter_mut().zip(places.iter().zip(highs).zip(signs)).enumerate() {
             let sc = scales[r / 2] >> (4 * (r % 2)) & 15;
-            run.scale = [d * f32::from(1 + 2 * sc); 2];
-            for (k, ([a, b], signs)) in places.as_chunks::<2>().0.iter().zip(signs).enumerate() {
-                let high = usize::from(*high) >> (2 * k);
-                let first = IQ3_S[usize::from(*a) | (high & 1) << 8];
-                let second = IQ3_S[usize::from(*b) | (high >> 1 & 1) << 8];
-                run.put(k, signed(pair(first, second), *signs));
-            }
+            let point = |k: usize| IQ3_S[usize::from(places[k]) | (usize::from(*high) >> k & 1) << 8];
+            let points = |k: usize| signed(pair(point(2 * k), point(2 * k + 1)), signs[k]);
+            let q = Bytes([points(0), points(1), points(2), points(3)]);
+            *run = Run { q, scale: [d * f32::from(1 + 2 * sc); 2], min: [0.0; 2] };
         }
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! Q4_1 and Q5_1: `x[i] = d * q[i] + m`. Q5_0: `x[i] = d * (q[i] - 16)`.
 
-use super::runs::{MASKS, Run, Runs, eight, half_at};
+use super::runs::{Bytes, MASKS, Run, Runs, eight, half_at};
 use super::scale_bytes;
 use super::search::{Search, fit_symmetric, fit_with_min};
 
@@ -45,8 +45,7 @@ impl Runs for Q4_1 {
     #[inline(always)]
     fn runs(block: &[u8], [d, m]: [f32; 2], out: &mut [Run]) {
         let (Some([_, _, _, _, qs @ ..]), [run, ..]) = (block.first_chunk::<Q4_1_BYTES>(), out) else { return };
-        (run.scale, run.min) = ([d; 2], [-m; 2]);
-        nibbles(qs, &mut run.q);
+        *run = Run { q: Bytes::nibbles(qs), scale: [d; 2], min: [-m; 2] };
     }
 }
 
@@ -64,12 +63,9 @@ impl Runs for Q5_0 {
         let (Some([_, _, h0, h1, h2, h3, qs @ ..]), [run, ..]) = (block.first_chunk::<Q5_0_BYTES>(), out) else {
             return;
         };
-        run.scale = [d; 2];
-        nibbles(qs, &mut run.q);
         // A fifth bit of zero means 16 less, which in two's complement sets the four bits above the nibble.
-        for (at, high) in [h0, h1, h2, h3].into_iter().enumerate() {
-            or_into(run, at, !MASKS[usize::from(*high)] & eight(0xf0));
-        }
+        let high = [h0, h1, h2, h3].map(|high| !MASKS[usize::from(*high)] & eight(0xf0));
+        *run = Run { q: Bytes::nibbles(qs).or(Bytes(high), 0), scale: [d; 2], min: [0.0; 2] };
     }
 }
 
@@ -87,28 +83,8 @@ impl Runs for Q5_1 {
     fn runs(block: &[u8], [d, m]: [f32; 2], out: &mut [Run]) {
         let Some([_, _, _, _, h0, h1, h2, h3, qs @ ..]) = block.first_chunk::<Q5_1_BYTES>() else { return };
         let [run, ..] = out else { return };
-        (run.scale, run.min) = ([d; 2], [-m; 2]);
-        nibbles(qs, &mut run.q);
-        for (at, high) in [h0, h1, h2, h3].into_iter().enumerate() {
-            or_into(run, at, MASKS[usize::from(*high)] & eight(0x10));
-        }
-    }
-}
-
-/// The low halves of sixteen bytes, then the high halves.
-#[inline(always)]
-pub(super) fn nibbles(qs: &[u8; 16], q: &mut [i8; 32]) {
-    for (i, b) in qs.iter().enumerate() {
-        q[i] = (b & 15).cast_signed();
-        q[i + 16] = (b >> 4).cast_signed();
-    }
-}
-
-#[inline(always)]
-fn or_into(run: &mut Run, at: usize, bits: u64) {
-    if let Some(q) = run.q.as_chunks_mut::<8>().0.get_mut(at) {
-        let old = u64::from_le_bytes(q.map(i8::cast_unsigned));
-        *q = (old | bits).to_le_bytes().map(u8::cast_signed);
+        let high = [h0, h1, h2, h3].map(|high| MASKS[usize::from(*high)] & eight(0x10));
+        *run = Run { q: Bytes::nibbles(qs).or(Bytes(high), 0), scale: [d; 2], min: [-m; 2] };
     }
 }
 

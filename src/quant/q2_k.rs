@@ -9,7 +9,7 @@
 //!
 //! `x[g][i] = (d * sc[g]) * q[g][i] - dmin * m[g]`.
 
-use super::runs::{Run, Runs, half_at};
+use super::runs::{Bytes, Run, Runs, half_at};
 use super::search::{Search, fit_with_min, nearest};
 use super::{QK_K, scale, scale_bytes};
 
@@ -42,11 +42,11 @@ impl Runs for Q2K {
         let Some(block) = block.first_chunk::<BYTES>() else { return };
         let (groups, qs) = (block[..GROUPS].as_chunks::<2>().0, block[GROUPS..80].as_chunks::<32>().0);
         for (r, (run, groups)) in out.iter_mut().zip(groups).enumerate() {
-            run.scale = groups.map(|b| d * f32::from(b & 15));
-            run.min = groups.map(|b| dmin * f32::from(b >> 4));
-            for (q, b) in run.q.iter_mut().zip(&qs[r / 4 % 2]) {
-                *q = (b >> (2 * (r % 4)) & 3).cast_signed();
-            }
+            *run = Run {
+                q: Bytes::load(&qs[r / 4 % 2]).bits(2 * (r % 4), 3),
+                scale: groups.map(|b| d * f32::from(b & 15)),
+                min: groups.map(|b| dmin * f32::from(b >> 4)),
+            };
         }
     }
 }

@@ -10,7 +10,7 @@
 //! `x[g][i] = (d * (sc[g] - 32)) * (q[g][i] - 4)`.
 
 use super::q2_k::pack_pairs;
-use super::runs::{Run, Runs, half_at};
+use super::runs::{Bytes, Run, Runs, half_at};
 use super::search::{fit_by_steps, fit_symmetric, nearest};
 use super::{QK_K, scale, scale_bytes};
 
@@ -53,13 +53,15 @@ impl Runs for Q3K {
     #[inline(always)]
     fn runs(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
         let Some(block) = block.first_chunk::<BYTES>() else { return };
-        let (high, qs) = (&block[..32], block[32..96].as_chunks::<32>().0);
-        let scales = scales(&block[96..108]);
-        for (r, run) in out.iter_mut().enumerate().take(QK_K / 32) {
-            run.scale = [d * f32::from(scales[2 * r]), d * f32::from(scales[2 * r + 1])];
-            for ((q, b), h) in run.q.iter_mut().zip(&qs[r / 4]).zip(high) {
-                *q = ((b >> (2 * (r % 4)) & 3) | (h >> r & 1) << 2).cast_signed() - 4;
-            }
+        let [high, low @ ..] = block[..96].as_chunks::<32>().0 else { return };
+        let high = Bytes::load(high);
+        for (r, (run, scales)) in out.iter_mut().zip(scales(&block[96..108]).as_chunks::<2>().0).enumerate() {
+            let low = Bytes::load(&low[r / 4 % 2]).bits(2 * (r % 4), 3);
+            *run = Run {
+                q: low.or(high.bits(r, 1), 2).less(4),
+                scale: scales.map(|sc| d * f32::from(sc)),
+                min: [0.0; 2],
+            };
         }
     }
 }

@@ -10,7 +10,7 @@
 
 use super::QK_K;
 use super::q4_k::{GROUP, GROUPS, Header, scales};
-use super::runs::{Run, Runs, half_at};
+use super::runs::{Bytes, Run, Runs, half_at};
 use super::search::{Search, nearest};
 
 /// Bytes of a block.
@@ -36,13 +36,14 @@ impl Runs for Q5K {
         let Some(block) = block.first_chunk::<BYTES>() else { return };
         let Some((packed, _)) = block[4..].split_first_chunk::<12>() else { return };
         let (sc, m) = scales(packed);
-        let (high, qs) = (&block[16..48], block[48..].as_chunks::<GROUP>().0);
+        let [high, low @ ..] = block[16..].as_chunks::<GROUP>().0 else { return };
+        let high = Bytes::load(high);
         for (g, run) in out.iter_mut().enumerate().take(GROUPS) {
-            run.scale = [d * f32::from(sc[g]); 2];
-            run.min = [dmin * f32::from(m[g]); 2];
-            for ((q, b), h) in run.q.iter_mut().zip(&qs[g / 2]).zip(high) {
-                *q = ((b >> (4 * (g % 2)) & 15) | (h >> g & 1) << 4).cast_signed();
-            }
+            *run = Run {
+                q: Bytes::load(&low[g / 2 % 4]).bits(4 * (g % 2), 15).or(high.bits(g, 1), 4),
+                scale: [d * f32::from(sc[g]); 2],
+                min: [dmin * f32::from(m[g]); 2],
+            };
         }
     }
 }

@@ -10,8 +10,9 @@ pub const RUN: usize = 32;
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Run {
-    /// The integers, or where the type has a [`Runs::TABLE`], places in it.
-    pub q: [i8; RUN],
+    /// The integers, or where the type has a [`Runs::TABLE`], places in it: byte `i % 8` of number `i / 8`, counted from the
+    /// low end, is integer `i`.
+    pub q: Bytes,
     /// One scale for each half.
     pub scale: [f32; 2],
     /// What each half's products are reduced by.
@@ -20,14 +21,71 @@ pub struct Run {
 
 impl Run {
     /// All zero.
-    pub const ZERO: Self = Self { q: [0; RUN], scale: [0.0; 2], min: [0.0; 2] };
+    pub const ZERO: Self = Self { q: Bytes([0; 4]), scale: [0.0; 2], min: [0.0; 2] };
+}
 
-    /// Eight values at once: byte `i` of `bytes` becomes `q[8 * at + i]`.
+/// Thirty-two bytes that are worked on together, eight to a number, the first ones lowest.
+#[derive(Debug, Clone, Copy)]
+#[repr(transparent)]
+pub struct Bytes(pub [u64; 4]);
+
+impl Bytes {
+    /// The bytes as signed integers.
     #[inline(always)]
-    pub(super) fn put(&mut self, at: usize, bytes: u64) {
-        if let Some(q) = self.q.as_chunks_mut::<8>().0.get_mut(at) {
-            *q = bytes.to_le_bytes().map(u8::cast_signed);
+    pub fn ints(self) -> [i8; RUN] {
+        let mut ints = [0; RUN];
+        for (ints, bytes) in ints.as_chunks_mut::<8>().0.iter_mut().zip(self.0) {
+            *ints = bytes.to_le_bytes().map(u8::cast_signed);
         }
+        ints
+    }
+
+    /// Bytes of a block, in order.
+    #[inline(always)]
+    pub(super) fn load(bytes: &[u8; 32]) -> Self {
+        let (first, second) = bytes.split_at(16);
+        let ([a, b], [c, d]) = (words(first), words(second));
+        Self([a, b, c, d])
+    }
+
+    /// The low halves of sixteen bytes, then the high halves.
+    #[inline(always)]
+    pub(super) fn nibbles(bytes: &[u8; 16]) -> Self {
+        let [a, b] = words(bytes);
+        Self([a & eight(15), b & eight(15), a >> 4 & eight(15), b >> 4 & eight(15)])
+    }
+
+    /// In each byte the bits of `mask`, from bit `shift` of the byte on.
+    #[inline(always)]
+    pub(super) fn bits(self, shift: usize, mask: u8) -> Self {
+        let [a, b, c, d] = self.0;
+        let mask = eight(mask);
+        Self([a >> shift & mask, b >> shift & mask, c >> shift & mask, d >> shift & mask])
+    }
+
+    /// The bits of either, those of `high` raised by `shift`; none may leave its byte.
+    #[inline(always)]
+    pub(super) fn or(self, high: Self, shift: usize) -> Self {
+        let ([a, b, c, d], [h, i, j, k]) = (self.0, high.0);
+        Self([a | h << shift, b | i << shift, c | j << shift, d | k << shift])
+    }
+
+    /// Each byte, below 128, less `offset`, below 128.
+    #[inline(always)]
+    pub(super) fn less(self, offset: u8) -> Self {
+        let [a, b, c, d] = self.0;
+        // With its top bit set no byte borrows from the next.
+        let less = |x: u64| ((x | eight(128)) - eight(offset)) ^ eight(128);
+        Self([less(a), less(b), less(c), less(d)])
+    }
+}
+
+/// Two numbers of sixteen bytes, zero where there are fewer.
+#[inline(always)]
+pub(super) fn words(bytes: &[u8]) -> [u64; 2] {
+    match bytes.as_chunks::<8>().0 {
+        [a, b, ..] => [u64::from_le_bytes(*a), u64::from_le_bytes(*b)],
+        _ => [0; 2],
     }
 }
 
@@ -95,7 +153,8 @@ pub(crate) fn dequantize<T: Runs>(bytes: &[u8], out: &mut [f32]) {
     for (block, out) in bytes.chunks_exact(T::BYTES).zip(out.chunks_exact_mut(T::LEN)) {
         T::runs(block, T::factors(block).map(|h| scale(h.to_le_bytes())), runs);
         for (run, out) in runs.iter().zip(out.chunks_exact_mut(RUN)) {
-            let halves = run.q.as_chunks::<16>().0.iter().zip(out.chunks_exact_mut(16));
+            let ints = run.q.ints();
+            let halves = ints.as_chunks::<16>().0.iter().zip(out.chunks_exact_mut(16));
             for (h, (q, out)) in halves.enumerate() {
                 for (q, x) in q.iter().zip(out) {
                     *x = run.scale[h] * f32::from(looked_up(T::TABLE, *q)) - run.min[h];

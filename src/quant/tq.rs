@@ -18,7 +18,7 @@
 //! `x[i] = d * (q[i] - 1)`.
 
 use super::q2_k::pack_pairs;
-use super::runs::{Run, Runs, half_at};
+use super::runs::{Bytes, Run, Runs, half_at, words};
 use super::{QK_K, scale_bytes};
 
 /// Bytes of a TQ1_0 block.
@@ -33,12 +33,13 @@ pub struct Tq1_0;
 #[derive(Debug)]
 pub struct Tq2_0;
 
-const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
-
-/// Digit `n` of a byte, less one.
+/// Digit `n` of each of eight bytes: in two steps, for the bytes at even and odd places, with room for the products.
 #[inline(always)]
-fn digit(byte: u8, n: usize) -> i8 {
-    ((u16::from(byte.wrapping_mul(POWERS[n])) * 3) >> 8) as i8 - 1
+fn digits_of(bytes: u64, n: u32) -> u64 {
+    const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
+    let power = 3u64.pow(n);
+    let digits = |bytes: u64| ((bytes * power & EVEN) * 3) >> 8 & EVEN;
+    digits(bytes & EVEN) | digits(bytes >> 8 & EVEN) << 8
 }
 
 impl Runs for Tq1_0 {
@@ -52,31 +53,22 @@ impl Runs for Tq1_0 {
 
     #[inline(always)]
     fn runs(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
-        let Some(block) = block.first_chunk::<TQ1_0_BYTES>() else { return };
-        let (long, middle, short) = (&block[..32], &block[32..48], &block[48..52]);
-        for (r, run) in out.iter_mut().enumerate().take(QK_K / 32) {
-            run.scale = [d; 2];
-            if r < 5 {
-                for (q, b) in run.q.iter_mut().zip(long) {
-                    *q = digit(*b, r);
-                }
-                continue;
-            }
-            let (first, second) = run.q.split_at_mut(16);
-            for (q, b) in first.iter_mut().zip(middle) {
-                *q = digit(*b, 2 * (r - 5));
-            }
-            if r < 7 {
-                for (q, b) in second.iter_mut().zip(middle) {
-                    *q = digit(*b, 2 * (r - 5) + 1);
-                }
-                continue;
-            }
-            for (n, q) in second.chunks_exact_mut(4).enumerate() {
-                for (q, b) in q.iter_mut().zip(short) {
-                    *q = digit(*b, n);
-                }
-            }
+        let Some((long, rest)) = block.split_first_chunk::<32>() else { return };
+        let Some((middle, rest)) = rest.split_first_chunk::<16>() else { return };
+        let Some(short) = rest.first_chunk::<4>() else { return };
+        let Bytes([a, b, c, d2]) = Bytes::load(long);
+        let [e, f] = words(middle);
+        let short = u64::from(u32::from_le_bytes(*short));
+        // Two digits of four bytes.
+        let pair = |n: u32| digits_of(short, n) | digits_of(short, n + 1) << 32;
+        let word = |r: u32, k: usize| match (r, k) {
+            (0..5, _) => digits_of([a, b, c, d2][k], r),
+            (7, 2..) => pair(2 * (k as u32 - 2)),
+            _ => digits_of([e, f][k % 2], 2 * (r - 5) + k as u32 / 2),
+        };
+        for (r, run) in (0..8).zip(out.iter_mut()) {
+            let q = Bytes([word(r, 0), word(r, 1), word(r, 2), word(r, 3)]).less(1);
+            *run = Run { q, scale: [d; 2], min: [0.0; 2] };
         }
     }
 }
@@ -95,10 +87,8 @@ impl Runs for Tq2_0 {
         let Some(block) = block.first_chunk::<TQ2_0_BYTES>() else { return };
         let qs = block[..64].as_chunks::<32>().0;
         for (r, run) in out.iter_mut().enumerate().take(QK_K / 32) {
-            run.scale = [d; 2];
-            for (q, b) in run.q.iter_mut().zip(&qs[r / 4]) {
-                *q = (b >> (2 * (r % 4)) & 3).cast_signed() - 1;
-            }
+            let q = Bytes::load(&qs[r / 4 % 2]).bits(2 * (r % 4), 3).less(1);
+            *run = Run { q, scale: [d; 2], min: [0.0; 2] };
         }
     }
 }

@@ -47,7 +47,7 @@ impl<const P: usize> Scratch<P> {
             let flip = _mm256_set1_epi8(flip.cast_signed());
             let q: [__m256i; 8] = std::array::from_fn(|i| {
                 // SAFETY: a run has 32 integers.
-                let q = unsafe { _mm256_loadu_si256(row(i).q.as_ptr().cast()) };
+                let q = unsafe { _mm256_loadu_si256(row(i).q.0.as_ptr().cast()) };
                 _mm256_xor_si256(table.map_or(q, |table| _mm256_shuffle_epi8(table, q)), flip)
             });
             for (chunk, q) in self.q[r].iter_mut().zip(transposed(q)) {
