@@ -5,7 +5,7 @@
 
 use super::scalar::matmul_shape;
 use super::{Acts, BLOCK, Panels};
-use crate::quant::runs::{RUN, Run, Runs, looked_up};
+use crate::quant::runs::{RUN, Run, Runs};
 use crate::weights::layout::PANEL_ROWS;
 
 /// Columns that are decoded at a time.
@@ -40,10 +40,10 @@ pub(super) fn decode<T: Runs>(blocks: &[u8], rows: &mut Rows, to_single: impl Fn
 
 /// What the sets' products mean: a run's share joins the sum of the row.
 fn add_run<T: Runs>(run: &Run, q: &[i8], scale: f32, sums: [i32; 2], acc: f32) -> f32 {
-    let ints = run.q.ints();
+    let ints = run.ints::<T>();
     let dot = |h: usize| -> i32 {
         let pairs = ints[16 * h..16 * h + 16].iter().zip(&q[16 * h..16 * h + 16]);
-        pairs.map(|(w, a)| i32::from(looked_up(T::TABLE, *w)) * i32::from(*a)).sum()
+        pairs.map(|(w, a)| i32::from(*w) * i32::from(*a)).sum()
     };
     let mut share = if T::HALVES {
         run.scale[1].mul_add(dot(1) as f32, run.scale[0] * dot(0) as f32)

@@ -63,7 +63,7 @@ impl Runs for Iq1S {
                 shifted(IQ1[place], u64::from(high >> 15))
             };
             let q = Bytes([point(0), point(1), point(2), point(3)]).less(16);
-            *run = Run { q, scale: [group_scale(d, high >> 12); 2], min: [0.0; 2] };
+            *run = Run { q, scale: [group_scale(d, high >> 12); 2], ..Run::ZERO };
         }
     }
 }
@@ -82,15 +82,16 @@ impl Runs for Iq1M {
     fn runs(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
         let Some(block) = block.first_chunk::<M_BYTES>() else { return };
         let (places, highs) = (block[..32].as_chunks::<4>().0, block[32..48].as_chunks::<2>().0);
+        let scales = block[48..].as_chunks::<2>().0;
         for (r, ((run, places), high)) in out.iter_mut().zip(places).zip(highs).enumerate() {
-            let scales = half_at(block, 48 + 2 * (r / 2)) >> (6 * (r % 2));
+            let scales = u16::from_le_bytes(scales[r / 2 % 4]) >> (6 * (r % 2));
             let high = u16::from_le_bytes(*high);
             let point = |k: usize| {
                 let high = usize::from(high >> (4 * k) & 15);
                 shifted(IQ1[usize::from(places[k]) | (high & 7) << 8], high as u64 >> 3)
             };
             let q = Bytes([point(0), point(1), point(2), point(3)]).less(16);
-            *run = Run { q, scale: [group_scale(d, scales), group_scale(d, scales >> 3)], min: [0.0; 2] };
+            *run = Run { q, scale: [group_scale(d, scales), group_scale(d, scales >> 3)], ..Run::ZERO };
         }
     }
 }

@@ -23,7 +23,7 @@
 
 use super::QK_K;
 use super::grids::{IQ2_S, IQ2_XS, IQ2_XXS};
-use super::runs::{Bytes, MASKS, Run, Runs, eight, half_at};
+use super::runs::{Bytes, Run, Runs, half_at};
 
 /// Bytes of an IQ2_XXS block.
 pub const XXS_BYTES: usize = 66;
@@ -42,19 +42,19 @@ pub struct Iq2Xs;
 #[derive(Debug)]
 pub struct Iq2S;
 
-/// Eight positive bytes, negated where a bit of `signs` is set.
+/// Each byte's seven low bits and as its eighth their parity.
 #[inline(always)]
-pub(super) fn signed(bytes: u64, signs: u8) -> u64 {
-    let mask = MASKS[usize::from(signs)];
-    // A negated byte is its complement and one; the complement of a positive byte never carries.
-    (bytes ^ mask).wrapping_add(mask & eight(1))
+pub(super) fn with_parity(signs: u32) -> u32 {
+    let signs = signs & 0x7f7f_7f7f;
+    let folded = signs ^ signs >> 4;
+    let folded = folded ^ folded >> 2;
+    signs | ((folded ^ folded >> 1) & 0x0101_0101) << 7
 }
 
-/// Seven sign bits and their parity.
+/// Four times seven bits, each to a byte of its own.
 #[inline(always)]
-pub(super) fn with_parity(signs: u32) -> u8 {
-    let signs = (signs & 127) as u8;
-    signs | (signs.count_ones() as u8 & 1) << 7
+pub(super) fn spread(signs: u32) -> u32 {
+    signs & 0x7f | signs << 1 & 0x7f00 | signs << 2 & 0x007f_0000 | signs << 3 & 0x7f00_0000
 }
 
 #[inline(always)]
@@ -65,6 +65,7 @@ fn group_scale(d: f32, code: u32) -> f32 {
 impl Runs for Iq2Xxs {
     const LEN: usize = QK_K;
     const BYTES: usize = XXS_BYTES;
+    const SIGNS: bool = true;
 
     #[inline(always)]
     fn factors(block: &[u8]) -> [u16; 2] {
@@ -78,9 +79,9 @@ impl Runs for Iq2Xxs {
             let [p0, p1, p2, p3, s0, s1, s2, s3] = group;
             let places = [*p0, *p1, *p2, *p3];
             let signs = u32::from_le_bytes([*s0, *s1, *s2, *s3]);
-            let point = |k: usize| signed(IQ2_XXS[usize::from(places[k])], with_parity(signs >> (7 * k)));
-            let q = Bytes([point(0), point(1), point(2), point(3)]);
-            *run = Run { q, scale: [group_scale(d, signs >> 28); 2], min: [0.0; 2] };
+            let q = Bytes(places.map(|place| IQ2_XXS[usize::from(place)]));
+            let scale = [group_scale(d, signs >> 28); 2];
+            *run = Run { q, scale, signs: with_parity(spread(signs)), ..Run::ZERO };
         }
     }
 }
@@ -89,6 +90,7 @@ impl Runs for Iq2Xs {
     const LEN: usize = QK_K;
     const BYTES: usize = XS_BYTES;
     const HALVES: bool = true;
+    const SIGNS: bool = true;
 
     #[inline(always)]
     fn factors(block: &[u8]) -> [u16; 2] {
@@ -100,13 +102,11 @@ impl Runs for Iq2Xs {
         let Some(block) = block.first_chunk::<XS_BYTES>() else { return };
         for ((run, group), sc) in out.iter_mut().zip(block[2..66].as_chunks::<8>().0).zip(&block[66..]) {
             let [a, b, c, d2, e, f, g, h] = *group;
-            let point = |code: [u8; 2]| {
-                let code = u16::from_le_bytes(code);
-                signed(IQ2_XS[usize::from(code & 511)], with_parity(u32::from(code >> 9)))
-            };
-            let q = Bytes([point([a, b]), point([c, d2]), point([e, f]), point([g, h])]);
+            let codes = [[a, b], [c, d2], [e, f], [g, h]].map(u16::from_le_bytes);
+            let q = Bytes(codes.map(|code| IQ2_XS[usize::from(code & 511)]));
+            let signs = u32::from_le_bytes(codes.map(|code| (code >> 9) as u8));
             let scale = [group_scale(d, u32::from(*sc)), group_scale(d, u32::from(sc >> 4))];
-            *run = Run { q, scale, min: [0.0; 2] };
+            *run = Run { q, scale, signs: with_parity(signs), ..Run::ZERO };
         }
     }
 }
@@ -115,6 +115,7 @@ impl Runs for Iq2S {
     const LEN: usize = QK_K;
     const BYTES: usize = S_BYTES;
     const HALVES: bool = true;
+    const SIGNS: bool = true;
 
     #[inline(always)]
     fn factors(block: &[u8]) -> [u16; 2] {
@@ -127,13 +128,10 @@ impl Runs for Iq2S {
         let (places, signs) = (block[2..34].as_chunks::<4>().0, block[34..66].as_chunks::<4>().0);
         let codes = places.iter().zip(signs).zip(block[66..74].iter().zip(&block[74..]));
         for (run, ((places, signs), (high, sc))) in out.iter_mut().zip(codes) {
-            let point = |k: usize| {
-                let place = usize::from(places[k]) | usize::from(high >> (2 * k) & 3) << 8;
-                signed(IQ2_S[place], signs[k])
-            };
+            let point = |k: usize| IQ2_S[usize::from(places[k]) | usize::from(high >> (2 * k) & 3) << 8];
             let q = Bytes([point(0), point(1), point(2), point(3)]);
             let scale = [group_scale(d, u32::from(*sc)), group_scale(d, u32::from(sc >> 4))];
-            *run = Run { q, scale, min: [0.0; 2] };
+            *run = Run { q, scale, signs: u32::from_le_bytes(*signs), ..Run::ZERO };
         }
     }
 }

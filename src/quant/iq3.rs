@@ -19,7 +19,7 @@
 
 use super::QK_K;
 use super::grids::{IQ3_S, IQ3_XXS};
-use super::iq2::{signed, with_parity};
+use super::iq2::{spread, with_parity};
 use super::runs::{Bytes, Run, Runs, half_at};
 
 /// Bytes of an IQ3_XXS block.
@@ -43,6 +43,7 @@ fn pair(first: u32, second: u32) -> u64 {
 impl Runs for Iq3Xxs {
     const LEN: usize = QK_K;
     const BYTES: usize = XXS_BYTES;
+    const SIGNS: bool = true;
 
     #[inline(always)]
     fn factors(block: &[u8]) -> [u16; 2] {
@@ -55,12 +56,11 @@ impl Runs for Iq3Xxs {
         let groups = block[2..66].as_chunks::<8>().0.iter().zip(block[66..].as_chunks::<4>().0);
         for (run, (places, signs)) in out.iter_mut().zip(groups) {
             let signs = u32::from_le_bytes(*signs);
-            let points = |k: usize| {
-                let points = pair(IQ3_XXS[usize::from(places[2 * k])], IQ3_XXS[usize::from(places[2 * k + 1])]);
-                signed(points, with_parity(signs >> (7 * k)))
-            };
+            let point = |k: usize| IQ3_XXS[usize::from(places[k])];
+            let points = |k: usize| pair(point(2 * k), point(2 * k + 1));
             let q = Bytes([points(0), points(1), points(2), points(3)]);
-            *run = Run { q, scale: [d * (0.5 + (signs >> 28) as f32) * 0.5; 2], min: [0.0; 2] };
+            let scale = [d * (0.5 + (signs >> 28) as f32) * 0.5; 2];
+            *run = Run { q, scale, signs: with_parity(spread(signs)), ..Run::ZERO };
         }
     }
 }
@@ -68,6 +68,7 @@ impl Runs for Iq3Xxs {
 impl Runs for Iq3S {
     const LEN: usize = QK_K;
     const BYTES: usize = S_BYTES;
+    const SIGNS: bool = true;
 
     #[inline(always)]
     fn factors(block: &[u8]) -> [u16; 2] {
@@ -82,9 +83,10 @@ impl Runs for Iq3S {
         for (r, (run, ((places, high), signs))) in out.iter_mut().zip(places.iter().zip(highs).zip(signs)).enumerate() {
             let sc = scales[r / 2] >> (4 * (r % 2)) & 15;
             let point = |k: usize| IQ3_S[usize::from(places[k]) | (usize::from(*high) >> k & 1) << 8];
-            let points = |k: usize| signed(pair(point(2 * k), point(2 * k + 1)), signs[k]);
+            let points = |k: usize| pair(point(2 * k), point(2 * k + 1));
             let q = Bytes([points(0), points(1), points(2), points(3)]);
-            *run = Run { q, scale: [d * f32::from(1 + 2 * sc); 2], min: [0.0; 2] };
+            let (scale, signs) = ([d * f32::from(1 + 2 * sc); 2], u32::from_le_bytes(*signs));
+            *run = Run { q, scale, signs, ..Run::ZERO };
         }
     }
 }

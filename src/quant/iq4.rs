@@ -70,7 +70,7 @@ impl Runs for Iq4Nl {
     #[inline(always)]
     fn runs(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
         let (Some([_, _, qs @ ..]), [run, ..]) = (block.first_chunk::<NL_BYTES>(), out) else { return };
-        *run = Run { q: Bytes::nibbles(qs), scale: [d; 2], min: [0.0; 2] };
+        *run = Run { q: Bytes::nibbles(qs), scale: [d; 2], ..Run::ZERO };
     }
 }
 
@@ -90,7 +90,7 @@ impl Runs for Iq4Xs {
         let (high, low) = (u16::from_le_bytes([block[2], block[3]]), [block[4], block[5], block[6], block[7]]);
         for (g, (run, qs)) in out.iter_mut().zip(block[8..].as_chunks::<16>().0).enumerate() {
             let sc = (low[g / 2 % 4] >> (4 * (g % 2)) & 15) | (high >> (2 * g) & 3) as u8 * 16;
-            *run = Run { q: Bytes::nibbles(qs), scale: [d * f32::from(sc.cast_signed() - 32); 2], min: [0.0; 2] };
+            *run = Run { q: Bytes::nibbles(qs), scale: [d * f32::from(sc.cast_signed() - 32); 2], ..Run::ZERO };
         }
     }
 }
@@ -111,7 +111,7 @@ impl Runs for Mxfp4 {
         let e = u32::from(*e);
         // Exponents 0 and 1 give the subnormal 2^-128 and 2^-127.
         let bits = if e < 2 { 0x0020_0000 << e } else { (e - 1) << 23 };
-        *run = Run { q: Bytes::nibbles(qs), scale: [f32::from_bits(bits); 2], min: [0.0; 2] };
+        *run = Run { q: Bytes::nibbles(qs), scale: [f32::from_bits(bits); 2], ..Run::ZERO };
     }
 }
 

@@ -45,7 +45,7 @@ impl Runs for Q4_1 {
     #[inline(always)]
     fn runs(block: &[u8], [d, m]: [f32; 2], out: &mut [Run]) {
         let (Some([_, _, _, _, qs @ ..]), [run, ..]) = (block.first_chunk::<Q4_1_BYTES>(), out) else { return };
-        *run = Run { q: Bytes::nibbles(qs), scale: [d; 2], min: [-m; 2] };
+        *run = Run { q: Bytes::nibbles(qs), scale: [d; 2], min: [-m; 2], ..Run::ZERO };
     }
 }
 
@@ -65,7 +65,7 @@ impl Runs for Q5_0 {
         };
         // A fifth bit of zero means 16 less, which in two's complement sets the four bits above the nibble.
         let high = [h0, h1, h2, h3].map(|high| !MASKS[usize::from(*high)] & eight(0xf0));
-        *run = Run { q: Bytes::nibbles(qs).or(Bytes(high), 0), scale: [d; 2], min: [0.0; 2] };
+        *run = Run { q: Bytes::nibbles(qs).or(Bytes(high), 0), scale: [d; 2], ..Run::ZERO };
     }
 }
 
@@ -84,7 +84,7 @@ impl Runs for Q5_1 {
         let Some([_, _, _, _, h0, h1, h2, h3, qs @ ..]) = block.first_chunk::<Q5_1_BYTES>() else { return };
         let [run, ..] = out else { return };
         let high = [h0, h1, h2, h3].map(|high| MASKS[usize::from(*high)] & eight(0x10));
-        *run = Run { q: Bytes::nibbles(qs).or(Bytes(high), 0), scale: [d; 2], min: [-m; 2] };
+        *run = Run { q: Bytes::nibbles(qs).or(Bytes(high), 0), scale: [d; 2], min: [-m; 2], ..Run::ZERO };
     }
 }
 

@@ -46,6 +46,7 @@ impl Runs for Q2K {
                 q: Bytes::load(&qs[r / 4 % 2]).bits(2 * (r % 4), 3),
                 scale: groups.map(|b| d * f32::from(b & 15)),
                 min: groups.map(|b| dmin * f32::from(b >> 4)),
+                ..Run::ZERO
             };
         }
     }

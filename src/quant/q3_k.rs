@@ -57,11 +57,8 @@ impl Runs for Q3K {
         let high = Bytes::load(high);
         for (r, (run, scales)) in out.iter_mut().zip(scales(&block[96..108]).as_chunks::<2>().0).enumerate() {
             let low = Bytes::load(&low[r / 4 % 2]).bits(2 * (r % 4), 3);
-            *run = Run {
-                q: low.or(high.bits(r, 1), 2).less(4),
-                scale: scales.map(|sc| d * f32::from(sc)),
-                min: [0.0; 2],
-            };
+            *run =
+                Run { q: low.or(high.bits(r, 1), 2).less(4), scale: scales.map(|sc| d * f32::from(sc)), ..Run::ZERO };
         }
     }
 }

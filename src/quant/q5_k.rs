@@ -43,6 +43,7 @@ impl Runs for Q5K {
                 q: Bytes::load(&low[g / 2 % 4]).bits(4 * (g % 2), 15).or(high.bits(g, 1), 4),
                 scale: [d * f32::from(sc[g]); 2],
                 min: [dmin * f32::from(m[g]); 2],
+                ..Run::ZERO
             };
         }
     }

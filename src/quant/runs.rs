@@ -5,23 +5,42 @@ use super::scale;
 /// Values in a run.
 pub const RUN: usize = 32;
 
-/// Thirty-two neighbouring values of a row: `x[i] = scale[i / 16] * q[i] - min[i / 16]`, both steps rounded to single
+/// Thirty-two neighbouring values of a row: `x[i] = scale[i / 16] * ints()[i] - min[i / 16]`, both steps rounded to single
 /// precision.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Run {
-    /// The integers, or where the type has a [`Runs::TABLE`], places in it: byte `i % 8` of number `i / 8`, counted from the
-    /// low end, is integer `i`.
+    /// The integers, or where the type has a [`Runs::TABLE`], places in it.
     pub q: Bytes,
     /// One scale for each half.
     pub scale: [f32; 2],
     /// What each half's products are reduced by.
     pub min: [f32; 2],
+    /// Where the type has [`Runs::SIGNS`], bit `i` negates integer `i`.
+    pub signs: u32,
 }
 
 impl Run {
     /// All zero.
-    pub const ZERO: Self = Self { q: Bytes([0; 4]), scale: [0.0; 2], min: [0.0; 2] };
+    pub const ZERO: Self = Self { q: Bytes([0; 4]), scale: [0.0; 2], min: [0.0; 2], signs: 0 };
+
+    /// The integers that a run of type `T` stands for.
+    #[inline(always)]
+    pub fn ints<T: Runs>(&self) -> [i8; RUN] {
+        let mut ints = [0; RUN];
+        for (ints, bytes) in ints.as_chunks_mut::<8>().0.iter_mut().zip(self.q.0) {
+            *ints = bytes.to_le_bytes().map(u8::cast_signed);
+        }
+        if let Some(table) = T::TABLE {
+            ints = ints.map(|place| table[usize::from(place.cast_unsigned() & 15)]);
+        }
+        if T::SIGNS {
+            for (i, q) in ints.iter_mut().enumerate() {
+                *q *= 1 - 2 * (self.signs >> i & 1) as i8;
+            }
+        }
+        ints
+    }
 }
 
 /// Thirty-two bytes that are worked on together, eight to a number, the first ones lowest.
@@ -30,16 +49,6 @@ impl Run {
 pub struct Bytes(pub [u64; 4]);
 
 impl Bytes {
-    /// The bytes as signed integers.
-    #[inline(always)]
-    pub fn ints(self) -> [i8; RUN] {
-        let mut ints = [0; RUN];
-        for (ints, bytes) in ints.as_chunks_mut::<8>().0.iter_mut().zip(self.0) {
-            *ints = bytes.to_le_bytes().map(u8::cast_signed);
-        }
-        ints
-    }
-
     /// Bytes of a block, in order.
     #[inline(always)]
     pub(super) fn load(bytes: &[u8; 32]) -> Self {
@@ -103,6 +112,8 @@ pub trait Runs {
     const HALVES: bool = false;
     /// What a run's `q` stand for, where they are places in a table.
     const TABLE: Option<&'static [i8; 16]> = None;
+    /// Whether a run's `signs` count.
+    const SIGNS: bool = false;
 
     /// The block's half-precision factors as bits: of the scales and of the minima; zero where there is none.
     fn factors(block: &[u8]) -> [u16; 2];
@@ -153,21 +164,15 @@ pub(crate) fn dequantize<T: Runs>(bytes: &[u8], out: &mut [f32]) {
     for (block, out) in bytes.chunks_exact(T::BYTES).zip(out.chunks_exact_mut(T::LEN)) {
         T::runs(block, T::factors(block).map(|h| scale(h.to_le_bytes())), runs);
         for (run, out) in runs.iter().zip(out.chunks_exact_mut(RUN)) {
-            let ints = run.q.ints();
+            let ints = run.ints::<T>();
             let halves = ints.as_chunks::<16>().0.iter().zip(out.chunks_exact_mut(16));
             for (h, (q, out)) in halves.enumerate() {
                 for (q, x) in q.iter().zip(out) {
-                    *x = run.scale[h] * f32::from(looked_up(T::TABLE, *q)) - run.min[h];
+                    *x = run.scale[h] * f32::from(*q) - run.min[h];
                 }
             }
         }
     }
-}
-
-/// The integer that `q` stands for.
-#[inline(always)]
-pub fn looked_up(table: Option<&[i8; 16]>, q: i8) -> i8 {
-    table.map_or(q, |table| table[usize::from(q.cast_unsigned() & 15)])
 }
 
 /// For each byte its bits as bytes of all ones or all zeros, the lowest first.

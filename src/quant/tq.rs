@@ -68,7 +68,7 @@ impl Runs for Tq1_0 {
         };
         for (r, run) in (0..8).zip(out.iter_mut()) {
             let q = Bytes([word(r, 0), word(r, 1), word(r, 2), word(r, 3)]).less(1);
-            *run = Run { q, scale: [d; 2], min: [0.0; 2] };
+            *run = Run { q, scale: [d; 2], ..Run::ZERO };
         }
     }
 }
@@ -88,7 +88,7 @@ impl Runs for Tq2_0 {
         let qs = block[..64].as_chunks::<32>().0;
         for (r, run) in out.iter_mut().enumerate().take(QK_K / 32) {
             let q = Bytes::load(&qs[r / 4 % 2]).bits(2 * (r % 4), 3).less(1);
-            *run = Run { q, scale: [d; 2], min: [0.0; 2] };
+            *run = Run { q, scale: [d; 2], ..Run::ZERO };
         }
     }
 }

@@ -48,15 +48,16 @@ impl<const P: usize> Scratch<P> {
             let q: [__m256i; 8] = std::array::from_fn(|i| {
                 // SAFETY: a run has 32 integers.
                 let q = unsafe { _mm256_loadu_si256(row(i).q.0.as_ptr().cast()) };
-                _mm256_xor_si256(table.map_or(q, |table| _mm256_shuffle_epi8(table, q)), flip)
+                let q = table.map_or(q, |table| _mm256_shuffle_epi8(table, q));
+                _mm256_xor_si256(if T::SIGNS { signed(q, row(i).signs) } else { q }, flip)
             });
             for (chunk, q) in self.q[r].iter_mut().zip(transposed(q)) {
                 // SAFETY: 32 bytes.
                 unsafe { _mm256_storeu_si256(chunk[p].as_mut_ptr().cast(), q) };
             }
             let factors: [__m128; 8] = std::array::from_fn(|i| {
-                let Run { scale: [s, t], min: [m, n], .. } = row(i);
-                _mm_setr_ps(*s, *t, *m, *n)
+                // SAFETY: `scale` and `min` are four values side by side, as `Run` is laid out.
+                unsafe { _mm_loadu_ps((&raw const row(i).scale).cast()) }
             });
             let [scale0, scale1, min0, min1] = columns(factors);
             let put = |to: &mut [f32; PANEL_ROWS], v: __m256| {
@@ -76,6 +77,22 @@ impl<const P: usize> Scratch<P> {
         }
         runs
     }
+}
+
+/// Bytes, negated where a bit of `signs` is set.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn signed(q: __m256i, signs: u32) -> __m256i {
+    let spread = _mm256_setr_epi64x(0, eight(1), eight(2), eight(3));
+    let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201u64.cast_signed());
+    let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(signs.cast_signed()), spread);
+    let mask = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
+    _mm256_sub_epi8(_mm256_xor_si256(q, mask), mask)
+}
+
+/// A byte repeated eight times.
+const fn eight(byte: i64) -> i64 {
+    byte * 0x0101_0101_0101_0101
 }
 
 /// Eight rows of eight quads to eight quads of eight rows.
