@@ -76,9 +76,8 @@ impl Runs for Iq2Xxs {
     fn runs(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
         let Some(block) = block.first_chunk::<XXS_BYTES>() else { return };
         for (run, group) in out.iter_mut().zip(block[2..].as_chunks::<8>().0) {
-            let [p0, p1, p2, p3, s0, s1, s2, s3] = group;
-            let places = [*p0, *p1, *p2, *p3];
-            let signs = u32::from_le_bytes([*s0, *s1, *s2, *s3]);
+            let [places, signs] = group.as_chunks::<4>().0 else { return };
+            let signs = u32::from_le_bytes(*signs);
             let q = Bytes(places.map(|place| IQ2_XXS[usize::from(place)]));
             let scale = [group_scale(d, signs >> 28); 2];
             *run = Run { q, scale, signs: with_parity(spread(signs)), ..Run::ZERO };
@@ -101,10 +100,13 @@ impl Runs for Iq2Xs {
     fn runs(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
         let Some(block) = block.first_chunk::<XS_BYTES>() else { return };
         for ((run, group), sc) in out.iter_mut().zip(block[2..66].as_chunks::<8>().0).zip(&block[66..]) {
-            let [a, b, c, d2, e, f, g, h] = *group;
-            let codes = [[a, b], [c, d2], [e, f], [g, h]].map(u16::from_le_bytes);
-            let q = Bytes(codes.map(|code| IQ2_XS[usize::from(code & 511)]));
-            let signs = u32::from_le_bytes(codes.map(|code| (code >> 9) as u8));
+            let codes = u64::from_le_bytes(*group);
+            let point = |k: usize| IQ2_XS[(codes >> (16 * k)) as usize & 511];
+            let q = Bytes([point(0), point(1), point(2), point(3)]);
+            // The seven bits of each code's upper end, brought together.
+            let signs = codes >> 9 & 0x007f_007f_007f_007f;
+            let signs = signs | signs >> 8;
+            let signs = (signs & 0xffff | signs >> 16 & 0xffff_0000) as u32;
             let scale = [group_scale(d, u32::from(*sc)), group_scale(d, u32::from(sc >> 4))];
             *run = Run { q, scale, signs: with_parity(signs), ..Run::ZERO };
         }

@@ -8,7 +8,7 @@ pub const RUN: usize = 32;
 /// Thirty-two neighbouring values of a row: `x[i] = scale[i / 16] * ints()[i] - min[i / 16]`, both steps rounded to single
 /// precision.
 #[derive(Debug, Clone, Copy)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Run {
     /// The integers, or where the type has a [`Runs::TABLE`], places in it.
     pub q: Bytes,
