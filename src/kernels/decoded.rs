@@ -1,12 +1,13 @@
 //! Matmul for the types that the kernels decode: what a run means, and a panel's blocks turned into runs.
 //!
-//! A panel of such a type holds its rows' blocks as the file has them. A kernel decodes up to [`SEGMENT`] columns of a panel
+//! A panel of such a type holds its rows' blocks as the file has them (Q2_K and Q3_K have an order and kernels of their own,
+//! which give the same bits). A kernel decodes up to [`SEGMENT`] columns of a panel
 //! at a time and lets all tokens of the call go by before the next ones; an output collects its segments in order.
 
 use super::scalar::matmul_shape;
 use super::{Acts, BLOCK, Panels};
 use crate::quant::runs::{RUN, Run, Runs};
-use crate::weights::layout::PANEL_ROWS;
+use crate::weights::layout::{LARGEST, PANEL_ROWS, file_block};
 
 /// Columns that are decoded at a time.
 pub(super) const SEGMENT: usize = 256;
@@ -21,7 +22,7 @@ pub(super) const fn blocks_of<T: Runs>() -> usize {
     SEGMENT / T::LEN
 }
 
-/// Decodes a segment: `blocks` holds up to [`blocks_of`] panel blocks, `to_single` turns eight halves into single precision.
+/// Decodes a segment of a panel in the order of the file: `blocks` holds up to [`blocks_of`] panel blocks, `to_single` turns eight halves into single precision.
 #[inline(always)]
 pub(super) fn decode<T: Runs>(blocks: &[u8], rows: &mut Rows, to_single: impl Fn([u16; 8]) -> [f32; 8]) {
     for (b, block) in blocks.chunks_exact(PANEL_ROWS * T::BYTES).enumerate().take(blocks_of::<T>()) {
@@ -67,8 +68,15 @@ pub(super) fn matmul<T: Runs>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     out.fill(0.0);
     for (bytes, out) in w.bytes.chunks_exact(panel).zip(out.chunks_exact_mut((tokens * PANEL_ROWS).max(1))) {
         for (s, blocks) in bytes.chunks(step).enumerate() {
-            decode::<T>(blocks, &mut rows, |bits| bits.map(|bits| half::f16::from_bits(bits).to_f32()));
             let runs = blocks.len() / (PANEL_ROWS * T::BYTES) * (T::LEN / RUN);
+            for (b, block) in blocks.chunks_exact(PANEL_ROWS * T::BYTES).enumerate() {
+                for (row, runs) in rows.iter_mut().enumerate() {
+                    let mut room = [0; LARGEST];
+                    let block = file_block(w.ty, block, row, &mut room);
+                    let factors = T::factors(block).map(|bits| half::f16::from_bits(bits).to_f32());
+                    T::runs(block, factors, &mut runs[b * (T::LEN / RUN)..][..T::LEN / RUN]);
+                }
+            }
             for (t, out) in out.chunks_exact_mut(PANEL_ROWS).enumerate() {
                 for (row, acc) in rows.iter().zip(out) {
                     for (r, run) in row[..runs].iter().enumerate() {

@@ -89,7 +89,7 @@ impl Runs for Iq4Xs {
         let Some(block) = block.first_chunk::<XS_BYTES>() else { return };
         let (high, low) = (u16::from_le_bytes([block[2], block[3]]), [block[4], block[5], block[6], block[7]]);
         for (g, (run, qs)) in out.iter_mut().zip(block[8..].as_chunks::<16>().0).enumerate() {
-            let sc = (low[g / 2 % 4] >> (4 * (g % 2)) & 15) | (high >> (2 * g) & 3) as u8 * 16;
+            let sc = (low[g / 2 % 4] >> (4 * (g % 2)) & 15) | (((high >> (2 * g)) & 3) as u8) << 4;
             *run = Run { q: Bytes::nibbles(qs), scale: [d * f32::from(sc.cast_signed() - 32); 2], ..Run::ZERO };
         }
     }

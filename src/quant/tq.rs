@@ -38,7 +38,7 @@ pub struct Tq2_0;
 fn digits_of(bytes: u64, n: u32) -> u64 {
     const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
     let power = 3u64.pow(n);
-    let digits = |bytes: u64| ((bytes * power & EVEN) * 3) >> 8 & EVEN;
+    let digits = |bytes: u64| ((((bytes * power) & EVEN) * 3) >> 8) & EVEN;
     digits(bytes & EVEN) | digits(bytes >> 8 & EVEN) << 8
 }
 

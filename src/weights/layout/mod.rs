@@ -12,10 +12,14 @@
 //! | Q4_K | 256 | 8 d f16 · 8 dmin f16 · 8×8 scales u8 · 8×8 mins u8 (sub-block major) · 8 sub-blocks of 4 chunks as in Q4_0 |
 //! | Q6_K | 256 | 8 d f16 · 16×8 scales i8 (sub-block major) · 8 × (4 chunks as in Q4_0 · 2 chunks of high bits) |
 //!
+//! | Q2_K | 256 | 8 d f16 · 8 dmin f16 · 16×8 scales and minima in nibbles (group major) · 16 chunks, see `pairs.rs` |
+//! | Q3_K | 256 | 8 d f16 · 12×8 bytes of packed scales (byte major) · 8 × (2 chunks of low bits · 1 of third bits) |
 //! | the others | as in the file | the rows' eight blocks as the file has them; the kernels decode them |
 //!
 //! In a Q6_K high-bit chunk `h`, bits `2f, 2f+1` of a byte are bits 4 and 5 of quad `4h + f`. All sizes equal the file's but
 //! Q4_K's, which spends 4 bytes more a block and row (2.8 %) to have its six-bit scales as bytes.
+
+pub mod pairs;
 
 use half::{bf16, f16};
 
@@ -83,6 +87,8 @@ pub fn pack_panel(ty: BlockType, rows: &[u8], row_bytes: usize, cols: usize, pan
                 }
                 BlockType::Q4K => pack_q4_k(src, r, dst),
                 BlockType::Q6K => pack_q6_k(src, r, dst),
+                BlockType::Q2K => pairs::pack_q2_k(src, r, dst),
+                BlockType::Q3K => pairs::pack_q3_k(src, r, dst),
                 _ => put(dst, r * file_block, src),
             }
         }
@@ -166,13 +172,33 @@ fn pack_q6_k(src: &[u8], row: usize, dst: &mut [u8]) {
 /// Row `row` of a panel in single precision, with the same roundings as dequantizing the file's row.
 pub fn unpack_row(ty: BlockType, panel: &[u8], row: usize, out: &mut [f32]) {
     let (width, block) = panel_block(ty);
-    let file_block = ty.block_bytes();
     for (bytes, out) in panel.chunks_exact(block).zip(out.chunks_exact_mut(width)) {
         runs::with_runs!(
             ty,
-            T => runs::dequantize::<T>(&bytes[file_block * row..][..file_block], out),
+            T => {
+                let mut room = [0; LARGEST];
+                runs::dequantize::<T>(file_block(ty, bytes, row, &mut room), out);
+            },
             _ => unpack_reordered(ty, bytes, row, out)
         );
+    }
+}
+
+/// Bytes of the largest block that [`file_block`] puts together.
+pub const LARGEST: usize = 110;
+
+/// Row `row` of a panel block as the file has it, for the types that the kernels know in the form of
+/// [`crate::quant::runs::Runs`]; put together in `room` where the panel has an order of its own.
+pub fn file_block<'a>(ty: BlockType, block: &'a [u8], row: usize, room: &'a mut [u8; LARGEST]) -> &'a [u8] {
+    let bytes = ty.block_bytes();
+    match ty {
+        BlockType::Q2K | BlockType::Q3K => {
+            room.fill(0);
+            let unpack = if ty == BlockType::Q2K { pairs::unpack_q2_k } else { pairs::unpack_q3_k };
+            unpack(block, row, &mut room[..bytes]);
+            &room[..bytes]
+        }
+        _ => &block[bytes * row..][..bytes],
     }
 }
 
