@@ -40,7 +40,10 @@ unsafe fn half_dots<const N: usize>(w: [__m256i; 4], rows: &Rows<N>, col: usize)
         }
     }
     let ones = _mm256_set1_epi16(1);
-    acc.map(|a| _mm256_madd_epi16(a, ones))
+    for a in &mut acc {
+        *a = _mm256_madd_epi16(*a, ones);
+    }
+    acc
 }
 
 /// The four quads of two bits in a chunk.
@@ -70,10 +73,11 @@ pub(super) unsafe fn q2_k_avx2<const N: usize>(panel: *const u8, blocks: usize, 
                 let fifteen = _mm256_set1_epi32(15);
                 let scale = codes.map(|c| _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_and_si256(c, fifteen))));
                 let min = codes.map(|c| _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(_mm256_srli_epi32(c, 4))));
-                let dots = [0, 1].map(|h| {
+                let mut dots = [[_mm256_setzero_si256(); N]; 2];
+                for h in 0..2 {
                     let chunk = avx2::load(block.add(Q2_K_CHUNKS + 64 * sub + 32 * h));
-                    half_dots(two_bits(chunk), rows, 32 * at + 16 * h)
-                });
+                    dots[h] = half_dots(two_bits(chunk), rows, 32 * at + 16 * h);
+                }
                 for i in 0..N {
                     let sum = |h: usize| _mm256_set1_ps(*rows.sums[i].add(2 * at + h) as f32);
                     let share = _mm256_mul_ps(scale[0], _mm256_cvtepi32_ps(dots[0][i]));
@@ -119,13 +123,14 @@ pub(super) unsafe fn q3_k_avx2<const N: usize>(panel: *const u8, blocks: usize, 
                         _mm256_srli_epi16(third, 5),
                     ],
                 ];
-                let dots = [0, 1].map(|h| {
+                let mut dots = [[_mm256_setzero_si256(); N]; 2];
+                for h in 0..2 {
                     let mut w = two_bits(avx2::load(chunks.add(32 * h)));
                     for (w, third) in w.iter_mut().zip(thirds[h]) {
                         *w = _mm256_or_si256(*w, _mm256_and_si256(third, four));
                     }
-                    half_dots(w, rows, 32 * at + 16 * h)
-                });
+                    dots[h] = half_dots(w, rows, 32 * at + 16 * h);
+                }
                 for i in 0..N {
                     let dot = |h: usize| {
                         let offset = _mm256_set1_epi32(4 * *rows.sums[i].add(2 * at + h));
