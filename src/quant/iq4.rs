@@ -20,7 +20,7 @@
 //! IQ4_NL: `x[i] = d * T[q[i]]`. IQ4_XS: `x[g][i] = (d * (sc[g] - 32)) * T[q[g][i]]`.
 
 use super::runs::{Bytes, Run, Runs, half_at};
-use super::search::nearest;
+use super::search::{EPS, Groups, farthest, fit_groups, nearest};
 use super::{QK_K, scale, scale_bytes};
 
 /// Values in an IQ4_NL block.
@@ -44,8 +44,6 @@ static FLOATS: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -
 const GROUP: usize = 32;
 /// Groups in an IQ4_XS block.
 const GROUPS: usize = QK_K / GROUP;
-/// Below this a value counts as zero (`GROUP_MAX_EPS` in ggml).
-const EPS: f32 = 1e-15;
 
 /// 32 values from a table of 16 under one scale.
 #[derive(Debug)]
@@ -115,47 +113,48 @@ impl Runs for Mxfp4 {
     }
 }
 
-/// The place of the level nearest to `x`, of two equally near ones the higher.
-fn nearest_level(x: f32) -> u8 {
-    let above = LEVELS.iter().position(|level| x < f32::from(*level)).unwrap_or(LEVELS.len());
-    let level = |at: usize| f32::from(LEVELS[at]);
-    match above {
-        0 => 0,
-        16 => 15,
-        _ if x - level(above - 1) < level(above) - x => above as u8 - 1,
-        _ => above as u8,
+/// The place of the level nearest to `x`, of two equally near ones the higher, and the level.
+#[inline(always)]
+fn nearest_level(x: f32) -> (u8, f32) {
+    let (mut code, mut level) = (0, f32::from(LEVELS[0]));
+    for pair in LEVELS.windows(2) {
+        let (low, high) = (f32::from(pair[0]), f32::from(pair[1]));
+        let above = !(x - low < high - x);
+        code += u8::from(above);
+        level = if above { high } else { level };
     }
+    (code, level)
 }
 
-/// A scale such that `x ≈ scale * level`, minimising the square error under weights `w`, and the codes of the first try:
-/// the value farthest from zero on the first level, then (with `search`) the levels spread a little wider or narrower.
-fn fit(x: &[f32; GROUP], w: &[f32; GROUP], search: bool) -> (f32, [u8; GROUP]) {
-    let far = x.iter().fold(0.0f32, |far, &x| if x.abs() > far.abs() { x } else { far });
+/// For each group a scale such that `x ≈ scale * level`, minimising the square error under weights `w`: from the value
+/// farthest from zero on the first level, and then, with `search`, the levels spread a little wider or narrower.
+fn fit<const G: usize>(x: &Groups<GROUP, G>, w: &Groups<GROUP, G>, search: bool) -> [f32; G] {
+    let far = farthest(x);
     let first = f32::from(LEVELS[0]);
-    if far.abs() < EPS {
-        return (0.0, [0; GROUP]);
-    }
-    let sums = |id: f32| {
-        let codes = x.map(|x| nearest_level(id * x));
-        let (mut xq, mut q2) = (0.0f32, 0.0f32);
-        for ((x, w), code) in x.iter().zip(w).zip(&codes) {
-            let q = f32::from(LEVELS[usize::from(*code)]);
-            xq += w * q * x;
-            q2 += w * q * q;
+    let sums = |id: [f32; G]| {
+        let (mut xq, mut q2) = ([0.0f32; G], [0.0f32; G]);
+        for (x, w) in x.iter().zip(w) {
+            for g in 0..G {
+                let (_, q) = nearest_level(id[g] * x[g]);
+                xq[g] += w[g] * q * x[g];
+                q2[g] += w[g] * q * q;
+            }
         }
-        (xq, q2, codes)
+        (xq, q2)
     };
-    let (xq, q2, codes) = sums(1.0 / if search { -far / first } else { far / first });
-    let mut scale = if q2 > 0.0 { xq / q2 } else { 0.0 };
-    let mut best = scale * xq;
+    let (xq, q2) = sums(far.map(|far| 1.0 / if search { -far / first } else { far / first }));
+    let mut scale: [f32; G] = std::array::from_fn(|g| if q2[g] > 0.0 { xq[g] / q2[g] } else { 0.0 });
+    let mut best: [f32; G] = std::array::from_fn(|g| scale[g] * xq[g]);
     for step in (-7i8..=7).filter(|_| search) {
-        let (xq, q2, _) = sums((f32::from(step) + first) / far);
-        if q2 > 0.0 && xq * xq > best * q2 {
-            scale = xq / q2;
-            best = scale * xq;
+        let (xq, q2) = sums(far.map(|far| (f32::from(step) + first) / far));
+        for g in 0..G {
+            if q2[g] > 0.0 && xq[g] * xq[g] > best[g] * q2[g] {
+                scale[g] = xq[g] / q2[g];
+                best[g] = scale[g] * xq[g];
+            }
         }
     }
-    (scale, codes)
+    std::array::from_fn(|g| if far[g].abs() < EPS { 0.0 } else { scale[g] })
 }
 
 fn pack(codes: &[u8; GROUP]) -> [u8; GROUP / 2] {
@@ -170,13 +169,13 @@ pub fn quantize_nl(x: &[f32; NL_LEN], w: Option<&[f32; NL_LEN]>) -> Option<[u8; 
     if !x.iter().all(|x| x.is_finite()) {
         return None;
     }
-    let own = x.map(|x| x * x);
-    let (d, mut codes) = fit(x, w.unwrap_or(&own), w.is_some());
+    let values = x.map(|x| [x]);
+    let own = x.map(|x| [x * x]);
+    let [d] = fit(&values, &w.map_or(own, |w| w.map(|w| [w])), w.is_some());
     let d = scale_bytes(d)?;
-    if w.is_some() {
-        let id = if scale(d) == 0.0 { 0.0 } else { 1.0 / scale(d) };
-        codes = x.map(|x| nearest_level(id * x));
-    }
+    // The codes of the first try, or with a search those under the scale found.
+    let step = if w.is_some() { scale(d) } else { farthest(&values)[0] / f32::from(LEVELS[0]) };
+    let codes = if scale(d) == 0.0 { [0; NL_LEN] } else { x.map(|x| nearest_level(1.0 / step * x).0) };
     let mut block = [0; NL_BYTES];
     block[..2].copy_from_slice(&d);
     block[2..].copy_from_slice(&pack(&codes));
@@ -191,29 +190,23 @@ pub fn quantize_xs(x: &[f32; QK_K], w: Option<&[f32; QK_K]>) -> Option<[u8; XS_B
     if !x.iter().all(|x| x.is_finite()) {
         return None;
     }
-    let groups = x.as_chunks::<GROUP>().0;
-    let (mut fits, mut top) = ([0.0f32; GROUPS], 0.0f32);
-    for (g, (this, group)) in fits.iter_mut().zip(groups).enumerate() {
-        let own = group.map(|x| x * x);
-        *this = fit(group, w.and_then(|w| w.as_chunks::<GROUP>().0.get(g)).unwrap_or(&own), true).0;
-        if !this.is_finite() {
-            return None;
-        }
-        if this.abs() > top.abs() {
-            top = *this;
-        }
+    let w = w.copied().unwrap_or_else(|| x.map(|x| x * x));
+    let fits: [f32; GROUPS] = fit_groups::<GROUP, GROUPS, _>(x, &w, |x, w| fit(x, w, true));
+    if !fits.iter().all(|fit| fit.is_finite()) {
+        return None;
     }
+    let top = fits.iter().fold(0.0f32, |top, fit| if fit.abs() > top.abs() { *fit } else { top });
     let d = -top / 32.0;
     let inverse = |d: f32| if d == 0.0 { 0.0 } else { 1.0 / d };
     let mut block = [0; XS_BYTES];
     block[..2].copy_from_slice(&scale_bytes(d)?);
-    for (g, (this, group)) in fits.iter().zip(groups).enumerate() {
+    for (g, (this, group)) in fits.iter().zip(x.as_chunks::<GROUP>().0).enumerate() {
         let sc = nearest(inverse(d) * this).clamp(-32.0, 31.0);
         let id = inverse(d * sc);
         let code = (sc + 32.0) as u8;
         block[2 + g / 4] |= (code >> 4) << (2 * (g % 4));
         block[4 + g / 2] |= (code & 15) << (4 * (g % 2));
-        block[8 + 16 * g..][..16].copy_from_slice(&pack(&group.map(|x| nearest_level(id * x))));
+        block[8 + 16 * g..][..16].copy_from_slice(&pack(&group.map(|x| nearest_level(id * x).0)));
     }
     Some(block)
 }

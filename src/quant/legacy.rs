@@ -88,15 +88,14 @@ impl Runs for Q5_1 {
     }
 }
 
-/// The search with which ggml fits these types under weights.
-const SEARCH: Search = Search { from: -0.9, step: 0.05, steps: 36, absolute: false };
-
 /// (scale, offset) such that `x ≈ scale * q + offset` with `q` from 0 to `top`.
 fn fit(x: &[f32; LEN], w: Option<&[f32; LEN]>, top: f32) -> (f32, f32) {
     let (low, high) = x.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), x| (l.min(*x), h.max(*x)));
     let Some(w) = w else { return ((high - low) / top, low) };
-    let (scale, min) = fit_with_min(&x.map(|x| x - low), w, top, &SEARCH);
-    (scale, low - min)
+    // The search wants offsets that are not positive.
+    let shift = low.max(0.0);
+    let [(scale, min)] = fit_with_min(&x.map(|x| [x - shift]), &w.map(|w| [w]), top, &Search::FINE);
+    (scale, shift - min)
 }
 
 /// Writes the codes `q` below 32: nibbles to `qs`, the fifth bits into the answer.
@@ -153,7 +152,7 @@ pub fn quantize_q5_0(x: &[f32; LEN], w: Option<&[f32; LEN]>) -> Option<[u8; Q5_0
         return None;
     }
     let far = x.iter().fold(0.0f32, |far, &x| if x.abs() > far.abs() { x } else { far });
-    let d = w.map_or(far / -16.0, |w| fit_symmetric(x, w, 16.0));
+    let d = w.map_or(far / -16.0, |w| fit_symmetric(&x.map(|x| [x]), &w.map(|w| [w]), 16.0)[0]);
     let mut block = [0; Q5_0_BYTES];
     let [d0, d1, h0, h1, h2, h3, qs @ ..] = &mut block;
     [*d0, *d1] = scale_bytes(d)?;

@@ -10,7 +10,7 @@
 //! `x[g][i] = (d * sc[g]) * q[g][i] - dmin * m[g]`.
 
 use super::runs::{Bytes, Run, Runs, half_at};
-use super::search::{Search, fit_with_min, nearest};
+use super::search::{Search, fit_groups, fit_with_min, nearest};
 use super::{QK_K, scale, scale_bytes};
 
 /// Bytes of a block.
@@ -70,18 +70,14 @@ pub fn quantize_block(x: &[f32; QK_K], w: Option<&[f32; QK_K]>) -> Option<[u8; B
         return None;
     }
     let groups = x.as_chunks::<GROUP>().0;
-    let (mut fits, mut top, mut top_min) = ([(0.0f32, 0.0f32); GROUPS], 0.0f32, 0.0f32);
-    for (g, (fit, group)) in fits.iter_mut().zip(groups).enumerate() {
-        *fit = match w.and_then(|w| w.as_chunks::<GROUP>().0.get(g)) {
-            Some(w) => fit_with_min(group, w, 3.0, &Search { from: -0.9, step: 0.05, steps: 36, absolute: false }),
-            None => {
-                let search = Search { from: -0.5, step: 0.1, steps: 15, absolute: true };
-                fit_with_min(group, &group.map(f32::abs), 3.0, &search)
-            }
-        };
-        top = top.max(fit.0);
-        top_min = top_min.max(fit.1);
-    }
+    let search = match w {
+        Some(_) => Search::FINE,
+        None => Search { from: -0.5, step: 0.1, steps: 15, absolute: true },
+    };
+    let w = w.copied().unwrap_or_else(|| x.map(f32::abs));
+    let fits: [_; GROUPS] = fit_groups::<GROUP, GROUPS, _>(x, &w, |x, w| fit_with_min(x, w, 3.0, &search));
+    let top = fits.iter().fold(0.0f32, |top, fit| top.max(fit.0));
+    let top_min = fits.iter().fold(0.0f32, |top, fit| top.max(fit.1));
     let per = |top: f32| if top > 0.0 { 15.0 / top } else { 0.0 };
     let sc = fits.map(|fit| nearest(per(top) * fit.0).clamp(0.0, 15.0) as u8);
     let m = fits.map(|fit| nearest(per(top_min) * fit.1).clamp(0.0, 15.0) as u8);

@@ -11,7 +11,7 @@
 
 use super::q2_k::pack_pairs;
 use super::runs::{Bytes, Run, Runs, half_at};
-use super::search::{fit_by_steps, fit_symmetric, nearest};
+use super::search::{fit_by_steps, fit_groups, fit_symmetric, nearest};
 use super::{QK_K, scale, scale_bytes};
 
 /// Bytes of a block.
@@ -73,19 +73,15 @@ pub fn quantize_block(x: &[f32; QK_K], w: Option<&[f32; QK_K]>) -> Option<[u8; B
     }
     let mut block = [0; BYTES];
     let groups = x.as_chunks::<GROUP>().0;
-    let (mut fits, mut top) = ([0.0f32; GROUPS], 0.0f32);
-    for (g, (fit, group)) in fits.iter_mut().zip(groups).enumerate() {
-        *fit = match w.and_then(|w| w.as_chunks::<GROUP>().0.get(g)) {
-            Some(w) => fit_symmetric(group, w, 4.0),
-            None => fit_by_steps(group, 4.0),
-        };
-        if !fit.is_finite() {
-            return None;
-        }
-        if fit.abs() > top.abs() {
-            top = *fit;
-        }
+    let mut fits = [0.0f32; GROUPS];
+    match w {
+        Some(w) => fits = fit_groups::<GROUP, GROUPS, _>(x, w, |x, w| fit_symmetric(x, w, 4.0)),
+        None => fits.iter_mut().zip(groups).for_each(|(fit, group)| *fit = fit_by_steps(group, 4.0)),
     }
+    if !fits.iter().all(|fit| fit.is_finite()) {
+        return None;
+    }
+    let top = fits.iter().fold(0.0f32, |top, fit| if fit.abs() > top.abs() { *fit } else { top });
     if top == 0.0 {
         return Some(block);
     }

@@ -9,7 +9,7 @@
 //!
 //! `x[g][i] = (d * sc[g]) * q[g][i] - dmin * m[g]`.
 
-use super::search::{Search, fit_with_min, nearest};
+use super::search::{Search, fit_groups, fit_with_min, nearest};
 use super::{QK_K, scale, scale_bytes};
 
 /// Bytes of a block.
@@ -65,6 +65,16 @@ pub fn dequantize_block(block: &[u8; BYTES], out: &mut [f32; QK_K]) {
     }
 }
 
+/// The weights of ggml's reference: magnitudes and their root mean square in the group.
+fn own_weights(x: &[f32; QK_K]) -> [f32; QK_K] {
+    let mut w = *x;
+    for group in w.as_chunks_mut::<GROUP>().0 {
+        let rms = (group.iter().map(|x| x * x).sum::<f32>() / GROUP as f32).sqrt();
+        *group = group.map(|x| rms + x.abs());
+    }
+    w
+}
+
 /// The 16 bytes that open a block of Q4_K and Q5_K.
 pub(super) struct Header {
     d: [u8; 2],
@@ -75,20 +85,16 @@ pub(super) struct Header {
 
 impl Header {
     /// For each group the scale and minimum with the least weighted square error for codes from 0 to `top`. `w` replaces the
-    /// weights of ggml's reference. `None` when a value is not finite or a scale does not fit an f16.
+    /// weights of ggml's reference and `search`. `None` when a value is not finite or a scale does not fit an f16.
     pub(super) fn fit(x: &[f32; QK_K], w: Option<&[f32; QK_K]>, top: f32, search: &Search) -> Option<Self> {
         if !x.iter().all(|x| x.is_finite()) {
             return None;
         }
-        let (mut fits, mut most, mut most_min) = ([(0.0f32, 0.0f32); GROUPS], 0.0f32, 0.0f32);
-        for (g, (fit, group)) in fits.iter_mut().zip(x.as_chunks::<GROUP>().0).enumerate() {
-            let rms = (group.iter().map(|x| x * x).sum::<f32>() / GROUP as f32).sqrt();
-            let own = group.map(|x| rms + x.abs());
-            let w = w.and_then(|w| w.as_chunks::<GROUP>().0.get(g)).unwrap_or(&own);
-            *fit = fit_with_min(group, w, top, search);
-            most = most.max(fit.0);
-            most_min = most_min.max(fit.1);
-        }
+        let search = if w.is_some() { &Search::FINE } else { search };
+        let w = w.copied().unwrap_or_else(|| own_weights(x));
+        let fits: [_; GROUPS] = fit_groups::<GROUP, GROUPS, _>(x, &w, |x, w| fit_with_min(x, w, top, search));
+        let most = fits.iter().fold(0.0f32, |most, fit| most.max(fit.0));
+        let most_min = fits.iter().fold(0.0f32, |most, fit| most.max(fit.1));
         let per = |most: f32| if most > 0.0 { 63.0 / most } else { 0.0 };
         Some(Self {
             d: scale_bytes(most / 63.0)?,
