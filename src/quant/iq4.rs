@@ -20,7 +20,7 @@
 //! IQ4_NL: `x[i] = d * T[q[i]]`. IQ4_XS: `x[g][i] = (d * (sc[g] - 32)) * T[q[g][i]]`.
 
 use super::runs::{Bytes, Run, Runs, half_at};
-use super::search::{EPS, Groups, farthest, fit_groups, nearest};
+use super::search::{EPS, Groups, farthest, fit_groups, nearest, settle_scale};
 use super::{QK_K, scale, scale_bytes};
 
 /// Values in an IQ4_NL block.
@@ -157,6 +157,12 @@ fn fit<const G: usize>(x: &Groups<GROUP, G>, w: &Groups<GROUP, G>, search: bool)
     std::array::from_fn(|g| if far[g].abs() < EPS { 0.0 } else { scale[g] })
 }
 
+/// The weighted square error of a group under a scale.
+fn group_error(x: &[f32; GROUP], w: &[f32], scale: f32) -> f32 {
+    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+    x.iter().zip(w).map(|(x, w)| w * (scale * nearest_level(x * inverse).1 - x).powi(2)).sum()
+}
+
 fn pack(codes: &[u8; GROUP]) -> [u8; GROUP / 2] {
     std::array::from_fn(|i| codes[i] | codes[i + GROUP / 2] << 4)
 }
@@ -190,6 +196,7 @@ pub fn quantize_xs(x: &[f32; QK_K], w: Option<&[f32; QK_K]>) -> Option<[u8; XS_B
     if !x.iter().all(|x| x.is_finite()) {
         return None;
     }
+    let important = w.is_some();
     let w = w.copied().unwrap_or_else(|| x.map(|x| x * x));
     let fits: [f32; GROUPS] = fit_groups::<GROUP, GROUPS, _>(x, &w, |x, w| fit(x, w, true));
     if !fits.iter().all(|fit| fit.is_finite()) {
@@ -199,11 +206,16 @@ pub fn quantize_xs(x: &[f32; QK_K], w: Option<&[f32; QK_K]>) -> Option<[u8; XS_B
     let d = -top / 32.0;
     let inverse = |d: f32| if d == 0.0 { 0.0 } else { 1.0 / d };
     let mut block = [0; XS_BYTES];
-    block[..2].copy_from_slice(&scale_bytes(d)?);
+    let d_bytes = scale_bytes(d)?;
+    block[..2].copy_from_slice(&d_bytes);
     for (g, (this, group)) in fits.iter().zip(x.as_chunks::<GROUP>().0).enumerate() {
-        let sc = nearest(inverse(d) * this).clamp(-32.0, 31.0);
-        let id = inverse(d * sc);
-        let code = (sc + 32.0) as u8;
+        let mut sc = nearest(inverse(d) * this).clamp(-32.0, 31.0) as i8;
+        if important {
+            let d = scale(d_bytes);
+            sc = settle_scale(sc, (-32, 31), |sc| group_error(group, &w[GROUP * g..], d * f32::from(sc)));
+        }
+        let id = inverse(d * f32::from(sc));
+        let code = (sc + 32).cast_unsigned();
         block[2 + g / 4] |= (code >> 4) << (2 * (g % 4));
         block[4 + g / 2] |= (code & 15) << (4 * (g % 2));
         block[8 + 16 * g..][..16].copy_from_slice(&pack(&group.map(|x| nearest_level(id * x).0)));

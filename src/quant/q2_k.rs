@@ -10,7 +10,7 @@
 //! `x[g][i] = (d * sc[g]) * q[g][i] - dmin * m[g]`.
 
 use super::runs::{Bytes, Run, Runs, half_at};
-use super::search::{Search, fit_groups, fit_with_min, nearest};
+use super::search::{Search, fit_groups, fit_with_min, group_error, nearest, settle};
 use super::{QK_K, scale, scale_bytes};
 
 /// Bytes of a block.
@@ -74,15 +74,23 @@ pub fn quantize_block(x: &[f32; QK_K], w: Option<&[f32; QK_K]>) -> Option<[u8; B
         Some(_) => Search::FINE,
         None => Search { from: -0.5, step: 0.1, steps: 15, absolute: true },
     };
+    let important = w.is_some();
     let w = w.copied().unwrap_or_else(|| x.map(f32::abs));
     let fits: [_; GROUPS] = fit_groups::<GROUP, GROUPS, _>(x, &w, |x, w| fit_with_min(x, w, 3.0, &search));
     let top = fits.iter().fold(0.0f32, |top, fit| top.max(fit.0));
     let top_min = fits.iter().fold(0.0f32, |top, fit| top.max(fit.1));
     let per = |top: f32| if top > 0.0 { 15.0 / top } else { 0.0 };
-    let sc = fits.map(|fit| nearest(per(top) * fit.0).clamp(0.0, 15.0) as u8);
-    let m = fits.map(|fit| nearest(per(top_min) * fit.1).clamp(0.0, 15.0) as u8);
+    let mut sc = fits.map(|fit| nearest(per(top) * fit.0).clamp(0.0, 15.0) as u8);
+    let mut m = fits.map(|fit| nearest(per(top_min) * fit.1).clamp(0.0, 15.0) as u8);
     let (d_bytes, min_bytes) = (scale_bytes(top / 15.0)?, scale_bytes(top_min / 15.0)?);
     let (d, dmin) = (scale(d_bytes), scale(min_bytes));
+    if important {
+        let weighted = groups.iter().zip(w.as_chunks::<GROUP>().0);
+        for ((x, w), (sc, m)) in weighted.zip(sc.iter_mut().zip(&mut m)) {
+            let error = |sc, m| group_error(x, w, (d * f32::from(sc), dmin * f32::from(m)), (0.0, 3.0));
+            (*sc, *m) = settle((*sc, *m), 15, error);
+        }
+    }
 
     let mut q = [0u8; QK_K];
     for (g, (q, group)) in q.as_chunks_mut::<GROUP>().0.iter_mut().zip(groups).enumerate() {

@@ -11,7 +11,7 @@
 
 use super::q2_k::pack_pairs;
 use super::runs::{Bytes, Run, Runs, half_at};
-use super::search::{fit_by_steps, fit_groups, fit_symmetric, nearest};
+use super::search::{fit_by_steps, fit_groups, fit_symmetric, group_error, nearest, settle_scale};
 use super::{QK_K, scale, scale_bytes};
 
 /// Bytes of a block.
@@ -86,9 +86,13 @@ pub fn quantize_block(x: &[f32; QK_K], w: Option<&[f32; QK_K]>) -> Option<[u8; B
         return Some(block);
     }
     let per = -32.0 / top;
-    let sc = fits.map(|fit| nearest(per * fit).clamp(-32.0, 31.0) as i8);
+    let mut sc = fits.map(|fit| nearest(per * fit).clamp(-32.0, 31.0) as i8);
     let d_bytes = scale_bytes(1.0 / per)?;
     let d = scale(d_bytes);
+    for (g, w) in w.iter().flat_map(|w| w.as_chunks::<GROUP>().0).enumerate() {
+        let error = |sc| group_error(&groups[g], w, (d * f32::from(sc), 0.0), (-4.0, 3.0));
+        sc[g] = settle_scale(sc[g], (-32, 31), error);
+    }
 
     let mut q = [4u8; QK_K];
     for (g, (q, group)) in q.as_chunks_mut::<GROUP>().0.iter_mut().zip(groups).enumerate() {

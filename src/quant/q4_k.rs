@@ -9,7 +9,7 @@
 //!
 //! `x[g][i] = (d * sc[g]) * q[g][i] - dmin * m[g]`.
 
-use super::search::{Search, fit_groups, fit_with_min, nearest};
+use super::search::{Search, fit_groups, fit_with_min, group_error, nearest, settle};
 use super::{QK_K, scale, scale_bytes};
 
 /// Bytes of a block.
@@ -85,23 +85,33 @@ pub(super) struct Header {
 
 impl Header {
     /// For each group the scale and minimum with the least weighted square error for codes from 0 to `top`. `w` replaces the
-    /// weights of ggml's reference and `search`. `None` when a value is not finite or a scale does not fit an f16.
+    /// weights of ggml's reference and its `search`, and the codes of scale and minimum are settled together. `None` when a value is not finite or a scale does not fit an f16.
     pub(super) fn fit(x: &[f32; QK_K], w: Option<&[f32; QK_K]>, top: f32, search: &Search) -> Option<Self> {
         if !x.iter().all(|x| x.is_finite()) {
             return None;
         }
-        let search = if w.is_some() { &Search::FINE } else { search };
+        let important = w.is_some();
+        let search = if important { &Search::FINE } else { search };
         let w = w.copied().unwrap_or_else(|| own_weights(x));
         let fits: [_; GROUPS] = fit_groups::<GROUP, GROUPS, _>(x, &w, |x, w| fit_with_min(x, w, top, search));
         let most = fits.iter().fold(0.0f32, |most, fit| most.max(fit.0));
         let most_min = fits.iter().fold(0.0f32, |most, fit| most.max(fit.1));
         let per = |most: f32| if most > 0.0 { 63.0 / most } else { 0.0 };
-        Some(Self {
+        let mut header = Self {
             d: scale_bytes(most / 63.0)?,
             dmin: scale_bytes(most_min / 63.0)?,
             sc: fits.map(|fit| nearest(per(most) * fit.0).clamp(0.0, 63.0) as u8),
             m: fits.map(|fit| nearest(per(most_min) * fit.1).clamp(0.0, 63.0) as u8),
-        })
+        };
+        if important {
+            let (d, dmin) = (scale(header.d), scale(header.dmin));
+            let groups = x.as_chunks::<GROUP>().0.iter().zip(w.as_chunks::<GROUP>().0);
+            for ((x, w), (sc, m)) in groups.zip(header.sc.iter_mut().zip(&mut header.m)) {
+                let error = |sc, m| group_error(x, w, (d * f32::from(sc), dmin * f32::from(m)), (0.0, top));
+                (*sc, *m) = settle((*sc, *m), 63, error);
+            }
+        }
+        Some(header)
     }
 
     pub(super) fn bytes(&self) -> [u8; 16] {

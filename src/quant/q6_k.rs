@@ -12,7 +12,7 @@
 //!
 //! `x[g][i] = (d * sc[g]) * (q[g][i] - 32)`.
 
-use super::search::{EPS, fit_groups, fit_symmetric, nearest};
+use super::search::{EPS, fit_groups, fit_symmetric, group_error, nearest, settle_scale};
 use super::{QK_K, scale, scale_bytes};
 
 /// Bytes of a block.
@@ -53,6 +53,7 @@ pub fn quantize_block(x: &[f32; QK_K], w: Option<&[f32; QK_K]>) -> Option<[u8; B
     }
     let mut block = [0; BYTES];
     let groups = x.as_chunks::<GROUP>().0;
+    let important = w.is_some();
     let w = w.copied().unwrap_or_else(|| x.map(|x| x * x));
     let fits: [f32; GROUPS] = fit_groups::<GROUP, GROUPS, _>(x, &w, |x, w| fit_symmetric(x, w, 32.0));
     if !fits.iter().all(|fit| fit.is_finite()) {
@@ -63,9 +64,13 @@ pub fn quantize_block(x: &[f32; QK_K], w: Option<&[f32; QK_K]>) -> Option<[u8; B
         return Some(block);
     }
     let per = -128.0 / top;
-    let sc = fits.map(|fit| nearest(per * fit).clamp(-128.0, 127.0) as i8);
+    let mut sc = fits.map(|fit| nearest(per * fit).clamp(-128.0, 127.0) as i8);
     let d_bytes = scale_bytes(1.0 / per)?;
     let d = scale(d_bytes);
+    for (g, w) in w.as_chunks::<GROUP>().0.iter().enumerate().filter(|_| important) {
+        let error = |sc| group_error(&groups[g], w, (d * f32::from(sc), 0.0), (-32.0, 31.0));
+        sc[g] = settle_scale(sc[g], (-128, 127), error);
+    }
 
     let mut q = [32u8; QK_K];
     for (g, (q, group)) in q.as_chunks_mut::<GROUP>().0.iter_mut().zip(groups).enumerate() {

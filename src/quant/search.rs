@@ -229,6 +229,44 @@ pub(super) fn fit_by_steps<const N: usize>(x: &[f32; N], top: f32) -> f32 {
     if q2 > 0.0 { xq / q2 } else { 0.0 }
 }
 
+/// Of a group's codes for scale and minimum and their neighbours (up to `most`) those with the least error. Rounding a scale
+/// moves the best minimum, and the other way round.
+pub(super) fn settle(codes: (u8, u8), most: u8, error: impl Fn(u8, u8) -> f32) -> (u8, u8) {
+    let near = |code: u8| code.saturating_sub(1)..=(code + 1).min(most);
+    let mut best = (error(codes.0, codes.1), codes);
+    for (sc, m) in near(codes.0).flat_map(|sc| near(codes.1).map(move |m| (sc, m))) {
+        let e = error(sc, m);
+        if e < best.0 {
+            best = (e, (sc, m));
+        }
+    }
+    best.1
+}
+
+/// [`settle`] for types without minima: the code and its neighbours between `least` and `most`.
+pub(super) fn settle_scale(code: i8, (least, most): (i8, i8), error: impl Fn(i8) -> f32) -> i8 {
+    let near = [code, code.saturating_sub(1).max(least), code.saturating_add(1).min(most)];
+    let best = near.map(|code| (error(code), code));
+    best.into_iter().reduce(|best, this| if this.0 < best.0 { this } else { best }).map_or(code, |best| best.1)
+}
+
+/// The weighted square error of a group under a scale and a minimum, with whole numbers from `low` to `high`.
+pub(super) fn group_error(x: &[f32], w: &[f32], (scale, min): (f32, f32), (low, high): (f32, f32)) -> f32 {
+    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+    let term = |(x, w): (&f32, &f32)| {
+        let e = scale * between(nearest((x + min) * inverse), low, high) - min - x;
+        w * e * e
+    };
+    // In four sums, which an instruction adds at once.
+    let mut sums = [0.0f32; 4];
+    for (x, w) in x.as_chunks::<4>().0.iter().zip(w.as_chunks::<4>().0) {
+        for (sum, pair) in sums.iter_mut().zip(x.iter().zip(w)) {
+            *sum += term(pair);
+        }
+    }
+    sums.iter().sum()
+}
+
 /// Weights of the square errors of a block whose values have this importance: as in ggml, large values count for more. No
 /// weight is zero, so that values without importance are still rounded sensibly.
 pub(super) fn weights<const N: usize>(x: &[f32; N], importance: &[f32; N]) -> [f32; N] {
