@@ -1,8 +1,8 @@
 //! Matmul for the types that the kernels decode: what a run means, and a panel's blocks turned into runs.
 //!
-//! A panel of such a type holds its rows' blocks as the file has them (Q2_K and Q3_K have an order and kernels of their own,
-//! which give the same bits). A kernel decodes up to [`SEGMENT`] columns of a panel
-//! at a time and lets all tokens of the call go by before the next ones; an output collects its segments in order.
+//! A panel of such a type holds its rows' blocks as the file has them; Q2_K and Q3_K have an order of their own, and vector
+//! kernels that need no decoding and give the same bits. A kernel decodes up to [`SEGMENT`] columns of a panel at a time and
+//! lets all tokens of the call go by before the next ones; an output collects its segments in order.
 
 use super::scalar::matmul_shape;
 use super::{Acts, BLOCK, Panels};
@@ -22,7 +22,8 @@ pub(super) const fn blocks_of<T: Runs>() -> usize {
     SEGMENT / T::LEN
 }
 
-/// Decodes a segment of a panel in the order of the file: `blocks` holds up to [`blocks_of`] panel blocks, `to_single` turns eight halves into single precision.
+/// Decodes a segment of a panel in the order of the file: `blocks` holds up to [`blocks_of`] panel blocks, `to_single` turns
+/// eight halves into single precision.
 #[inline(always)]
 pub(super) fn decode<T: Runs>(blocks: &[u8], rows: &mut Rows, to_single: impl Fn([u16; 8]) -> [f32; 8]) {
     for (b, block) in blocks.chunks_exact(PANEL_ROWS * T::BYTES).enumerate().take(blocks_of::<T>()) {

@@ -4,13 +4,13 @@
 //! |---|---|
 //! | 0..2 | `d`, f16 |
 //! | 2..34 | the low eight bits of the 32 places in the grid |
-//! | 34..50 | eight u16, one for each 32 values: bits `3k..3k + 3` are the high bits of place `k`, bits 12..15 the scale, bit 15 the sign of the shift |
+//! | 34..50 | eight u16, one for each 32 values: `3k..3k + 3` high bits of place `k`, 12..15 scale, 15 sign of the shift |
 //!
 //! | bytes of IQ1_M | field |
 //! |---|---|
 //! | 0..32 | the low eight bits of the 32 places |
 //! | 32..48 | half `k % 2` of byte `k / 2`: three high bits of place `k` and the sign of its shift |
-//! | 48..56 | four u16: bits `3k..3k + 3` of number `j` are scale `4j + k` (one for 16 values); their upper four bits are `d`, f16, lowest first |
+//! | 48..56 | four u16: bits `3k..3k + 3` of number `j` are scale `4j + k`, for 16 values; 12..16 a quarter of `d`, f16 |
 //!
 //! `x[i] = (d * (2 * sc + 1)) * (grid[i] ± 1/8)`; the integers are eight times the brackets.
 

@@ -119,7 +119,7 @@ fn nearest_level(x: f32) -> (u8, f32) {
     let (mut code, mut level) = (0, f32::from(LEVELS[0]));
     for pair in LEVELS.windows(2) {
         let (low, high) = (f32::from(pair[0]), f32::from(pair[1]));
-        let above = !(x - low < high - x);
+        let above = x - low >= high - x;
         code += u8::from(above);
         level = if above { high } else { level };
     }

@@ -85,7 +85,8 @@ pub(super) struct Header {
 
 impl Header {
     /// For each group the scale and minimum with the least weighted square error for codes from 0 to `top`. `w` replaces the
-    /// weights of ggml's reference and its `search`, and the codes of scale and minimum are settled together. `None` when a value is not finite or a scale does not fit an f16.
+    /// weights of ggml's reference and its `search`, and the codes of scale and minimum are settled together. `None` when a
+    /// value is not finite or a scale does not fit an f16.
     pub(super) fn fit(x: &[f32; QK_K], w: Option<&[f32; QK_K]>, top: f32, search: &Search) -> Option<Self> {
         if !x.iter().all(|x| x.is_finite()) {
             return None;

@@ -45,7 +45,8 @@ pub fn dequantize_block(block: &[u8; BYTES], out: &mut [f32; QK_K]) {
 }
 
 /// The block of these values: for each group the scale with the least weighted square error, found by the search of ggml's
-/// reference (`quantize_row_q6_K_ref`). `w` replaces the reference's own weights, the squares. `None` when a value is not finite or the scale does not fit an f16.
+/// reference (`quantize_row_q6_K_ref`). `w` replaces the reference's own weights, the squares. `None` when a value is not
+/// finite or the scale does not fit an f16.
 #[must_use]
 pub fn quantize_block(x: &[f32; QK_K], w: Option<&[f32; QK_K]>) -> Option<[u8; BYTES]> {
     if !x.iter().all(|x| x.is_finite()) {

@@ -1,4 +1,4 @@
-//! The searches for a group's scale that the K types' quantizers share (`make_qkx2_quants` and `make_qx_quants` in ggml).
+//! The searches for a group's scale that the quantizers share (`make_qkx2_quants`, `make_qx_quants`, `make_q3_quants` in ggml).
 
 use super::QK_K;
 

@@ -157,6 +157,8 @@ fn error_falls_with_bits_and_the_searches_pay() {
     let errors =
         [BlockType::Q4_0, BlockType::Q4K, BlockType::Q6K, BlockType::Q8_0, BlockType::F16].map(|ty| error(ty, &x));
     assert!(errors.is_sorted_by(|a, b| a > b), "{errors:?}");
+    let ladder = [BlockType::Q2K, BlockType::Q3K, BlockType::Iq4Xs, BlockType::Q5K, BlockType::Q6K];
+    assert!(ladder.map(|ty| error(ty, &x)).is_sorted_by(|a, b| a > b), "{:?}", ladder.map(|ty| error(ty, &x)));
     let [q4_0, q4_k, q6_k, q8_0, f16] = errors;
     assert!(q4_0 < 0.132 && q4_k < 0.087 && q6_k < 0.0243 && q8_0 < 0.0082 && f16 < 0.0004, "{errors:?}");
 }
