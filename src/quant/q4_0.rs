@@ -7,6 +7,7 @@
 //!
 //! `x[i] = d * (q[i] - 8)`.
 
+use super::search::fit_symmetric;
 use super::{scale, scale_bytes};
 
 /// Values in a block.
@@ -27,19 +28,21 @@ pub fn dequantize_block(block: &[u8; BYTES], out: &mut [f32; LEN]) {
 }
 
 /// The block of these values, rounded as ggml's reference does (`quantize_row_q4_0_ref`): the value farthest from zero
-/// becomes -8. `None` when a value is not finite or the scale does not fit an f16.
+/// becomes -8. With weights `w` of the square errors, the scale that makes their sum least. `None` when a value is not finite
+/// or the scale does not fit an f16.
 #[must_use]
-pub fn quantize_block(x: &[f32; LEN]) -> Option<[u8; BYTES]> {
+pub fn quantize_block(x: &[f32; LEN], w: Option<&[f32; LEN]>) -> Option<[u8; BYTES]> {
     if !x.iter().all(|x| x.is_finite()) {
         return None;
     }
     let far = x.iter().fold(0.0f32, |far, &x| if x.abs() > far.abs() { x } else { far });
-    let d = far / -8.0;
-    let id = if d == 0.0 { 0.0 } else { 1.0 / d };
-    let q = |x: f32| ((x * id + 8.5) as u8).min(15);
+    let d = w.map_or(far / -8.0, |w| fit_symmetric(&x.map(|x| [x]), &w.map(|w| [w]), 8.0)[0]);
     let mut block = [0; BYTES];
     let [d0, d1, qs @ ..] = &mut block;
     [*d0, *d1] = scale_bytes(d)?;
+    let d = if w.is_some() { scale([*d0, *d1]) } else { d };
+    let id = if d == 0.0 { 0.0 } else { 1.0 / d };
+    let q = |x: f32| ((x * id + 8.5) as u8).min(15);
     let (low, high) = x.split_at(LEN / 2);
     for (b, (&l, &h)) in qs.iter_mut().zip(low.iter().zip(high)) {
         *b = q(l) | q(h) << 4;

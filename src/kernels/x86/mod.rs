@@ -6,6 +6,8 @@ mod attention;
 mod avx2;
 mod avx512;
 mod common;
+mod decoded;
+mod pairs;
 
 pub(super) use avx2::kernels as avx2;
 pub(super) use avx512::kernels as avx512vnni;
