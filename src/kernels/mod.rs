@@ -4,6 +4,7 @@
 //! many rows or tokens share the call, nor on the thread that makes it.
 
 mod acts;
+mod decoded;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;

@@ -3,8 +3,8 @@
 
 use half::{bf16, f16};
 
-use super::{Acts, BLOCK, KV_BLOCK, Kernels, KvRows, Panels};
-use crate::quant::BlockType;
+use super::{Acts, BLOCK, KV_BLOCK, Kernels, KvRows, Panels, decoded};
+use crate::quant::{BlockType, runs};
 use crate::weights::layout::{PANEL_ROWS, panel_block};
 
 pub(super) fn kernels() -> Kernels {
@@ -25,6 +25,10 @@ pub(super) fn matmul_shape(w: Panels<'_>, x: &Acts, out: &[f32]) -> (usize, usiz
 }
 
 fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+    runs::with_runs!(w.ty, T => decoded::matmul::<T>(w, x, out), _ => matmul_panels(w, x, out));
+}
+
+fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     let (panel, rows) = matmul_shape(w, x, out);
     if rows == 0 {
         return;

@@ -18,9 +18,35 @@ struct Weights {
     dense: Vec<f32>,
 }
 
+/// Blocks of pseudo-random codes under scales that give values of about one, for types that nothing here writes.
+fn random_blocks(ty: BlockType, count: usize) -> Vec<u8> {
+    let mut state = 7u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    let mut bytes: Vec<u8> = (0..count * ty.block_bytes()).map(|_| next()).collect();
+    for (i, block) in bytes.chunks_exact_mut(ty.block_bytes()).enumerate() {
+        let d = half::f16::from_f32([0.004, -0.003, 0.0005][i % 3]).to_bits();
+        match ty {
+            BlockType::Mxfp4 => block[0] = 123 + i as u8 % 3,
+            BlockType::Iq1M => (0..4).for_each(|j| {
+                let high = &mut block[49 + 2 * j];
+                *high = *high & 15 | ((d >> (4 * j) & 15) as u8) << 4;
+            }),
+            _ => block[..2].copy_from_slice(&d.to_le_bytes()),
+        }
+    }
+    bytes
+}
+
 fn weights(ty: BlockType, rows: usize, cols: usize) -> Weights {
     let mut file = Vec::new();
-    quant::quantize(ty, &values(rows * cols, 3), &mut file).unwrap();
+    if ty.can_quantize() {
+        quant::quantize(ty, &values(rows * cols, 3), &mut file).unwrap();
+    } else {
+        file = random_blocks(ty, rows * cols / ty.block_len());
+    }
     let row_bytes = ty.row_bytes(cols).unwrap();
     let panel = panel_bytes(ty, cols).unwrap();
     let mut panels = vec![0; panel * panels_for(rows)];
@@ -63,7 +89,7 @@ fn every_set_multiplies_as_scalar_does() {
                 let w = weights(ty, rows, cols);
                 for tokens in [1, 2, 3, 5, 11, 70] {
                     let mut x = Acts::new(values(tokens * cols, 5), cols);
-                    x.quantize(&scalar::kernels(), Precision::Fast);
+                    x.quantize(&scalar::kernels(), if tokens == 5 { Precision::Fine } else { Precision::Fast });
                     let want = product(&scalar::kernels(), ty, &w, &x);
                     for k in available() {
                         assert_eq!(product(&k, ty, &w, &x), want, "{} {ty} {rows}x{cols}, {tokens} tokens", k.name);
@@ -76,15 +102,15 @@ fn every_set_multiplies_as_scalar_does() {
 
 #[test]
 fn a_token_does_not_see_its_neighbours() {
-    for k in available() {
-        let w = weights(BlockType::Q4_0, 24, 64);
-        let mut all = Acts::new(values(9 * 64, 5), 64);
+    for (k, ty) in available().into_iter().flat_map(|k| BlockType::ALL.map(|ty| (k, ty))) {
+        let w = weights(ty, 24, 256);
+        let mut all = Acts::new(values(9 * 256, 5), 256);
         all.quantize(&k, Precision::Fast);
-        let whole = product(&k, BlockType::Q4_0, &w, &all);
+        let whole = product(&k, ty, &w, &all);
         for t in 0..9 {
-            let alone = product(&k, BlockType::Q4_0, &w, &all.gather(&[t]));
+            let alone = product(&k, ty, &w, &all.gather(&[t]));
             for p in 0..3 {
-                assert_eq!(alone[p * 8..p * 8 + 8], whole[(p * 9 + t) * 8..][..8], "{} token {t}", k.name);
+                assert_eq!(alone[p * 8..p * 8 + 8], whole[(p * 9 + t) * 8..][..8], "{} {ty} token {t}", k.name);
             }
         }
     }
@@ -113,7 +139,7 @@ fn scalar_multiplies_what_the_blocks_mean() {
 
 #[test]
 fn fine_activations_leave_five_digits() {
-    for ty in [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q4K, BlockType::Q6K] {
+    for ty in BlockType::ALL.into_iter().filter(|ty| ty.block_len() > 1) {
         let (w, cols) = (weights(ty, 8, 256), 256);
         let mut x = Acts::new(values(3 * cols, 5), cols);
         x.quantize(&best(), Precision::Fine);
@@ -243,4 +269,43 @@ fn eight_bit_keys_are_within_half_a_step_and_keep_zero_and_nan() {
     }
     assert_eq!((scales[1], &q[KV_BLOCK..2 * KV_BLOCK]), (0, &[0i8; KV_BLOCK][..]));
     assert!(half::f16::from_bits(scales[3]).is_nan(), "what is not a number stays visible");
+}
+
+/// Gigabytes of weights a second on one thread, for one token and for 32, and how many times as fast as scalar. Run with
+/// `cargo test --release --lib -- --ignored --nocapture weights_a_second`.
+#[test]
+#[ignore = "a measurement"]
+fn weights_a_second() {
+    let (rows, cols) = (1024, 4096);
+    println!("{:8} {:>11} {:>10} {:>8} {:>10} {:>8}", "type", "set", "1 token", "/scalar", "32 tokens", "/scalar");
+    for ty in BlockType::ALL {
+        let w = weights(ty, rows, cols);
+        let acts = [1, 32].map(|tokens| {
+            let mut x = Acts::new(values(tokens * cols, 5), cols);
+            x.quantize(&best(), Precision::Fast);
+            x
+        });
+        let mut scalar = [0.0; 2];
+        for k in available().into_iter().rev() {
+            let speed = [0, 1].map(|i| {
+                // The best of at least five runs and a quarter of a second.
+                let (mut least, start, mut runs) = (f64::INFINITY, std::time::Instant::now(), 0);
+                while runs < 5 || start.elapsed().as_secs_f64() < 0.25 {
+                    let run = std::time::Instant::now();
+                    std::hint::black_box(product(&k, ty, &w, &acts[i]));
+                    least = least.min(run.elapsed().as_secs_f64());
+                    runs += 1;
+                    if start.elapsed().as_secs_f64() > 2.0 {
+                        break;
+                    }
+                }
+                w.panels.len() as f64 / least / 1e9
+            });
+            if k.name == "scalar" {
+                scalar = speed;
+            }
+            let [one, many] = [0, 1].map(|i| format!("{:10.2} {:8.1}", speed[i], speed[i] / scalar[i]));
+            println!("{:8} {:>11} {one} {many}", ty.name(), k.name);
+        }
+    }
 }

@@ -4,140 +4,35 @@
 //! its own scale. Layouts are those of ggml (`ggml-common.h`), one file per family. Everything is little-endian.
 
 mod float;
+mod grids;
+pub mod iq1;
+pub mod iq2;
+pub mod iq3;
+pub mod iq4;
+pub mod legacy;
 mod names;
+pub mod q2_k;
+pub mod q3_k;
 pub mod q4_0;
 pub mod q4_k;
+pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
+pub mod runs;
 mod search;
 #[cfg(test)]
 mod tests;
-
-use std::fmt;
+pub mod tq;
+mod types;
 
 use crate::bytes::reserve;
 use crate::error::{Error, Result};
 
 pub use names::{GgmlType, ggml_type};
+pub use types::BlockType;
 
 /// Values in a super-block of the K types.
 pub const QK_K: usize = 256;
-
-/// The block types this build reads and writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BlockType {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit IEEE floats.
-    F16,
-    /// The upper half of 32-bit floats.
-    Bf16,
-    /// 32 signed bytes under one scale.
-    Q8_0,
-    /// 32 four-bit values under one scale.
-    Q4_0,
-    /// 256 four-bit values in 8 groups with six-bit scales and minima.
-    Q4K,
-    /// 256 six-bit values in 16 groups with eight-bit scales.
-    Q6K,
-}
-
-impl BlockType {
-    /// Every block type.
-    pub const ALL: [Self; 7] = [Self::F32, Self::F16, Self::Bf16, Self::Q8_0, Self::Q4_0, Self::Q4K, Self::Q6K];
-
-    /// The type with this number in a GGUF file, if this build reads it.
-    #[must_use]
-    pub fn from_ggml(id: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|ty| ty.ggml_id() == id)
-    }
-
-    /// The type's number in a GGUF file.
-    #[must_use]
-    pub const fn ggml_id(self) -> u32 {
-        match self {
-            Self::F32 => 0,
-            Self::F16 => 1,
-            Self::Q4_0 => 2,
-            Self::Q8_0 => 8,
-            Self::Q4K => 12,
-            Self::Q6K => 14,
-            Self::Bf16 => 30,
-        }
-    }
-
-    /// The type with this name in GGUF tools, in capitals or not: `q4_k`, `BF16`.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|ty| ty.name().eq_ignore_ascii_case(name))
-    }
-
-    /// Whether [`quantize`] writes this type.
-    #[must_use]
-    pub const fn can_quantize(self) -> bool {
-        match self {
-            Self::F32 | Self::F16 | Self::Bf16 | Self::Q8_0 | Self::Q4_0 | Self::Q4K | Self::Q6K => true,
-        }
-    }
-
-    /// The type's name in GGUF tools, for example `Q4_K`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "F32",
-            Self::F16 => "F16",
-            Self::Bf16 => "BF16",
-            Self::Q8_0 => "Q8_0",
-            Self::Q4_0 => "Q4_0",
-            Self::Q4K => "Q4_K",
-            Self::Q6K => "Q6_K",
-        }
-    }
-
-    /// Values in one block.
-    #[must_use]
-    pub const fn block_len(self) -> usize {
-        match self {
-            Self::F32 | Self::F16 | Self::Bf16 => 1,
-            Self::Q8_0 => q8_0::LEN,
-            Self::Q4_0 => q4_0::LEN,
-            Self::Q4K | Self::Q6K => QK_K,
-        }
-    }
-
-    /// Bytes of one block.
-    #[must_use]
-    pub const fn block_bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-            Self::Q8_0 => q8_0::BYTES,
-            Self::Q4_0 => q4_0::BYTES,
-            Self::Q4K => q4_k::BYTES,
-            Self::Q6K => q6_k::BYTES,
-        }
-    }
-
-    /// Bytes of `cols` values.
-    ///
-    /// # Errors
-    /// [`crate::error::Kind::Argument`] when `cols` is not a whole number of blocks,
-    /// [`crate::error::Kind::Limit`] when the bytes do not fit the address space.
-    pub fn row_bytes(self, cols: usize) -> Result<usize> {
-        if !cols.is_multiple_of(self.block_len()) {
-            return Err(Error::argument(format!("{cols} values are not whole {self} blocks of {}", self.block_len())));
-        }
-        (cols / self.block_len())
-            .checked_mul(self.block_bytes())
-            .ok_or_else(|| Error::limit(format!("{cols} values of type {self} are more bytes than can be addressed")))
-    }
-}
-
-impl fmt::Display for BlockType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
 
 /// The name ggml gives to a type number, also for types that this build does not read.
 #[must_use]
@@ -158,6 +53,11 @@ pub fn dequantize(ty: BlockType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
             bytes.len()
         )));
     }
+    runs::with_runs!(ty, T => runs::dequantize::<T>(bytes, out), _ => dequantize_own(ty, bytes, out));
+    Ok(())
+}
+
+fn dequantize_own(ty: BlockType, bytes: &[u8], out: &mut [f32]) {
     match ty {
         BlockType::F32 => float::dequantize_f32(bytes, out),
         BlockType::F16 => float::dequantize_f16(bytes, out),
@@ -166,8 +66,8 @@ pub fn dequantize(ty: BlockType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
         BlockType::Q4_0 => each_block(bytes, out, q4_0::dequantize_block),
         BlockType::Q4K => each_block(bytes, out, q4_k::dequantize_block),
         BlockType::Q6K => each_block(bytes, out, q6_k::dequantize_block),
+        _ => {}
     }
-    Ok(())
 }
 
 /// Appends the blocks of `values` to `out`.
@@ -185,18 +85,14 @@ pub fn quantize(ty: BlockType, values: &[f32], out: &mut Vec<u8>) -> Result<()> 
 /// [`quantize`] with one weight a value: what matters more is rounded with less error.
 ///
 /// `importance` holds one non-negative weight for each value: for a weight matrix the mean square of the activation that meets
-/// the column, repeated for each row. Only their ratios inside a block count. Types with one obvious rounding (the floats,
-/// Q8_0) pay no heed to it.
+/// the column, repeated for each row. Only their ratios inside a block count. The floats, Q8_0, TQ1_0 and TQ2_0 have one
+/// rounding and pay no heed to it.
 ///
 /// # Errors
 /// As [`quantize`]; [`crate::error::Kind::Argument`] when `importance` has another length than `values`, or a weight is
 /// negative or not finite.
 pub fn quantize_weighted(ty: BlockType, values: &[f32], importance: Option<&[f32]>, out: &mut Vec<u8>) -> Result<()> {
     check_importance(values, importance)?;
-    if !ty.can_quantize() {
-        let able: Vec<_> = BlockType::ALL.into_iter().filter(|ty| ty.can_quantize()).map(BlockType::name).collect();
-        return Err(Error::unsupported(format!("quantizing to {ty}: choose one of {}", able.join(", "))));
-    }
     reserve(out, ty.row_bytes(values.len())?)?;
     match ty {
         BlockType::F32 => float::quantize_f32(values, out),
@@ -206,6 +102,27 @@ pub fn quantize_weighted(ty: BlockType, values: &[f32], importance: Option<&[f32
         BlockType::Q4_0 => append_blocks(ty, values, importance, out, q4_0::quantize_block)?,
         BlockType::Q4K => append_blocks(ty, values, importance, out, q4_k::quantize_block)?,
         BlockType::Q6K => append_blocks(ty, values, importance, out, q6_k::quantize_block)?,
+        BlockType::Q4_1 => append_blocks(ty, values, importance, out, legacy::quantize_q4_1)?,
+        BlockType::Q5_0 => append_blocks(ty, values, importance, out, legacy::quantize_q5_0)?,
+        BlockType::Q5_1 => append_blocks(ty, values, importance, out, legacy::quantize_q5_1)?,
+        BlockType::Q2K => append_blocks(ty, values, importance, out, q2_k::quantize_block)?,
+        BlockType::Q3K => append_blocks(ty, values, importance, out, q3_k::quantize_block)?,
+        BlockType::Q5K => append_blocks(ty, values, importance, out, q5_k::quantize_block)?,
+        BlockType::Iq4Nl => append_blocks(ty, values, importance, out, iq4::quantize_nl)?,
+        BlockType::Iq4Xs => append_blocks(ty, values, importance, out, iq4::quantize_xs)?,
+        BlockType::Tq1_0 => append_blocks(ty, values, None, out, |x, _| tq::quantize_tq1_0(x))?,
+        BlockType::Tq2_0 => append_blocks(ty, values, None, out, |x, _| tq::quantize_tq2_0(x))?,
+        BlockType::Iq1S
+        | BlockType::Iq1M
+        | BlockType::Iq2Xxs
+        | BlockType::Iq2Xs
+        | BlockType::Iq2S
+        | BlockType::Iq3Xxs
+        | BlockType::Iq3S
+        | BlockType::Mxfp4 => {
+            let able: Vec<_> = BlockType::ALL.into_iter().filter(|ty| ty.can_quantize()).map(BlockType::name).collect();
+            return Err(Error::unsupported(format!("quantizing to {ty}: choose one of {}", able.join(", "))));
+        }
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ pub fn quantize_block(x: &[f32; LEN], w: Option<&[f32; LEN]>) -> Option<[u8; BYT
         return None;
     }
     let far = x.iter().fold(0.0f32, |far, &x| if x.abs() > far.abs() { x } else { far });
-    let d = w.map_or(far / -8.0, |w| fit_symmetric(x, w, 8.0));
+    let d = w.map_or(far / -8.0, |w| fit_symmetric(&x.map(|x| [x]), &w.map(|w| [w]), 8.0)[0]);
     let mut block = [0; BYTES];
     let [d0, d1, qs @ ..] = &mut block;
     [*d0, *d1] = scale_bytes(d)?;

@@ -12,7 +12,7 @@
 //!
 //! `x[g][i] = (d * sc[g]) * (q[g][i] - 32)`.
 
-use super::search::{fit_symmetric, nearest};
+use super::search::{EPS, fit_groups, fit_symmetric, group_error, nearest, settle_scale};
 use super::{QK_K, scale, scale_bytes};
 
 /// Bytes of a block.
@@ -25,8 +25,6 @@ const GROUP: usize = 16;
 const GROUPS: usize = QK_K / GROUP;
 /// Values in a quarter of a run.
 const QUARTER: usize = 32;
-/// Below this a scale counts as zero (`GROUP_MAX_EPS` in ggml).
-const EPS: f32 = 1e-15;
 
 /// The values of a block.
 pub fn dequantize_block(block: &[u8; BYTES], out: &mut [f32; QK_K]) {
@@ -47,7 +45,8 @@ pub fn dequantize_block(block: &[u8; BYTES], out: &mut [f32; QK_K]) {
 }
 
 /// The block of these values: for each group the scale with the least weighted square error, found by the search of ggml's
-/// reference (`quantize_row_q6_K_ref`). `w` replaces the reference's own weights, the squares. `None` when a value is not finite or the scale does not fit an f16.
+/// reference (`quantize_row_q6_K_ref`). `w` replaces the reference's own weights, the squares. `None` when a value is not
+/// finite or the scale does not fit an f16.
 #[must_use]
 pub fn quantize_block(x: &[f32; QK_K], w: Option<&[f32; QK_K]>) -> Option<[u8; BYTES]> {
     if !x.iter().all(|x| x.is_finite()) {
@@ -55,24 +54,24 @@ pub fn quantize_block(x: &[f32; QK_K], w: Option<&[f32; QK_K]>) -> Option<[u8; B
     }
     let mut block = [0; BYTES];
     let groups = x.as_chunks::<GROUP>().0;
-    let (mut fits, mut top) = ([0.0f32; GROUPS], 0.0f32);
-    for (g, (fit, group)) in fits.iter_mut().zip(groups).enumerate() {
-        let own = group.map(|x| x * x);
-        *fit = fit_symmetric(group, w.and_then(|w| w.as_chunks::<GROUP>().0.get(g)).unwrap_or(&own), 32.0);
-        if !fit.is_finite() {
-            return None;
-        }
-        if fit.abs() > top.abs() {
-            top = *fit;
-        }
+    let important = w.is_some();
+    let w = w.copied().unwrap_or_else(|| x.map(|x| x * x));
+    let fits: [f32; GROUPS] = fit_groups::<GROUP, GROUPS, _>(x, &w, |x, w| fit_symmetric(x, w, 32.0));
+    if !fits.iter().all(|fit| fit.is_finite()) {
+        return None;
     }
+    let top = fits.iter().fold(0.0f32, |top, fit| if fit.abs() > top.abs() { *fit } else { top });
     if top.abs() < EPS {
         return Some(block);
     }
     let per = -128.0 / top;
-    let sc = fits.map(|fit| nearest(per * fit).clamp(-128.0, 127.0) as i8);
+    let mut sc = fits.map(|fit| nearest(per * fit).clamp(-128.0, 127.0) as i8);
     let d_bytes = scale_bytes(1.0 / per)?;
     let d = scale(d_bytes);
+    for (g, w) in w.as_chunks::<GROUP>().0.iter().enumerate().filter(|_| important) {
+        let error = |sc| group_error(&groups[g], w, (d * f32::from(sc), 0.0), (-32.0, 31.0));
+        sc[g] = settle_scale(sc[g], (-128, 127), error);
+    }
 
     let mut q = [32u8; QK_K];
     for (g, (q, group)) in q.as_chunks_mut::<GROUP>().0.iter_mut().zip(groups).enumerate() {

@@ -45,7 +45,8 @@ def all_types(path):
     for name in ("BF16", "Q8_0", "Q4_0"):
         ty = gguf.GGMLQuantizationType[name]
         w.add_tensor(f"blk.0.{name}.weight", gguf.quantize(ramp(2, 3, 64), ty), raw_dtype=ty)
-    w.add_tensor("other.weight", gguf.quantize(ramp(2, 64), gguf.GGMLQuantizationType.Q5_1), raw_dtype=gguf.GGMLQuantizationType.Q5_1)
+    # A type that Palisade does not read.
+    w.add_tensor("other.weight", np.arange(72, dtype=np.uint8).reshape(2, 36), raw_dtype=gguf.GGMLQuantizationType.NVFP4)
     finish(w)
 
 

@@ -103,10 +103,10 @@ fn reads_by_position_stay_inside_the_tensor() {
 fn a_type_this_build_does_not_read_is_listed_and_fails_on_use() {
     let gguf = Gguf::open(fixture("pypi.gguf")).unwrap();
     let other = gguf.tensor("other.weight").unwrap();
-    assert_eq!((other.ty, other.ty.to_string(), other.bytes), (TensorType::Unsupported(7), "Q5_1".into(), 4 * 24));
+    assert_eq!((other.ty, other.ty.to_string(), other.bytes), (TensorType::Unsupported(40), "NVFP4".into(), 2 * 36));
     let e = other.block_type().unwrap_err();
     assert_eq!(e.kind(), Kind::Unsupported);
-    assert_eq!(e.message(), "tensor other.weight: type Q5_1 (7) is not supported by this build");
+    assert_eq!(e.message(), "tensor other.weight: type NVFP4 (40) is not supported by this build");
     assert_eq!(gguf.tensor("half.weight").unwrap().block_type().unwrap(), BlockType::F16);
     assert!(gguf.tensor("none").is_none());
 }

@@ -9,6 +9,9 @@ use super::{Turn, identity, rows_like, tensor, values};
 use crate::engine::kv::{KvType, LayerCache};
 use crate::kernels::Kernels;
 
+/// Query rows that go over keys and values together.
+const TILE_ROWS: usize = 32;
+
 /// What does not change in one attention layer.
 #[derive(Clone, Debug)]
 pub(in super::super) struct AttentionPlan {
@@ -71,6 +74,8 @@ impl OpState for AttentionState {
         let (mut q, mut k) = (values(&q)?.to_vec(), values(&k)?.to_vec());
         ensure!(self.cache.len() == turn.past, "the past holds {} positions, expected {}", self.cache.len(), turn.past);
         if let Some(chunk) = self.plan.chunk {
+            let last = turn.past + q.len() / (self.plan.heads * self.plan.head_dim) - 1;
+            ensure!(turn.past / chunk == last / chunk, "a run over the border of a chunk at {last}");
             self.cache.drop_before(turn.past / chunk * chunk);
         }
         self.prepare(&turn, &mut q, &mut k);
@@ -114,30 +119,64 @@ impl AttentionState {
         });
     }
 
-    /// Softmax attention of every query over what it may see; the order of every sum is that of the positions.
+    /// Softmax attention of every query over what it may see, `(S, heads · d)`. Neighbouring tokens go together: what all of
+    /// them see is read once. The order of every sum is that of the positions, so the tiles change no bit.
     fn attend(&self, past: usize, q: &[f32]) -> Vec<f32> {
         let p = &self.plan;
-        let d = p.head_dim;
         let group = p.heads / p.kv_heads;
+        let (row, part) = (p.heads * p.head_dim, group * p.head_dim);
+        let tile = (TILE_ROWS / group).max(1);
+        let tiles: Vec<&[f32]> = q.chunks(tile * row).collect();
+        let parts: Vec<Vec<f32>> = (0..tiles.len() * p.kv_heads)
+            .into_par_iter()
+            .map_init(Vec::new, |scores, i| {
+                let (t, head) = (i / p.kv_heads, i % p.kv_heads);
+                let mine = tiles[t].chunks_exact(row).flat_map(|token| &token[head * part..(head + 1) * part]);
+                self.attend_tile(past + t * tile, head, &mine.copied().collect::<Vec<f32>>(), scores)
+            })
+            .collect();
         let mut out = vec![0.0f32; q.len()];
-        // (S, kv_heads, group · d): query heads that share a key head lie together.
-        out.par_chunks_mut(group * d).zip(q.par_chunks(group * d)).enumerate().for_each_init(
-            Vec::new,
-            |scores: &mut Vec<f32>, (i, (out, q))| {
-                let (position, head) = (past + i / p.kv_heads, i % p.kv_heads);
-                let from = p.chunk.map_or(0, |c| position / c * c);
-                let n = position + 1 - from;
-                scores.clear();
-                scores.resize(group * n, 0.0);
-                for (at, keys, _) in self.cache.runs(head, from, position + 1) {
-                    (p.kernels.attn_scores)(q, d, keys, &mut scores[at..], n);
+        for (out, parts) in out.chunks_mut(tile * row).zip(parts.chunks(p.kv_heads)) {
+            for (t, out) in out.chunks_exact_mut(row).enumerate() {
+                for (out, mixed) in out.chunks_exact_mut(part).zip(parts) {
+                    out.copy_from_slice(&mixed[t * part..(t + 1) * part]);
                 }
-                scores.chunks_exact_mut(n).for_each(|s| (p.kernels.softmax)(s));
-                for (at, _, values) in self.cache.runs(head, from, position + 1) {
-                    (p.kernels.attn_mix)(&scores[at..], n, values, d, out);
-                }
-            },
-        );
+            }
+        }
+        out
+    }
+
+    /// The queries `q`, `(tokens, group, d)`, of one key head, the first at position `first`; all lie in one chunk.
+    fn attend_tile(&self, first: usize, head: usize, q: &[f32], scores: &mut Vec<f32>) -> Vec<f32> {
+        let p = &self.plan;
+        let (d, group) = (p.head_dim, p.heads / p.kv_heads);
+        let (part, tokens) = (group * d, q.len() / (group * d));
+        let from = p.chunk.map_or(0, |c| first / c * c);
+        // Every token sees `common` positions, and those of the tile up to its own.
+        let common = first + 1 - from;
+        let stride = common + tokens - 1;
+        scores.clear();
+        scores.resize(tokens * group * stride, 0.0);
+        for (at, keys, _) in self.cache.runs(head, from, first + 1) {
+            (p.kernels.attn_scores)(q, d, keys, &mut scores[at..], stride);
+        }
+        for (t, q) in q.chunks_exact(part).enumerate() {
+            let scores = &mut scores[t * group * stride..(t + 1) * group * stride];
+            for (at, keys, _) in self.cache.runs(head, first + 1, first + 1 + t) {
+                (p.kernels.attn_scores)(q, d, keys, &mut scores[common + at..], stride);
+            }
+            scores.chunks_exact_mut(stride).for_each(|s| (p.kernels.softmax)(&mut s[..common + t]));
+        }
+        let mut out = vec![0.0f32; q.len()];
+        for (at, _, values) in self.cache.runs(head, from, first + 1) {
+            (p.kernels.attn_mix)(&scores[at..], stride, values, d, &mut out);
+        }
+        for (t, out) in out.chunks_exact_mut(part).enumerate() {
+            let scores = &scores[t * group * stride..(t + 1) * group * stride];
+            for (at, _, values) in self.cache.runs(head, first + 1, first + 1 + t) {
+                (p.kernels.attn_mix)(&scores[common + at..], stride, values, d, out);
+            }
+        }
         out
     }
 }

@@ -4,8 +4,8 @@ use std::arch::x86_64::*;
 
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, BLOCK, Kernels, Panels};
-use super::common;
-use crate::quant::BlockType;
+use super::{attention, common, decoded, pairs};
+use crate::quant::{BlockType, runs};
 use crate::weights::layout::{PANEL_ROWS, panel_block};
 
 /// The set, when the processor has AVX2, FMA and F16C.
@@ -17,8 +17,8 @@ pub(in super::super) fn kernels() -> Option<Kernels> {
         rms_norm: common::rms_norm,
         silu_mul: common::silu_mul,
         add: common::add,
-        attn_scores: common::attn_scores,
-        attn_mix: common::attn_mix,
+        attn_scores: attention::attn_scores_avx2,
+        attn_mix: attention::attn_mix_avx2,
         softmax: common::softmax,
     })
 }
@@ -29,6 +29,18 @@ const TILE: usize = 4;
 const TOKEN_BLOCK: usize = 64;
 
 fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+    if matches!(w.ty, BlockType::Q2K | BlockType::Q3K) {
+        return matmul_panels(w, x, out);
+    }
+    runs::with_runs!(
+        w.ty,
+        // SAFETY: this table is only handed out when the processor has what it uses.
+        T => unsafe { decoded::matmul_avx2::<T>(w, x, out) },
+        _ => matmul_panels(w, x, out)
+    );
+}
+
+fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     if panel_block(w.ty).0 == 1 {
         return common::matmul_float(w, x, out);
@@ -71,6 +83,8 @@ pub(super) unsafe fn tile<const N: usize>(ty: BlockType, panel: &[u8], x: &Acts,
             BlockType::Q8_0 => q8_0(panel.as_ptr(), blocks, &rows),
             BlockType::Q4_0 => q4_0(panel.as_ptr(), blocks, &rows),
             BlockType::Q4K => q4_k(panel.as_ptr(), blocks, &rows),
+            BlockType::Q2K => pairs::q2_k_avx2(panel.as_ptr(), blocks, &rows),
+            BlockType::Q3K => pairs::q3_k_avx2(panel.as_ptr(), blocks, &rows),
             _ => q6_k(panel.as_ptr(), blocks, &rows),
         }
     };
@@ -101,7 +115,7 @@ impl<const N: usize> Rows<N> {
 /// Eight half-precision scales.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn scales(p: *const u8) -> __m256 {
+pub(super) unsafe fn scales(p: *const u8) -> __m256 {
     // SAFETY: the caller points at sixteen bytes inside a panel.
     unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
 }
@@ -109,14 +123,14 @@ unsafe fn scales(p: *const u8) -> __m256 {
 /// Four activations, the same in every lane.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn quad(q: *const i8, at: usize) -> __m256i {
+pub(super) unsafe fn quad(q: *const i8, at: usize) -> __m256i {
     // SAFETY: the caller keeps `at + 4` inside the row; the read needs no alignment.
     _mm256_set1_epi32(unsafe { q.add(at).cast::<i32>().read_unaligned() })
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn load(p: *const u8) -> __m256i {
+pub(super) unsafe fn load(p: *const u8) -> __m256i {
     // SAFETY: the caller points at 32 bytes inside a panel.
     unsafe { _mm256_loadu_si256(p.cast()) }
 }

@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, Kernels, Panels};
 use super::avx2::{self, Rows};
-use super::common;
-use crate::quant::BlockType;
+use super::{attention, common, decoded, pairs};
+use crate::quant::{BlockType, runs};
 use crate::weights::layout::{PANEL_ROWS, panel_block};
 
 /// The set, when the processor has AVX-512 F, BW, VL and VNNI.
@@ -16,13 +16,31 @@ pub(in super::super) fn kernels() -> Option<Kernels> {
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512vnni");
     let base = avx2::kernels()?;
-    wide.then_some(Kernels { name: "avx512vnni", matmul, ..base })
+    wide.then_some(Kernels {
+        name: "avx512vnni",
+        matmul,
+        attn_scores: attention::attn_scores_avx512,
+        attn_mix: attention::attn_mix_avx512,
+        ..base
+    })
 }
 
 /// Tokens whose activations stay in the second-level cache while panels go by.
 const TOKEN_BLOCK: usize = 64;
 
 fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+    if matches!(w.ty, BlockType::Q2K | BlockType::Q3K) {
+        return matmul_panels(w, x, out);
+    }
+    runs::with_runs!(
+        w.ty,
+        // SAFETY: this table is only handed out when the processor has what it uses.
+        T => unsafe { decoded::matmul_avx512::<T>(w, x, out) },
+        _ => matmul_panels(w, x, out)
+    );
+}
+
+fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     if panel_block(w.ty).0 == 1 {
         return common::matmul_float(w, x, out);
@@ -75,6 +93,8 @@ unsafe fn pair<const N: usize>(
             BlockType::Q8_0 => q8_0(a, b, blocks, &rows),
             BlockType::Q4_0 => q4_0(a, b, blocks, &rows),
             BlockType::Q4K => q4_k(a, b, blocks, &rows),
+            BlockType::Q2K => pairs::q2_k_avx512(a, b, blocks, &rows),
+            BlockType::Q3K => pairs::q3_k_avx512(a, b, blocks, &rows),
             _ => q6_k(a, b, blocks, &rows),
         }
     };
@@ -94,7 +114,7 @@ unsafe fn pair<const N: usize>(
 /// 32 bytes of each panel, side by side.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn load(a: *const u8, b: *const u8) -> __m512i {
+pub(super) unsafe fn load(a: *const u8, b: *const u8) -> __m512i {
     // SAFETY: the caller points at 32 bytes inside each panel.
     unsafe { _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256(a.cast())), _mm256_loadu_si256(b.cast()), 1) }
 }
@@ -102,7 +122,7 @@ unsafe fn load(a: *const u8, b: *const u8) -> __m512i {
 /// Eight half-precision scales of each panel.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn scales(a: *const u8, b: *const u8) -> __m512 {
+pub(super) unsafe fn scales(a: *const u8, b: *const u8) -> __m512 {
     // SAFETY: the caller points at sixteen bytes inside each panel.
     unsafe { _mm512_cvtph_ps(_mm256_set_m128i(_mm_loadu_si128(b.cast()), _mm_loadu_si128(a.cast()))) }
 }
@@ -110,7 +130,7 @@ unsafe fn scales(a: *const u8, b: *const u8) -> __m512 {
 /// Eight bytes of each panel.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn bytes(a: *const u8, b: *const u8) -> __m128i {
+pub(super) unsafe fn bytes(a: *const u8, b: *const u8) -> __m128i {
     // SAFETY: the caller points at eight bytes inside each panel.
     unsafe { _mm_unpacklo_epi64(_mm_loadl_epi64(a.cast()), _mm_loadl_epi64(b.cast())) }
 }
@@ -125,7 +145,7 @@ unsafe fn quad(q: *const i8, at: usize) -> __m512i {
 /// Integer dot products of one block of 32 columns, its two halves apart. `weights` are unsigned bytes, quad by quad.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn dots<const N: usize>(weights: &[__m512i; 8], rows: &Rows<N>, col: usize) -> [[__m512i; 2]; N] {
+pub(super) unsafe fn dots<const N: usize>(weights: &[__m512i; 8], rows: &Rows<N>, col: usize) -> [[__m512i; 2]; N] {
     let mut acc = [[_mm512_setzero_si512(); 2]; N];
     for i in 0..N {
         for c in 0..4 {

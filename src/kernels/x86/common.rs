@@ -1,9 +1,9 @@
-//! What both x86-64 sets share: float matmul, quantization of activations, norms, attention, softmax, in AVX2 + FMA + F16C.
+//! What both x86-64 sets share: float matmul, quantization of activations, norms, softmax, in AVX2 + FMA + F16C.
 
 use std::arch::x86_64::*;
 
-use super::super::scalar::{self, attn_shape};
-use super::super::{Acts, KV_BLOCK, KvRows, Panels};
+use super::super::scalar;
+use super::super::{Acts, Panels};
 use crate::quant::BlockType;
 use crate::weights::layout::PANEL_ROWS;
 
@@ -115,12 +115,13 @@ unsafe fn quantize_avx2(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut 
         unsafe {
             let v: [__m256; 4] = std::array::from_fn(|i| _mm256_loadu_ps(x.as_ptr().add(32 * b + 8 * i)));
             let abs = v.map(|v| _mm256_and_ps(v, positive));
+            let strange = v.map(|v| _mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+            let strange = _mm256_or_ps(_mm256_or_ps(strange[0], strange[1]), _mm256_or_ps(strange[2], strange[3]));
             let max = _mm256_max_ps(_mm256_max_ps(abs[0], abs[1]), _mm256_max_ps(abs[2], abs[3]));
             let max = _mm_max_ps(_mm256_castps256_ps128(max), _mm256_extractf128_ps(max, 1));
             let max = _mm_max_ps(max, _mm_movehl_ps(max, max));
             let max = _mm_cvtss_f32(_mm_max_ss(max, _mm_movehdup_ps(max)));
-            // The sum is NaN if and only if a value is NaN or infinities meet; the scalar rule looks at NaN alone.
-            if !max.is_finite() || x[32 * b..32 * b + 32].iter().any(|v| v.is_nan()) {
+            if !max.is_finite() || _mm256_movemask_ps(strange) != 0 {
                 scalar::quantize(
                     &x[32 * b..][..32],
                     &mut q[32 * b..][..32],
@@ -167,8 +168,15 @@ fn tail(x: &[f32], fill: f32) -> __m256 {
 pub(super) fn rms_norm(x: &[f32], w: Option<&[f32]>, eps: f32, out: &mut [f32]) {
     assert!(out.len() == x.len() && w.is_none_or(|w| w.len() == x.len()), "one weight and one output a value");
     // SAFETY: AVX2 as this table's constructor found.
-    let squares = unsafe { squares(x) };
-    let factor = 1.0 / (squares / x.len() as f32 + eps).sqrt();
+    unsafe {
+        let factor = 1.0 / (squares(x) / x.len() as f32 + eps).sqrt();
+        scaled(x, w, factor, out);
+    }
+}
+
+/// Plain loops, which the compiler makes vectors of.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn scaled(x: &[f32], w: Option<&[f32]>, factor: f32, out: &mut [f32]) {
     match w {
         Some(w) => out.iter_mut().zip(x).zip(w).for_each(|((o, x), w)| *o = x * factor * w),
         None => out.iter_mut().zip(x).for_each(|(o, x)| *o = x * factor),
@@ -217,142 +225,41 @@ pub(super) fn silu_mul(gate: &mut [f32], up: &[f32], scale: f32) {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn silu_mul_avx2(gate: &mut [f32], up: &[f32], scale: f32) {
     let s = _mm256_set1_ps(scale);
-    let one = _mm256_set1_ps(1.0);
-    for (g, u) in gate.chunks_mut(8).zip(up.chunks(8)) {
-        let x = _mm256_mul_ps(tail(g, 0.0), s);
+    let product = |g: __m256, u: __m256| {
+        let x = _mm256_mul_ps(g, s);
         let minus = _mm256_xor_ps(x, _mm256_set1_ps(-0.0));
-        let silu = _mm256_div_ps(x, _mm256_add_ps(one, exp(minus)));
-        let mut lanes = [0.0f32; 8];
-        // SAFETY: eight values.
-        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), _mm256_mul_ps(silu, _mm256_mul_ps(tail(u, 0.0), s))) };
-        g.copy_from_slice(&lanes[..g.len()]);
+        let silu = _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0), exp(minus)));
+        _mm256_mul_ps(silu, _mm256_mul_ps(u, s))
+    };
+    let (gates, rest) = gate.as_chunks_mut::<8>();
+    let (ups, last) = up.as_chunks::<8>();
+    for (g, u) in gates.iter_mut().zip(ups) {
+        // SAFETY: eight values each.
+        unsafe { _mm256_storeu_ps(g.as_mut_ptr(), product(_mm256_loadu_ps(g.as_ptr()), _mm256_loadu_ps(u.as_ptr()))) };
     }
+    store_some(product(tail(rest, 0.0), tail(last, 0.0)), rest);
+}
+
+/// The first lanes of `v` to up to eight values.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn store_some(v: __m256, out: &mut [f32]) {
+    let mut lanes = [0.0f32; 8];
+    // SAFETY: eight values.
+    unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), v) };
+    let n = out.len();
+    out.copy_from_slice(&lanes[..n]);
 }
 
 pub(super) fn add(acc: &mut [f32], x: &[f32]) {
     assert_eq!(acc.len(), x.len(), "one addend a value");
+    // SAFETY: AVX2 as this table's constructor found.
+    unsafe { add_avx2(acc, x) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn add_avx2(acc: &mut [f32], x: &[f32]) {
     acc.iter_mut().zip(x).for_each(|(a, x)| *a += x);
-}
-
-/// Eight values of a key or value row from `at` on, zero past `width`.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn kv(rows: KvRows<'_>, row: usize, width: usize, c: usize) -> __m256 {
-    let at = row * width + c;
-    // SAFETY: the caller keeps `row` below the number of rows and `c` below `width`; a full load happens only inside the row.
-    unsafe {
-        match rows {
-            KvRows::F32(x) if c + 8 <= width => _mm256_loadu_ps(x.as_ptr().add(at)),
-            KvRows::F16(x) if c + 8 <= width => _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().add(at).cast())),
-            KvRows::F32(x) => tail(&x[at..at + width - c], 0.0),
-            KvRows::F16(x) => {
-                let mut lanes = [0u16; 8];
-                lanes[..width - c].copy_from_slice(&x[at..at + width - c]);
-                _mm256_cvtph_ps(_mm_loadu_si128(lanes.as_ptr().cast()))
-            }
-            // Whole blocks of 32, as `attn_shape` checked: eight values never leave one.
-            KvRows::Q8 { q, scales } => {
-                let q = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(q.as_ptr().add(at).cast())));
-                let scale = half::f16::from_bits(scales[at / KV_BLOCK]).to_f32();
-                _mm256_mul_ps(_mm256_set1_ps(scale), q)
-            }
-        }
-    }
-}
-
-/// Query heads that share one pass over the keys or values.
-const HEADS: usize = 4;
-
-pub(super) fn attn_scores(q: &[f32], width: usize, keys: KvRows<'_>, scores: &mut [f32], stride: usize) {
-    let n = attn_shape(keys, width, q.len() / width, scores.len(), stride);
-    for (q, scores) in q.chunks(HEADS * width).zip(scores.chunks_mut(HEADS * stride)) {
-        // SAFETY: AVX2 as this table's constructor found; `attn_shape` has checked that `n` scores fit each head's stride.
-        unsafe {
-            match q.len() / width {
-                4 => scores_avx2::<4>(q, width, keys, n, scores, stride),
-                3 => scores_avx2::<3>(q, width, keys, n, scores, stride),
-                2 => scores_avx2::<2>(q, width, keys, n, scores, stride),
-                1 => scores_avx2::<1>(q, width, keys, n, scores, stride),
-                _ => {}
-            }
-        }
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn scores_avx2<const H: usize>(
-    q: &[f32],
-    width: usize,
-    keys: KvRows<'_>,
-    n: usize,
-    out: &mut [f32],
-    stride: usize,
-) {
-    for j in 0..n {
-        let mut acc = [_mm256_setzero_ps(); H];
-        for c in (0..width).step_by(8) {
-            // SAFETY: `j < n` rows, `c < width`; a query's tail is read through a copy.
-            unsafe {
-                let k = kv(keys, j, width, c);
-                for (h, acc) in acc.iter_mut().enumerate() {
-                    let at = h * width + c;
-                    let q = if c + 8 <= width {
-                        _mm256_loadu_ps(q.as_ptr().add(at))
-                    } else {
-                        tail(&q[at..at + width - c], 0.0)
-                    };
-                    *acc = _mm256_fmadd_ps(q, k, *acc);
-                }
-            }
-        }
-        for (h, acc) in acc.iter().enumerate() {
-            out[h * stride + j] = fold(*acc);
-        }
-    }
-}
-
-pub(super) fn attn_mix(p: &[f32], stride: usize, values: KvRows<'_>, width: usize, out: &mut [f32]) {
-    let n = attn_shape(values, width, out.len() / width, p.len(), stride);
-    for (p, out) in p.chunks(HEADS * stride).zip(out.chunks_mut(HEADS * width)) {
-        // SAFETY: AVX2 as this table's constructor found; `attn_shape` has checked that `n` weights fit each head's stride.
-        unsafe {
-            match out.len() / width {
-                4 => mix_avx2::<4>(p, stride, values, n, width, out),
-                3 => mix_avx2::<3>(p, stride, values, n, width, out),
-                2 => mix_avx2::<2>(p, stride, values, n, width, out),
-                1 => mix_avx2::<1>(p, stride, values, n, width, out),
-                _ => {}
-            }
-        }
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn mix_avx2<const H: usize>(
-    p: &[f32],
-    stride: usize,
-    values: KvRows<'_>,
-    n: usize,
-    width: usize,
-    out: &mut [f32],
-) {
-    for c in (0..width).step_by(8) {
-        let len = (width - c).min(8);
-        let mut acc: [__m256; H] = std::array::from_fn(|h| tail(&out[h * width + c..][..len], 0.0));
-        for j in 0..n {
-            // SAFETY: `j < n` rows, `c < width`.
-            let v = unsafe { kv(values, j, width, c) };
-            for (h, acc) in acc.iter_mut().enumerate() {
-                *acc = _mm256_fmadd_ps(_mm256_set1_ps(p[h * stride + j]), v, *acc);
-            }
-        }
-        for (h, acc) in acc.iter().enumerate() {
-            let mut lanes = [0.0f32; 8];
-            // SAFETY: eight values.
-            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), *acc) };
-            out[h * width + c..][..len].copy_from_slice(&lanes[..len]);
-        }
-    }
 }
 
 pub(super) fn softmax(x: &mut [f32]) {
@@ -362,18 +269,28 @@ pub(super) fn softmax(x: &mut [f32]) {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn softmax_avx2(x: &mut [f32]) {
-    let max = x.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+    let (chunks, rest) = x.as_chunks_mut::<8>();
+    let mut max = tail(rest, f32::NEG_INFINITY);
+    for c in chunks.iter() {
+        // The second operand where the first is no number: such values are passed over, as `f32::max` does.
+        // SAFETY: eight values.
+        max = _mm256_max_ps(unsafe { _mm256_loadu_ps(c.as_ptr()) }, max);
+    }
+    let mut eight = [0.0f32; 8];
+    store_some(max, &mut eight);
+    let max = eight.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
     let shift = _mm256_set1_ps(max);
     let mut sum = _mm256_setzero_ps();
-    for c in x.chunks_mut(8) {
-        let e = exp(_mm256_sub_ps(tail(c, f32::NEG_INFINITY), shift));
-        let mut lanes = [0.0f32; 8];
+    for c in chunks {
         // SAFETY: eight values.
-        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), e) };
-        c.copy_from_slice(&lanes[..c.len()]);
-        // A lane that holds no value adds nothing.
-        sum = _mm256_add_ps(sum, tail(c, 0.0));
+        unsafe {
+            let e = exp(_mm256_sub_ps(_mm256_loadu_ps(c.as_ptr()), shift));
+            _mm256_storeu_ps(c.as_mut_ptr(), e);
+            sum = _mm256_add_ps(sum, e);
+        }
     }
-    let factor = 1.0 / fold(sum);
+    store_some(exp(_mm256_sub_ps(tail(rest, f32::NEG_INFINITY), shift)), rest);
+    // A lane that holds no value adds nothing.
+    let factor = 1.0 / fold(_mm256_add_ps(sum, tail(rest, 0.0)));
     x.iter_mut().for_each(|v| *v *= factor);
 }

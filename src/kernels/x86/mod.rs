@@ -2,9 +2,12 @@
 #![expect(unsafe_code, reason = "vector intrinsics; every function's proof stands in front of it")]
 #![expect(clippy::needless_range_loop, reason = "a lane index runs over several arrays at once")]
 
+mod attention;
 mod avx2;
 mod avx512;
 mod common;
+mod decoded;
+mod pairs;
 
 pub(super) use avx2::kernels as avx2;
 pub(super) use avx512::kernels as avx512vnni;

@@ -12,13 +12,19 @@
 //! | Q4_K | 256 | 8 d f16 · 8 dmin f16 · 8×8 scales u8 · 8×8 mins u8 (sub-block major) · 8 sub-blocks of 4 chunks as in Q4_0 |
 //! | Q6_K | 256 | 8 d f16 · 16×8 scales i8 (sub-block major) · 8 × (4 chunks as in Q4_0 · 2 chunks of high bits) |
 //!
+//! | Q2_K | 256 | 8 d f16 · 8 dmin f16 · 16×8 scales and minima in nibbles (group major) · 16 chunks, see `pairs.rs` |
+//! | Q3_K | 256 | 8 d f16 · 12×8 bytes of packed scales (byte major) · 8 × (2 chunks of low bits · 1 of third bits) |
+//! | the others | as in the file | the rows' eight blocks as the file has them; the kernels decode them |
+//!
 //! In a Q6_K high-bit chunk `h`, bits `2f, 2f+1` of a byte are bits 4 and 5 of quad `4h + f`. All sizes equal the file's but
 //! Q4_K's, which spends 4 bytes more a block and row (2.8 %) to have its six-bit scales as bytes.
+
+pub mod pairs;
 
 use half::{bf16, f16};
 
 use crate::error::{Error, Result};
-use crate::quant::BlockType;
+use crate::quant::{BlockType, runs};
 
 /// Rows in a panel.
 pub const PANEL_ROWS: usize = 8;
@@ -33,6 +39,7 @@ pub fn panel_block(ty: BlockType) -> (usize, usize) {
         BlockType::Q4_0 => (32, 144),
         BlockType::Q4K => (256, 1184),
         BlockType::Q6K => (256, 1680),
+        _ => (ty.block_len(), PANEL_ROWS * ty.block_bytes()),
     }
 }
 
@@ -73,7 +80,6 @@ pub fn pack_panel(ty: BlockType, rows: &[u8], row_bytes: usize, cols: usize, pan
     for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
         for (src, dst) in row.chunks_exact(file_block).zip(panel.chunks_exact_mut(block)) {
             match ty {
-                BlockType::F32 | BlockType::F16 | BlockType::Bf16 => put(dst, r * file_block, src),
                 BlockType::Q8_0 => pack_q8_0(src, r, dst),
                 BlockType::Q4_0 => {
                     put(dst, 2 * r, &src[..2]);
@@ -81,6 +87,9 @@ pub fn pack_panel(ty: BlockType, rows: &[u8], row_bytes: usize, cols: usize, pan
                 }
                 BlockType::Q4K => pack_q4_k(src, r, dst),
                 BlockType::Q6K => pack_q6_k(src, r, dst),
+                BlockType::Q2K => pairs::pack_q2_k(src, r, dst),
+                BlockType::Q3K => pairs::pack_q3_k(src, r, dst),
+                _ => put(dst, r * file_block, src),
             }
         }
     }
@@ -163,35 +172,65 @@ fn pack_q6_k(src: &[u8], row: usize, dst: &mut [u8]) {
 /// Row `row` of a panel in single precision, with the same roundings as dequantizing the file's row.
 pub fn unpack_row(ty: BlockType, panel: &[u8], row: usize, out: &mut [f32]) {
     let (width, block) = panel_block(ty);
+    for (bytes, out) in panel.chunks_exact(block).zip(out.chunks_exact_mut(width)) {
+        runs::with_runs!(
+            ty,
+            T => {
+                let mut room = [0; LARGEST];
+                runs::dequantize::<T>(file_block(ty, bytes, row, &mut room), out);
+            },
+            _ => unpack_reordered(ty, bytes, row, out)
+        );
+    }
+}
+
+/// Bytes of the largest block that [`file_block`] puts together.
+pub const LARGEST: usize = 110;
+
+/// Row `row` of a panel block as the file has it, for the types that the kernels know in the form of
+/// [`crate::quant::runs::Runs`]; put together in `room` where the panel has an order of its own.
+pub fn file_block<'a>(ty: BlockType, block: &'a [u8], row: usize, room: &'a mut [u8; LARGEST]) -> &'a [u8] {
+    let bytes = ty.block_bytes();
+    match ty {
+        BlockType::Q2K | BlockType::Q3K => {
+            room.fill(0);
+            let unpack = if ty == BlockType::Q2K { pairs::unpack_q2_k } else { pairs::unpack_q3_k };
+            unpack(block, row, &mut room[..bytes]);
+            &room[..bytes]
+        }
+        _ => &block[bytes * row..][..bytes],
+    }
+}
+
+/// One block of a row of a type whose panels have an order of their own.
+fn unpack_reordered(ty: BlockType, bytes: &[u8], row: usize, out: &mut [f32]) {
     let half = |bytes: &[u8], i: usize| f16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]).to_f32();
     let nibble = |chunks: &[u8], j: usize| {
         let byte = chunks[32 * (j % 16 / 4) + 4 * row + j % 4];
         if j < 16 { byte & 15 } else { byte >> 4 }
     };
-    for (bytes, out) in panel.chunks_exact(block).zip(out.chunks_exact_mut(width)) {
-        for (col, out) in out.iter_mut().enumerate() {
-            let (sub, j) = (col / 32, col % 32);
-            *out = match ty {
-                BlockType::F32 => f32::from_le_bytes(std::array::from_fn(|i| bytes[4 * row + i])),
-                BlockType::F16 => half(bytes, row),
-                BlockType::Bf16 => bf16::from_le_bytes([bytes[2 * row], bytes[2 * row + 1]]).to_f32(),
-                BlockType::Q8_0 => {
-                    let q = bytes[16 + 32 * (j / 4) + 4 * row + j % 4].cast_signed();
-                    half(bytes, row) * f32::from(q)
-                }
-                BlockType::Q4_0 => half(bytes, row) * (f32::from(nibble(&bytes[16..], j)) - 8.0),
-                BlockType::Q4K => {
-                    let (scale, min) = (f32::from(bytes[32 + 8 * sub + row]), f32::from(bytes[96 + 8 * sub + row]));
-                    let q = f32::from(nibble(&bytes[160 + 128 * sub..], j));
-                    half(bytes, row) * scale * q - half(&bytes[16..], row) * min
-                }
-                BlockType::Q6K => {
-                    let chunks = &bytes[144 + 192 * sub..];
-                    let pairs = chunks[128 + 32 * (j / 16) + 4 * row + j % 4] >> (2 * (j % 16 / 4)) & 3;
-                    let q = f32::from(nibble(chunks, j) | pairs << 4) - 32.0;
-                    half(bytes, row) * f32::from(bytes[16 + 8 * (2 * sub + j / 16) + row].cast_signed()) * q
-                }
-            };
-        }
+    for (col, out) in out.iter_mut().enumerate() {
+        let (sub, j) = (col / 32, col % 32);
+        *out = match ty {
+            BlockType::F32 => f32::from_le_bytes(std::array::from_fn(|i| bytes[4 * row + i])),
+            BlockType::F16 => half(bytes, row),
+            BlockType::Bf16 => bf16::from_le_bytes([bytes[2 * row], bytes[2 * row + 1]]).to_f32(),
+            BlockType::Q8_0 => {
+                let q = bytes[16 + 32 * (j / 4) + 4 * row + j % 4].cast_signed();
+                half(bytes, row) * f32::from(q)
+            }
+            BlockType::Q4_0 => half(bytes, row) * (f32::from(nibble(&bytes[16..], j)) - 8.0),
+            BlockType::Q4K => {
+                let (scale, min) = (f32::from(bytes[32 + 8 * sub + row]), f32::from(bytes[96 + 8 * sub + row]));
+                let q = f32::from(nibble(&bytes[160 + 128 * sub..], j));
+                half(bytes, row) * scale * q - half(&bytes[16..], row) * min
+            }
+            _ => {
+                let chunks = &bytes[144 + 192 * sub..];
+                let pairs = chunks[128 + 32 * (j / 16) + 4 * row + j % 4] >> (2 * (j % 16 / 4)) & 3;
+                let q = f32::from(nibble(chunks, j) | pairs << 4) - 32.0;
+                half(bytes, row) * f32::from(bytes[16 + 8 * (2 * sub + j / 16) + row].cast_signed()) * q
+            }
+        };
     }
 }

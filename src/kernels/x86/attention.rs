@@ -1,0 +1,399 @@
+//! Attention over rows of keys and values: a few positions are brought to single precision at a time and serve every query
+//! row of the call. Each product and sum keeps the order that `scalar` states, so the sets agree to the bit.
+
+use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
+
+use super::super::scalar::{self, attn_shape};
+use super::super::{KV_BLOCK, KvRows};
+
+/// Widest head; larger ones take the scalar set's loops.
+const WIDEST: usize = 512;
+/// Positions in single precision at a time.
+const KEYS: usize = 8;
+/// Query rows that share a pass over them.
+const ROWS: usize = 4;
+
+/// Positions in single precision, `(KEYS, width)`. Zeroing it for every call would cost a fifth of a decode step.
+#[repr(C, align(64))]
+struct Block(MaybeUninit<[f32; KEYS * WIDEST]>);
+
+impl Block {
+    fn as_ptr(&self) -> *const f32 {
+        self.0.as_ptr().cast()
+    }
+}
+
+/// Brings `n` rows from row `first` on to single precision; the rest of the `KEYS` rows become zero.
+///
+/// # Safety
+/// AVX2, FMA and F16C; `n <= KEYS` rows from `first` on exist and are `width <= WIDEST` values wide.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn unpack(rows: KvRows<'_>, first: usize, n: usize, width: usize, out: &mut Block) {
+    let (start, all) = (first * width, n * width);
+    let whole = all / 8 * 8;
+    let out: *mut f32 = out.0.as_mut_ptr().cast();
+    // SAFETY: `all` values from `start` on exist in the rows and fit `out`; eight are touched where eight are left.
+    unsafe {
+        out.add(all).write_bytes(0, KEYS * width - all);
+        match rows {
+            KvRows::F32(x) => std::ptr::copy_nonoverlapping(x.as_ptr().add(start), out, all),
+            KvRows::F16(x) => {
+                for i in (0..whole).step_by(8) {
+                    _mm256_storeu_ps(out.add(i), _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().add(start + i).cast())));
+                }
+                for i in whole..all {
+                    *out.add(i) = half::f16::from_bits(*x.as_ptr().add(start + i)).to_f32();
+                }
+            }
+            KvRows::Q8 { q, scales } => {
+                // Whole blocks of 32, as `attn_shape` checked.
+                for i in (0..all).step_by(KV_BLOCK) {
+                    let scale = i32::from(*scales.as_ptr().add((start + i) / KV_BLOCK));
+                    let scale = _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(scale)));
+                    for j in (i..i + KV_BLOCK).step_by(8) {
+                        let q = _mm256_cvtepi8_epi32(_mm_loadl_epi64(q.as_ptr().add(start + j).cast()));
+                        _mm256_storeu_ps(out.add(j), _mm256_mul_ps(scale, _mm256_cvtepi32_ps(q)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The lanes of the last `n` values of a row.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn lanes(n: usize) -> __m256i {
+    _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+}
+
+/// Calls `$f::<R>` with the constant that `$n` is.
+macro_rules! by_rows {
+    ($n:expr, $f:ident $args:tt) => {
+        match $n {
+            4 => $f::<4> $args,
+            3 => $f::<3> $args,
+            2 => $f::<2> $args,
+            _ => $f::<1> $args,
+        }
+    };
+}
+
+/// `Kernels::attn_scores` and `Kernels::attn_mix` of one instruction set.
+macro_rules! attention {
+    ($scores:ident, $mix:ident, $dots:ident, $add:ident) => {
+        pub(super) fn $scores(q: &[f32], width: usize, keys: KvRows<'_>, scores: &mut [f32], stride: usize) {
+            let n = attn_shape(keys, width, q.len() / width, scores.len(), stride);
+            if width > WIDEST {
+                return scalar::attn_scores(q, width, keys, scores, stride);
+            }
+            let mut block = Block(MaybeUninit::uninit());
+            for first in (0..n).step_by(KEYS) {
+                let some = KEYS.min(n - first);
+                // SAFETY: the set's features as its constructor found; these keys exist.
+                unsafe { unpack(keys, first, some, width, &mut block) };
+                for (q, out) in q.chunks(ROWS * width).zip(scores.chunks_mut(ROWS * stride)) {
+                    // SAFETY: as above; `attn_shape` has checked that `n` scores fit each row's stride.
+                    unsafe { by_rows!(q.len() / width, $dots(q, width, &block, some, &mut out[first..], stride)) };
+                }
+            }
+        }
+
+        pub(super) fn $mix(p: &[f32], stride: usize, values: KvRows<'_>, width: usize, out: &mut [f32]) {
+            let n = attn_shape(values, width, out.len() / width, p.len(), stride);
+            if width > WIDEST {
+                return scalar::attn_mix(p, stride, values, width, out);
+            }
+            let mut block = Block(MaybeUninit::uninit());
+            for first in (0..n).step_by(KEYS) {
+                let some = KEYS.min(n - first);
+                // SAFETY: the set's features as its constructor found; these values exist.
+                unsafe { unpack(values, first, some, width, &mut block) };
+                for (p, out) in p.chunks(ROWS * stride).zip(out.chunks_mut(ROWS * width)) {
+                    // SAFETY: as above; `attn_shape` has checked that `n` weights fit each row's stride.
+                    unsafe { by_rows!(out.len() / width, $add(&p[first..], stride, &block, some, width, out)) };
+                }
+            }
+        }
+    };
+}
+
+attention!(attn_scores_avx2, attn_mix_avx2, dots_avx2, add_avx2);
+attention!(attn_scores_avx512, attn_mix_avx512, dots_avx512, add_avx512);
+
+/// Keys in one pass of [`dots_avx2`].
+const QUAD: usize = 4;
+
+/// `out[r · stride + j] = q[r] · key[j]`: eight running sums over every eighth column, folded at the end.
+///
+/// # Safety
+/// AVX2, FMA and F16C; `R` rows of `width` values in `q`, `KEYS` in `keys`, room for `some <= KEYS` scores a row.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn dots_avx2<const R: usize>(
+    q: &[f32],
+    width: usize,
+    keys: &Block,
+    some: usize,
+    out: &mut [f32],
+    stride: usize,
+) {
+    let (q, keys, whole) = (q.as_ptr(), keys.as_ptr(), width / 8 * 8);
+    let last = lanes(width - whole);
+    for first in (0..some).step_by(QUAD) {
+        for r in 0..R {
+            let mut acc = [_mm256_setzero_ps(); QUAD];
+            // SAFETY: the block holds `KEYS` rows, so a quad never leaves it; columns past the last are masked.
+            unsafe {
+                let row = |j: usize| keys.add((first + j) * width);
+                for c in (0..whole).step_by(8) {
+                    let q = _mm256_loadu_ps(q.add(r * width + c));
+                    for (j, acc) in acc.iter_mut().enumerate() {
+                        *acc = _mm256_fmadd_ps(q, _mm256_loadu_ps(row(j).add(c)), *acc);
+                    }
+                }
+                if whole < width {
+                    let q = _mm256_maskload_ps(q.add(r * width + whole), last);
+                    for (j, acc) in acc.iter_mut().enumerate() {
+                        *acc = _mm256_fmadd_ps(q, _mm256_maskload_ps(row(j).add(whole), last), *acc);
+                    }
+                }
+            }
+            let half = acc.map(|a| _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)));
+            let ab = _mm_add_ps(_mm_unpacklo_ps(half[0], half[1]), _mm_unpackhi_ps(half[0], half[1]));
+            let cd = _mm_add_ps(_mm_unpacklo_ps(half[2], half[3]), _mm_unpackhi_ps(half[2], half[3]));
+            let sums = _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
+            let mut four = [0.0f32; QUAD];
+            // SAFETY: four values.
+            unsafe { _mm_storeu_ps(four.as_mut_ptr(), sums) };
+            let n = QUAD.min(some - first);
+            out[r * stride + first..][..n].copy_from_slice(&four[..n]);
+        }
+    }
+}
+
+/// As [`dots_avx2`], two keys in a register, all rows and keys at once.
+///
+/// # Safety
+/// As there, and AVX-512 F.
+#[target_feature(enable = "avx512f,avx2,fma,f16c")]
+unsafe fn dots_avx512<const R: usize>(
+    q: &[f32],
+    width: usize,
+    keys: &Block,
+    some: usize,
+    out: &mut [f32],
+    stride: usize,
+) {
+    const PAIRS: usize = KEYS / 2;
+    let (q, keys, whole) = (q.as_ptr(), keys.as_ptr(), width / 8 * 8);
+    let last = lanes(width - whole);
+    let mut acc = [[_mm512_setzero_ps(); PAIRS]; R];
+    let pair = |a: __m256, b: __m256| {
+        _mm512_castpd_ps(_mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_castps_pd(a)), _mm256_castps_pd(b), 1))
+    };
+    // SAFETY: the block holds `KEYS` rows; columns past the last are masked.
+    unsafe {
+        let row = |j: usize| keys.add(j * width);
+        for c in (0..whole).step_by(8) {
+            let k: [__m512; PAIRS] =
+                std::array::from_fn(|j| pair(_mm256_loadu_ps(row(j).add(c)), _mm256_loadu_ps(row(j + PAIRS).add(c))));
+            for (r, acc) in acc.iter_mut().enumerate() {
+                let q = _mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_loadu_pd(q.add(r * width + c).cast())));
+                for (k, acc) in k.iter().zip(acc) {
+                    *acc = _mm512_fmadd_ps(q, *k, *acc);
+                }
+            }
+        }
+        if whole < width {
+            let k: [__m512; PAIRS] = std::array::from_fn(|j| {
+                pair(_mm256_maskload_ps(row(j).add(whole), last), _mm256_maskload_ps(row(j + PAIRS).add(whole), last))
+            });
+            for (r, acc) in acc.iter_mut().enumerate() {
+                let q = _mm256_maskload_ps(q.add(r * width + whole), last);
+                for (k, acc) in k.iter().zip(acc) {
+                    *acc = _mm512_fmadd_ps(pair(q, q), *k, *acc);
+                }
+            }
+        }
+    }
+    for (r, acc) in acc.iter().enumerate() {
+        let half = acc.map(|a| _mm512_add_ps(a, _mm512_shuffle_f32x4(a, a, 0b10_11_00_01)));
+        let ab = _mm512_add_ps(_mm512_unpacklo_ps(half[0], half[1]), _mm512_unpackhi_ps(half[0], half[1]));
+        let cd = _mm512_add_ps(_mm512_unpacklo_ps(half[2], half[3]), _mm512_unpackhi_ps(half[2], half[3]));
+        let sums = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0b01_00_01_00), _mm512_shuffle_ps(ab, cd, 0b11_10_11_10));
+        let mut eight = [0.0f32; KEYS];
+        // SAFETY: twice four values.
+        unsafe {
+            _mm_storeu_ps(eight.as_mut_ptr(), _mm512_castps512_ps128(sums));
+            _mm_storeu_ps(eight.as_mut_ptr().add(PAIRS), _mm512_extractf32x4_ps(sums, 2));
+        }
+        out[r * stride..][..some].copy_from_slice(&eight[..some]);
+    }
+}
+
+/// One column block of `out[r] += Σ_j p[r · stride + j] · value[j]`, position after position.
+macro_rules! column_block {
+    ($lanes:expr, $regs:expr, $zero:expr, $load:ident, $store:ident, $splat:ident, $fma:ident,
+     $r:ident, $c:expr, $p:ident, $stride:ident, $values:ident, $some:ident, $width:ident, $out:ident) => {{
+        let mut acc = [[$zero; $regs]; $r];
+        for (r, acc) in acc.iter_mut().enumerate() {
+            for (i, acc) in acc.iter_mut().enumerate() {
+                *acc = $load($out.add(r * $width + $c + $lanes * i));
+            }
+        }
+        for j in 0..$some {
+            let v: [_; $regs] = std::array::from_fn(|i| $load($values.add(j * $width + $c + $lanes * i)));
+            for (r, acc) in acc.iter_mut().enumerate() {
+                let p = $splat(*$p.add(r * $stride + j));
+                for (v, acc) in v.iter().zip(acc) {
+                    *acc = $fma(p, *v, *acc);
+                }
+            }
+        }
+        for (r, acc) in acc.iter().enumerate() {
+            for (i, acc) in acc.iter().enumerate() {
+                $store($out.add(r * $width + $c + $lanes * i), *acc);
+            }
+        }
+    }};
+}
+
+/// Columns from `c` on that fill no register.
+macro_rules! column_tail {
+    ($r:ident, $c:expr, $p:ident, $stride:ident, $values:ident, $some:ident, $width:ident, $out:ident) => {
+        for r in 0..$r {
+            for c in $c..$width {
+                let mut acc = *$out.add(r * $width + c);
+                for j in 0..$some {
+                    acc = (*$p.add(r * $stride + j)).mul_add(*$values.add(j * $width + c), acc);
+                }
+                *$out.add(r * $width + c) = acc;
+            }
+        }
+    };
+}
+
+/// `out[r] += Σ_j p[r · stride + j] · value[j]`.
+///
+/// # Safety
+/// AVX2, FMA and F16C; `R` rows of `width` values in `out`, `some <= KEYS` in `values`, a weight for each.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn add_avx2<const R: usize>(
+    p: &[f32],
+    stride: usize,
+    values: &Block,
+    some: usize,
+    width: usize,
+    out: &mut [f32],
+) {
+    let (p, values, out) = (p.as_ptr(), values.as_ptr(), out.as_mut_ptr());
+    let zero = _mm256_setzero_ps();
+    // SAFETY: columns below `width` of rows that exist.
+    unsafe {
+        let mut c = 0;
+        while c + 16 <= width {
+            column_block!(
+                8,
+                2,
+                zero,
+                _mm256_loadu_ps,
+                _mm256_storeu_ps,
+                _mm256_set1_ps,
+                _mm256_fmadd_ps,
+                R,
+                c,
+                p,
+                stride,
+                values,
+                some,
+                width,
+                out
+            );
+            c += 16;
+        }
+        while c + 8 <= width {
+            column_block!(
+                8,
+                1,
+                zero,
+                _mm256_loadu_ps,
+                _mm256_storeu_ps,
+                _mm256_set1_ps,
+                _mm256_fmadd_ps,
+                R,
+                c,
+                p,
+                stride,
+                values,
+                some,
+                width,
+                out
+            );
+            c += 8;
+        }
+        column_tail!(R, c, p, stride, values, some, width, out);
+    }
+}
+
+/// As [`add_avx2`].
+///
+/// # Safety
+/// As there, and AVX-512 F.
+#[target_feature(enable = "avx512f,avx2,fma,f16c")]
+unsafe fn add_avx512<const R: usize>(
+    p: &[f32],
+    stride: usize,
+    values: &Block,
+    some: usize,
+    width: usize,
+    out: &mut [f32],
+) {
+    let (p, values, out) = (p.as_ptr(), values.as_ptr(), out.as_mut_ptr());
+    let zero = _mm512_setzero_ps();
+    // SAFETY: columns below `width` of rows that exist.
+    unsafe {
+        let mut c = 0;
+        while c + 64 <= width {
+            column_block!(
+                16,
+                4,
+                zero,
+                _mm512_loadu_ps,
+                _mm512_storeu_ps,
+                _mm512_set1_ps,
+                _mm512_fmadd_ps,
+                R,
+                c,
+                p,
+                stride,
+                values,
+                some,
+                width,
+                out
+            );
+            c += 64;
+        }
+        while c + 16 <= width {
+            column_block!(
+                16,
+                1,
+                zero,
+                _mm512_loadu_ps,
+                _mm512_storeu_ps,
+                _mm512_set1_ps,
+                _mm512_fmadd_ps,
+                R,
+                c,
+                p,
+                stride,
+                values,
+                some,
+                width,
+                out
+            );
+            c += 16;
+        }
+        column_tail!(R, c, p, stride, values, some, width, out);
+    }
+}
