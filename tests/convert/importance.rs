@@ -27,7 +27,8 @@ fn weighted_rounding_stays_nearer_to_full_precision() {
     let ids = tokenizer.encode_text(OTHER);
     let truth = score(&full, &ids);
     // Its rows of 192 and 128 values are no blocks of the K types.
-    for ty in [BlockType::Q4_0] {
+    for name in ["q4_0", "q4_1", "q5_0", "iq4_nl"] {
+        let ty = BlockType::from_name(name).unwrap();
         let gap = |importance: Option<&Importance>, name: &str| {
             let path = out.path().join(name);
             let options = Options { importance: importance.cloned(), ..types(ty) };

@@ -1,5 +1,10 @@
 //! Converting, requantizing and inventing models, against what Hugging Face and the `gguf` package say.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "tests, whose figures --nocapture shows"
+)]
 
 mod cli;
 mod importance;

@@ -117,7 +117,7 @@ fn shards_may_be_symlinks() {
 
 #[test]
 fn what_gguf_or_this_build_cannot_say_is_refused() {
-    let text = |change: fn(&mut Value)| move |folder: &Path| edit(folder, "config.json", |c| change(c));
+    let text = |change: fn(&mut Value)| move |folder: &Path| edit(folder, "config.json", change);
     let unsupported = Kind::Unsupported;
     refused(
         "maverick",

@@ -74,7 +74,7 @@ pub struct ImportanceFlags {
 }
 
 /// Flags of every command that writes a model.
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone, Copy)]
 pub struct RunFlags {
     /// Threads; 0 takes what the machine offers. The file does not depend on it.
     #[arg(short, long, default_value_t = 0)]
@@ -112,7 +112,8 @@ pub fn run(args: &Args) -> Result<()> {
             let path = beside(&args.out, ".full.gguf")?;
             let plain = Options { types: Types::new(BlockType::Bf16), name: args.name.clone(), importance: None };
             let full = Conversion::from_folder(&args.folder, &plain)?;
-            args.run.write(&full, &path, &cancel)?;
+            // Nobody else's file bears that name.
+            RunFlags { force: true, ..args.run }.write(&full, &path, &cancel)?;
             options.importance = Some(args.weights.measure(&path, text, &args.run, &cancel)?);
             Some(path)
         }
