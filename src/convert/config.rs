@@ -65,6 +65,8 @@ impl Llama4 {
 
 /// The largest counts that are believed; they bound what a file can ask for.
 const MOST_LAYERS: u32 = 1024;
+const MOST_EXPERTS: u32 = 4096;
+const MOST_TOKENS: u32 = 1 << 24;
 
 impl Config {
     /// Reads the decoder's part of `config.json`.
@@ -101,16 +103,19 @@ impl Config {
             return Err(Error::unsupported(format!("{}: hidden_act is {act:?}, expected silu", c.place)));
         }
         let (width, heads) = (c.need_count("hidden_size")?, c.need_count("num_attention_heads")?);
-        let layers = c.need_count("num_hidden_layers")?;
-        if layers > MOST_LAYERS {
-            return Err(Error::limit(format!("{}: {layers} layers, the limit is {MOST_LAYERS}", c.place)));
-        }
-        let default_dim = if architecture == Architecture::Llama4 { 128 } else { width / heads };
+        let (layers, vocab) = (c.need_count("num_hidden_layers")?, c.need_count("vocab_size")?);
+        bounded(c, "layers", layers, MOST_LAYERS)?;
+        bounded(c, "tokens", vocab, MOST_TOKENS)?;
+        // What transformers takes where the file is silent.
+        let (default_dim, eps, context, base) = match architecture {
+            Architecture::Llama4 => (128, 1e-5, 131_072, 500_000.0),
+            Architecture::Llama => (width / heads, 1e-6, 2048, 10_000.0),
+        };
         let head_dim = c.count("head_dim")?.unwrap_or(default_dim);
         if head_dim == 0 || !head_dim.is_multiple_of(2) || head_dim > 1024 {
             return Err(Error::corrupt(format!("{}: head_dim is {head_dim}, expected an even number", c.place)));
         }
-        let (mut notes, rope) = (vec![], Rope::read(c)?);
+        let (mut notes, rope) = (vec![], Rope::read(c, base)?);
         Ok(Self {
             architecture,
             layers,
@@ -118,10 +123,10 @@ impl Config {
             heads,
             kv_heads: c.count("num_key_value_heads")?.filter(|n| *n > 0).unwrap_or(heads),
             head_dim,
-            vocab: c.need_count("vocab_size")?,
+            vocab,
             ffn: c.need_count("intermediate_size")?,
-            context: c.count("max_position_embeddings")?.unwrap_or(8192),
-            eps: c.number("rms_norm_eps")?.unwrap_or(1e-5) as f32,
+            context: c.count("max_position_embeddings")?.unwrap_or(context),
+            eps: c.number("rms_norm_eps")?.unwrap_or(eps) as f32,
             rope_base: rope.base as f32,
             divisors: rope.divisors(head_dim, architecture, &mut notes)?,
             tied,
@@ -144,6 +149,7 @@ impl Config {
         let expert_ffn = this.ffn;
         this.ffn = c.count("intermediate_size_mlp")?.filter(|n| *n > 0).unwrap_or(16384);
         let experts = c.count("num_local_experts")?.unwrap_or(16);
+        bounded(c, "experts", experts, MOST_EXPERTS)?;
         let moe_step = moe_step(c, this.layers, experts)?;
         let used = c.count("num_experts_per_tok")?.unwrap_or(1);
         if moe_step > 0 && (used == 0 || used > experts) {
@@ -165,6 +171,10 @@ impl Config {
         });
         Ok(this)
     }
+}
+
+fn bounded(c: &Object<'_>, what: &str, n: u32, most: u32) -> Result<()> {
+    if n <= most { Ok(()) } else { Err(Error::limit(format!("{}: {n} {what}, the limit is {most}", c.place))) }
 }
 
 fn refuse_quantized(c: &Object<'_>) -> Result<()> {
@@ -255,14 +265,14 @@ const STALE: (f64, f64) = (8.0, 4.0);
 const SCOUT: (f64, f64) = (16.0, 1.0);
 
 impl Rope {
-    fn read(c: &Object<'_>) -> Result<Self> {
+    fn read(c: &Object<'_>, default: f64) -> Result<Self> {
         let newer = c.object("rope_parameters", "config.json: rope_parameters")?;
         let older = c.object("rope_scaling", "config.json: rope_scaling")?;
         let said = newer.or(older);
         let base =
             match (newer.as_ref().map(|o| o.number("rope_theta")).transpose()?.flatten(), c.number("rope_theta")?) {
                 (Some(base), _) | (None, Some(base)) => base,
-                (None, None) => 500_000.0,
+                (None, None) => default,
             };
         let mut this = Self { place: c.place.to_owned(), base, scaling: None };
         let Some(said) = said else { return Ok(this) };

@@ -30,7 +30,7 @@ pub(super) fn text(folder: &Path, options: &Options) -> Result<Conversion> {
     let mapped = tensors::decoder(&shards, &config).map_err(|e| e.context(folder.display()))?;
     let mut w = Writer::new();
     w.set("general.architecture", config.architecture.name())?;
-    general(&mut w, folder, options)?;
+    general(&mut w, "model", folder, options)?;
     keys::decoder(&mut w, &config, options.types.main)?;
     vocabulary::set(&mut w, folder, &root, config.vocab)?;
     build(w, shards, mapped, config.tied, options, config.notes)
@@ -43,7 +43,7 @@ pub(super) fn vision(folder: &Path, options: &Options) -> Result<Conversion> {
     let shards = Shards::open(folder)?;
     let mut w = Writer::new();
     w.set("general.architecture", "clip")?;
-    general(&mut w, folder, options)?;
+    general(&mut w, "mmproj", folder, options)?;
     let mapped = vision::tower(&mut w, &root, folder, &shards)?;
     keys::set_types(&mut w, options.types.main)?;
     build(w, shards, mapped, false, options, vec![])
@@ -120,9 +120,9 @@ pub(super) fn stamps(parts: &[Part]) -> Result<String> {
     Ok(out)
 }
 
-/// Name and licence.
-fn general(w: &mut Writer, folder: &Path, options: &Options) -> Result<()> {
-    w.set("general.type", "model")?;
+/// What the file is, its name and licence.
+fn general(w: &mut Writer, kind: &str, folder: &Path, options: &Options) -> Result<()> {
+    w.set("general.type", kind)?;
     let own = std::fs::canonicalize(folder).ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
     let name = options.name.clone().or(own).unwrap_or_else(|| "model".to_owned());
     w.set("general.name", name)?;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::bytes::reserve;
 use crate::error::{Error, Result};
 use crate::gguf::Part;
 
@@ -19,7 +20,9 @@ pub(super) fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
     if part.len() > LONGEST {
         return Err(Error::limit(format!("{}: {} bytes, the limit is {LONGEST}", path.display(), part.len())));
     }
-    let mut out = vec![0; usize::try_from(part.len()).unwrap_or_default()];
+    let (mut out, len) = (Vec::new(), usize::try_from(part.len()).unwrap_or_default());
+    reserve(&mut out, len)?;
+    out.resize(len, 0);
     part.read_at(0, &mut out)?;
     Ok(Some(out))
 }

@@ -15,6 +15,9 @@ use crate::quant::BlockType;
 const LEFT_OUT: [&str; 5] =
     ["split.no", "split.count", "split.tensors.count", "general.file_type", "general.quantization_version"];
 
+/// Matrices in one tensor: more experts than any model has.
+const MOST_COPIES: u64 = 1 << 16;
+
 pub(super) fn plan(path: &Path, options: &Options) -> Result<Conversion> {
     let gguf = Gguf::open(path)?;
     let mut writer = Writer::new();
@@ -64,6 +67,9 @@ fn note_twice(twice: &[BlockType], notes: &mut Vec<String>) {
 fn views(tensor: &TensorInfo, ty: BlockType) -> Result<Vec<View>> {
     let (cols, rows) = (tensor.dims.first().copied().unwrap_or(1), tensor.dims.get(1).copied().unwrap_or(1));
     let copies: u64 = tensor.dims.iter().skip(2).product();
+    if copies > MOST_COPIES {
+        return Err(Error::limit(format!("tensor {}: {copies} matrices, the limit is {MOST_COPIES}", tensor.name)));
+    }
     let each = tensor.bytes / copies.max(1);
     let view = |copy: u64| {
         let offset = copy.checked_mul(each).and_then(|n| n.checked_add(tensor.offset));

@@ -48,7 +48,9 @@ impl Conversion {
             }
         };
         let cancel = &control.cancel;
-        let mut file = self.writer.restart(out, &self.key, control.replace, cancel, &mut report)?;
+        // Another version may round otherwise.
+        let key = format!("{} {}", env!("CARGO_PKG_VERSION"), self.key);
+        let mut file = self.writer.restart(out, &key, control.replace, cancel, &mut report)?;
         let mut notes = self.notes.clone();
         notes.extend(file.note().map(str::to_owned));
         if let Err(e) = self.write_rest(&mut file, cancel, &mut report) {

@@ -14,6 +14,8 @@ use crate::gguf::{Array, Value, Writer};
 const HALF: [f64; 3] = [0.5; 3];
 /// Layers that are believed.
 const MOST_LAYERS: u32 = 1024;
+/// Pixels of a side that are believed.
+const MOST_PIXELS: u32 = 1 << 14;
 
 /// The tower's shape.
 struct Tower {
@@ -43,9 +45,15 @@ pub(super) fn tower(w: &mut Writer, root: &Object<'_>, folder: &Path, shards: &S
     let channels = c.count("num_channels")?.unwrap_or(3);
     let ratio = c.number("pixel_shuffle_ratio")?.unwrap_or(0.5);
     let factor = (1.0 / ratio).round();
-    if layers > MOST_LAYERS || image < patch || ratio <= 0.0 || !(1.0..=64.0).contains(&factor) {
+    if layers > MOST_LAYERS
+        || image < patch
+        || image > MOST_PIXELS
+        || channels > 16
+        || ratio <= 0.0
+        || !(1.0..=64.0).contains(&factor)
+    {
         return Err(Error::corrupt(format!(
-            "{}: {layers} layers, images of {image}, patches of {patch}, pixel_shuffle_ratio {ratio}",
+            "{}: {layers} layers, {channels} channels, images of {image}, patches of {patch}, pixel_shuffle_ratio {ratio}",
             c.place
         )));
     }

@@ -65,6 +65,7 @@ fn the_vision_tower_in_f32_is_the_state_dict_bit_for_bit() {
     check_tensors(&gguf, &expected("scout")["vision"], "vision");
     for (key, value) in [
         ("general.architecture", json!("clip")),
+        ("general.type", json!("mmproj")),
         ("clip.projector_type", json!("llama4")),
         ("clip.has_vision_encoder", json!(true)),
         ("clip.use_gelu", json!(true)),

@@ -171,6 +171,7 @@ fn what_cannot_be_made_is_refused_with_the_reason() {
     refused(|o| o.routing = Routing::Sticky(0.999), "reach");
     refused(|o| o.routing = Routing::Sticky(0.0), "reach");
     refused(|o| (o.shape.width, o.shape.experts) = (64, 4096), "routing among 4096 experts");
+    refused(|o| o.types.embedding = Some(BlockType::Q4K), "routing is written there");
     refused(|o| o.shape.layers = 0, "layers is 0");
     refused(|o| o.shape.kv_heads = 3, "multiple of the key and value heads");
     refused(|o| o.shape.vocab = 100, "vocab is 100");

@@ -169,6 +169,12 @@ impl Synth {
         let tied = self.config.tied && name == EMBEDDING;
         let ty = self.types.of(name, dims, tied, &mut self.misfits)?;
         let cols = dims.first().and_then(|n| usize::try_from(*n).ok()).ok_or_else(|| Error::argument("no columns"))?;
+        if part == Some(Part::Embedding) && self.routing.is_some() && ty.block_len() > routing::ALIGN {
+            let (len, most) = (ty.block_len(), routing::ALIGN);
+            return Err(Error::argument(format!(
+                "{name} of type {ty} with blocks of {len} values: routing is written there in blocks of {most} at most"
+            )));
+        }
         let own = part
             .zip(self.routing.as_ref())
             .map(|(part, plan)| Box::new(Rows { plan: Arc::clone(plan), part, cols }) as Box<dyn OwnRows>);

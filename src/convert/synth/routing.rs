@@ -58,7 +58,7 @@ impl std::str::FromStr for Routing {
 }
 
 /// Columns begin and end at multiples of this, so that a block holds nothing else.
-const ALIGN: usize = 32;
+pub(super) const ALIGN: usize = 32;
 /// At most this share of the columns is kept.
 const SHARE: usize = 4;
 /// What a router's logit is for codes that agree, before the norm.
