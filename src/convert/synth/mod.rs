@@ -61,7 +61,7 @@ pub(super) fn plan(options: &SynthOptions) -> Result<Conversion> {
     keys::decoder(&mut writer, &config, options.types.main)?;
     vocabulary::set(&mut writer, config.architecture, config.vocab)?;
     let content = Content { origin: Origin::Nothing, made: vec![], importance: None };
-    let key = format!("synth {options:?}");
+    let key = format!("synth {shape:?} {:?} seed {} types {}", options.routing, options.seed, options.types.describe());
     let conversion = Conversion { writer, planned: vec![], content, key, notes: vec![] };
     let mut synth = Synth {
         conversion,
