@@ -8,8 +8,8 @@ process of its own, which llama.cpp may abort) and in Palisade, and prints the m
 log-probabilities: of llama.cpp from Palisade and, for full-precision files of the folders, of each from Hugging Face. Files that
 are named are compared in place of these.
 
-Not for llama.cpp are: `maverick` (it aborts on llama4 files of fewer than four layers, and takes the norm of queries and keys
-from the number of experts), `guard` and the synthetic guard-4 ("llama4 model cannot have zero experts").
+Not for llama.cpp are `maverick` and `guard`: it aborts on llama4 files of fewer than four layers, takes the norm of queries and
+keys from the number of experts, and knows no list of rotating layers.
 """
 
 import argparse
