@@ -37,15 +37,21 @@ pub(super) fn linear(k: &Kernels, w: &Matrix, x: &Acts) -> Result<Vec<f32>> {
     // (panels, tokens, planes, 8) → (tokens, rows)
     let mut ordered = vec![0.0f32; x.tokens() * rows];
     ordered.par_chunks_mut(TOKENS * rows).enumerate().for_each(|(group, ordered)| {
-        for p in 0..panels {
-            let width = PANEL_ROWS.min(rows - p * PANEL_ROWS);
-            for (t, row) in ordered.chunks_exact_mut(rows).enumerate() {
-                let at = (p * tokens + (group * TOKENS + t) * planes) * PANEL_ROWS;
-                let row = &mut row[p * PANEL_ROWS..p * PANEL_ROWS + width];
-                row.copy_from_slice(&out[at..at + width]);
-                if planes == 2 {
-                    row.iter_mut().zip(&out[at + PANEL_ROWS..]).for_each(|(y, fine)| *y += fine);
-                }
+        for (t, row) in ordered.chunks_exact_mut(rows).enumerate() {
+            let at = (group * TOKENS + t) * planes * PANEL_ROWS;
+            let (whole, rest) = row.as_chunks_mut::<PANEL_ROWS>();
+            let (from, _) = out.as_chunks::<PANEL_ROWS>();
+            let mut panel = from.iter().skip(at / PANEL_ROWS).step_by(tokens);
+            for (eight, from) in whole.iter_mut().zip(&mut panel) {
+                *eight = *from;
+            }
+            if let Some(from) = panel.next() {
+                let n = rest.len();
+                rest.copy_from_slice(&from[..n]);
+            }
+            if planes == 2 {
+                let fine = from.iter().skip(at / PANEL_ROWS + 1).step_by(tokens).flatten();
+                row.iter_mut().zip(fine).for_each(|(y, fine)| *y += fine);
             }
         }
     });
