@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::index::{HashIndex, hash_bytes};
+use super::index::{HashIndex, MAX_KEY_BYTES};
 use super::{TokenId, byte_map};
 use crate::error::{Error, Result};
 
@@ -14,6 +14,8 @@ pub(super) const MAX_MERGES: usize = 1 << 22;
 
 /// The longest token of Meta's vocabulary has 113 bytes; the bound keeps merging linear in the text.
 pub(super) const MAX_TOKEN_BYTES: usize = 1024;
+
+const _: () = assert!(MAX_TOKEN_BYTES <= MAX_KEY_BYTES);
 
 /// What may be done with a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,16 +108,15 @@ impl Vocab {
                 *slot = Some(id);
             }
             longest = longest.max(bytes.len());
-            let earlier = pieces
-                .insert(hash_bytes(bytes), id, |other| arena.bytes(other) == bytes)
-                .map_err(|error| error.context(field))?;
+            let earlier =
+                pieces.insert(bytes, id, |other| arena.bytes(other) == bytes).map_err(|error| error.context(field))?;
             if let Some(earlier) = earlier {
                 return Err(equal_tokens(field, earlier, id, bytes));
             }
         }
         let mut seen = HashSet::new();
         for (id, (_, bytes)) in (0..).zip(arena.iter()).filter(|(_, (standing, _))| *standing != Standing::Text) {
-            if let Some(earlier) = pieces.find(hash_bytes(bytes), |other| arena.bytes(other) == bytes) {
+            if let Some(earlier) = pieces.find(bytes, |other| arena.bytes(other) == bytes) {
                 return Err(equal_tokens(field, earlier, id, bytes));
             }
             if !seen.insert(bytes) {
@@ -175,7 +176,7 @@ impl Vocab {
             _ if bytes.len() > self.longest => return None,
             _ => {}
         }
-        self.pieces.find(hash_bytes(bytes), |id| self.arena.bytes(id) == bytes)
+        self.pieces.find(bytes, |id| self.arena.bytes(id) == bytes)
     }
 
     /// The text token of a single byte.
