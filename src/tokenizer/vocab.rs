@@ -34,6 +34,8 @@ pub(super) enum Standing {
 pub(super) struct Vocab {
     arena: Arena,
     byte_ids: [TokenId; 256],
+    /// Ids of the tokens of two bytes, or [`NONE`], by the bytes: merging begins with these, and every piece asks.
+    pair_ids: Vec<TokenId>,
     longest: usize,
     pieces: HashIndex,
     merges: Merges,
@@ -101,11 +103,15 @@ impl Vocab {
         let text = || (0..).zip(arena.iter()).filter(|(_, (standing, _))| *standing == Standing::Text);
         let mut pieces = HashIndex::with_room_for(text().count());
         let (mut byte_ids, mut longest) = ([None; 256], 0);
+        let mut pair_ids = vec![NONE; 1 << 16];
         for (id, (_, bytes)) in text() {
             if let ([byte], id) = (bytes, id)
                 && let Some(slot) = byte_ids.get_mut(usize::from(*byte))
             {
                 *slot = Some(id);
+            }
+            if let Some(slot) = <[u8; 2]>::try_from(bytes).ok().and_then(|pair| pair_ids.get_mut(pair_index(pair))) {
+                *slot = id;
             }
             longest = longest.max(bytes.len());
             let earlier =
@@ -134,6 +140,7 @@ impl Vocab {
         }
         Ok(Vocab {
             byte_ids: complete,
+            pair_ids,
             longest,
             pieces,
             merges,
@@ -173,6 +180,7 @@ impl Vocab {
         self.finds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         match bytes {
             [byte] => return Some(self.byte_id(*byte)),
+            &[a, b] => return self.pair_ids.get(pair_index([a, b])).copied().filter(|&id| id != NONE),
             _ if bytes.len() > self.longest => return None,
             _ => {}
         }
@@ -288,6 +296,10 @@ impl Arena {
 fn chain(entries: &[Merge], rank: u32) -> impl Iterator<Item = (u32, Merge)> {
     let entry = |rank: u32| entries.get(rank as usize).map(|merge| (rank, *merge));
     std::iter::successors(entry(rank), move |(_, merge)| entry(merge.next))
+}
+
+fn pair_index(pair: [u8; 2]) -> usize {
+    usize::from(u16::from_be_bytes(pair))
 }
 
 fn equal_tokens(field: &str, earlier: TokenId, id: TokenId, bytes: &[u8]) -> Error {
