@@ -1,7 +1,17 @@
 //! Dialog to ids; a caller's text can never yield a control id.
 
+mod answer;
+mod call;
+mod pythonic;
 #[cfg(test)]
 mod tests;
+mod tools;
+
+pub use answer::{Answer, End, Parsed, parse_calls};
+pub use call::{ToolCall, ToolStyle};
+pub use tools::{ToolPlace, Tools};
+
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::tokenizer::{Control, TokenId, Tokenizer, is_python_space};
@@ -20,6 +30,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// All of them.
+    pub const ALL: [Role; 4] = [Role::System, Role::User, Role::Assistant, Role::Ipython];
+
     /// The word between the header tokens.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -33,21 +46,57 @@ impl Role {
 }
 
 /// One message of a dialog.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// What is said. Blanks at both ends are dropped when it is rendered.
+    /// What is said. Blanks at both ends are dropped when it is rendered, unless it is `verbatim`.
     pub content: String,
-    /// Whether an assistant's message calls a tool, or ended with `eom`; then it is closed with `eom`.
+    /// Whether blanks at both ends of the content stand.
+    pub verbatim: bool,
+    /// Whether an assistant's message calls a tool in its content, or ended with `eom`; then it is closed with `eom`,
+    /// as one with `calls` is.
     pub calls_tool: bool,
+    /// Calls by the assistant, after its content.
+    pub calls: Vec<ToolCall>,
+    /// How calls, and a tool's result, are written.
+    pub style: ToolStyle,
 }
 
 impl Message {
     /// A message that calls no tool.
     #[must_use]
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Message { role, content: content.into(), calls_tool: false }
+        Message {
+            role,
+            content: content.into(),
+            verbatim: false,
+            calls_tool: false,
+            calls: Vec::new(),
+            style: ToolStyle::default(),
+        }
+    }
+
+    /// An assistant's message that calls tools.
+    #[must_use]
+    pub fn calling(calls: Vec<ToolCall>, style: ToolStyle) -> Self {
+        Message { calls_tool: true, calls, style, ..Message::new(Role::Assistant, "") }
+    }
+
+    /// A tool's result. In the JSON style a text that is a JSON object or list stands as one, any other as a string.
+    #[must_use]
+    pub fn result(content: impl Into<String>, style: ToolStyle) -> Self {
+        Message { style, ..Message::new(Role::Ipython, content) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.said().is_empty() && self.calls.is_empty()
+    }
+
+    /// The content as it is rendered. What is dropped is what Python's `strip` drops: a prompt rendered as one string
+    /// would merge the blanks with the header's.
+    fn said(&self) -> &str {
+        if self.verbatim { &self.content } else { self.content.trim_matches(is_python_space) }
     }
 }
 
@@ -120,10 +169,11 @@ impl ChatFormat {
     /// The ids of a whole dialog, with exactly one BOS. With `open_assistant` the header of the answer follows, so
     /// that the model speaks next.
     ///
-    /// A system message without content is left out.
+    /// A system message without content is left out. Tools are told of by [`Tools::place`] beforehand.
     ///
     /// # Errors
-    /// [`crate::Kind::Unsupported`] when the vocabulary lacks a control token.
+    /// [`crate::Kind::Unsupported`] when the vocabulary lacks a control token; [`crate::Kind::Argument`] for calls by
+    /// another than the assistant, calls that the style cannot write, and more than one call in Llama 3's JSON style.
     pub fn render(self, tokenizer: &Tokenizer, messages: &[Message], open_assistant: bool) -> Result<Vec<TokenId>> {
         self.render_turn(tokenizer, Previous::Nothing, messages, open_assistant)
     }
@@ -132,7 +182,7 @@ impl ChatFormat {
     /// what is rendered in turns, as long as the assistant's own ids are what encoding its trimmed text gives.
     ///
     /// # Errors
-    /// [`crate::Kind::Unsupported`] when the vocabulary lacks a control token.
+    /// As [`ChatFormat::render`].
     pub fn render_turn(
         self,
         tokenizer: &Tokenizer,
@@ -140,28 +190,61 @@ impl ChatFormat {
         messages: &[Message],
         open_assistant: bool,
     ) -> Result<Vec<TokenId>> {
-        let mut segments = Vec::with_capacity(messages.len() * 6 + 6);
-        match previous {
-            Previous::Nothing => segments.push(Segment::Control(Control::BeginOfText)),
-            Previous::Closed => {}
-            Previous::Open { calls_tool } => {
-                segments.push(Segment::Control(self.end(tokenizer, Role::Assistant, calls_tool)));
-            }
-        }
+        let mut ids = match previous {
+            Previous::Nothing => control_id(tokenizer, Control::BeginOfText)?,
+            Previous::Closed => Vec::new(),
+            Previous::Open { calls_tool } => control_id(tokenizer, self.end(tokenizer, Role::Assistant, calls_tool))?,
+        };
         for message in messages {
-            // What Python's `strip` drops: a prompt rendered as one string would merge the blanks with the header's.
-            let content = message.content.trim_matches(is_python_space);
-            if content.is_empty() && message.role == Role::System {
+            if message.is_empty() && message.role == Role::System {
                 continue;
             }
-            segments.extend(header(message.role));
-            segments.push(Segment::Text(content));
-            segments.push(Segment::Control(self.end(tokenizer, message.role, message.calls_tool)));
+            ids.extend(encode_segments(tokenizer, &header(message.role))?);
+            ids.extend(self.content(tokenizer, message)?);
+            let calls_tool = message.calls_tool || !message.calls.is_empty();
+            ids.extend(control_id(tokenizer, self.end(tokenizer, message.role, calls_tool))?);
         }
         if open_assistant {
-            segments.extend(header(Role::Assistant));
+            ids.extend(encode_segments(tokenizer, &header(Role::Assistant))?);
         }
-        encode_segments(tokenizer, &segments)
+        Ok(ids)
+    }
+
+    /// What stands between a message's header and its end: its content, then its calls, each encoded by itself.
+    fn content(self, tokenizer: &Tokenizer, message: &Message) -> Result<Vec<TokenId>> {
+        let content = Segment::Text(message.said());
+        let (open, close) = (Segment::Control(Control::PythonStart), Segment::Control(Control::PythonEnd));
+        let llama4 = self == ChatFormat::Llama4;
+        if let ([code], Role::Assistant) = (message.calls.as_slice(), message.role)
+            && let Some(code) = code.as_code()
+        {
+            let mut ids = encode_segments(tokenizer, &[content, open, Segment::Text(code)])?;
+            ids.extend(if llama4 { encode_segments(tokenizer, &[close])? } else { Vec::new() });
+            return Ok(ids);
+        }
+        match (message.calls.as_slice(), message.role) {
+            ([], Role::Ipython) if message.style == ToolStyle::Json => {
+                encode_segments(tokenizer, &[Segment::Text(&json_result(message.said())?)])
+            }
+            ([], _) => encode_segments(tokenizer, &[content]),
+            (calls, Role::Assistant) if message.style == ToolStyle::Pythonic => {
+                encode_segments(tokenizer, &[content, Segment::Text(&call::write_pythonic(calls)?)])
+            }
+            (calls, Role::Assistant) if llama4 => {
+                // The template shipped with Llama 4 puts what is said between the tokens and the calls after them.
+                encode_segments(tokenizer, &[open, content, close, Segment::Text(&call::write_json(calls)?)])
+            }
+            (calls @ [_], Role::Assistant) => {
+                encode_segments(tokenizer, &[content, Segment::Text(&call::write_json(calls)?)])
+            }
+            (calls, Role::Assistant) => {
+                let count = calls.len();
+                Err(Error::argument(format!("{count} calls in a message; Llama 3's JSON style has one in each")))
+            }
+            (_, role) => {
+                Err(Error::argument(format!("a message of {} calls tools; only the assistant does", role.name())))
+            }
+        }
     }
 
     /// The token that closes a message. The first Llama 3 vocabulary has no `eom`; there `eot` closes everything.
@@ -182,6 +265,18 @@ fn header(role: Role) -> [Segment<'static>; 4] {
         Segment::Control(Control::HeaderEnd),
         Segment::Text("\n\n"),
     ]
+}
+
+fn control_id(tokenizer: &Tokenizer, control: Control) -> Result<Vec<TokenId>> {
+    encode_segments(tokenizer, &[Segment::Control(control)])
+}
+
+/// A result in the JSON style.
+fn json_result(content: &str) -> Result<String> {
+    match serde_json::from_str::<Value>(content) {
+        Ok(value @ (Value::Object(_) | Value::Array(_))) => call::dumps(&value),
+        _ => call::dumps(&content),
+    }
 }
 
 fn absent(control: Control) -> Error {

@@ -16,8 +16,7 @@ fn message(value: &Value) -> Message {
         "assistant" => Role::Assistant,
         _ => Role::Ipython,
     };
-    let content = value[1].as_str().unwrap().to_owned();
-    Message { role, content, calls_tool: value[2].as_bool().unwrap() }
+    Message { calls_tool: value[2].as_bool().unwrap(), ..Message::new(role, value[1].as_str().unwrap()) }
 }
 
 #[test]

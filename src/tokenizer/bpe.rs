@@ -87,40 +87,71 @@ fn merge_by_scan(vocab: &Vocab, piece: &[u8], parts: &mut Vec<Part>) {
     }
 }
 
+/// Candidates are taken in ascending order of rank, then place, out of a sorted batch. What a merge makes possible
+/// waits for the next batch, or goes on a heap when something of this batch comes later: of a million equal pairs none
+/// sees the heap.
 fn merge_by_heap(vocab: &Vocab, piece: &[u8], parts: &mut [Part], links: &mut Vec<Link>) {
     let end = parts.len() as u32;
     links.clear();
     links.extend((0..end).map(|at| Link { previous: at.wrapping_sub(1), next: at + 1 }));
-    let entry = |rank: u32, at: usize| Reverse(u64::from(rank) << 32 | at as u64);
-    let mut heap: BinaryHeap<_> =
-        parts.iter().enumerate().filter(|(_, p)| p.rank != NEVER).map(|(at, p)| entry(p.rank, at)).collect();
-    while let Some(Reverse(top)) = heap.pop() {
-        let (rank, at) = ((top >> 32) as u32, (top & 0xffff_ffff) as usize);
-        let (Some(part), Some(&Link { previous, next: right })) = (parts.get_mut(at), links.get(at)) else { continue };
+    let entry = |rank: u32, at: usize| u64::from(rank) << 32 | at as u64;
+    let split = |entry: u64| ((entry >> 32) as u32, (entry & 0xffff_ffff) as usize);
+    let mut pending: Vec<u64> = parts.iter().enumerate().map(|(at, part)| entry(part.rank, at)).collect();
+    let (mut batch, mut heap) = (Vec::new(), BinaryHeap::new());
+    loop {
         // An entry is stale when its part was swallowed or has since met another neighbour.
-        if part.rank != rank {
-            continue;
-        }
-        part.id = part.merged;
-        if let Some(swallowed) = parts.get_mut(right as usize) {
-            swallowed.rank = NEVER;
-        }
-        let after = links.get(right as usize).map_or(end, |link| link.next);
-        if let Some(link) = links.get_mut(at) {
-            link.next = after;
-        }
-        if let Some(link) = links.get_mut(after as usize) {
-            link.previous = at as u32;
-        }
-        let beyond = links.get(after as usize).map_or(end, |link| link.next);
-        weigh(vocab, piece, parts, at, after as usize, beyond as usize);
-        weigh(vocab, piece, parts, previous as usize, at, after as usize);
-        for changed in [at, previous as usize] {
-            if let Some(part) = parts.get(changed).filter(|part| part.rank != NEVER) {
-                heap.push(entry(part.rank, changed));
+        let live = |rank: u32, part: &Part| rank != NEVER && part.rank == rank;
+        pending.retain(|&entry| {
+            let (rank, at) = split(entry);
+            parts.get(at).is_some_and(|part| live(rank, part))
+        });
+        pending.sort_unstable();
+        let Some(&last) = pending.last() else { break };
+        batch.clear();
+        std::mem::swap(&mut batch, &mut pending);
+        let mut sorted = batch.iter().copied().peekable();
+        loop {
+            let top = match (sorted.peek(), heap.peek()) {
+                (Some(next), Some(&Reverse(new))) if new < *next => heap.pop().map(|Reverse(new)| new),
+                (None, _) => heap.pop().map(|Reverse(new)| new),
+                _ => sorted.next(),
+            };
+            let Some((rank, at)) = top.map(split) else { break };
+            if !parts.get(at).is_some_and(|part| live(rank, part)) {
+                continue;
+            }
+            let previous = join(vocab, piece, parts, links, at);
+            for changed in [at, previous] {
+                if let Some(part) = parts.get(changed).filter(|part| part.rank != NEVER) {
+                    let new = entry(part.rank, changed);
+                    if new > last { pending.push(new) } else { heap.push(Reverse(new)) }
+                }
             }
         }
     }
+}
+
+/// Merges the part at `at` with its right neighbour, weighs what changed, and says where its left neighbour is.
+fn join(vocab: &Vocab, piece: &[u8], parts: &mut [Part], links: &mut [Link], at: usize) -> usize {
+    let end = parts.len() as u32;
+    let Some(&Link { previous, next: right }) = links.get(at) else { return parts.len() };
+    if let Some(part) = parts.get_mut(at) {
+        part.id = part.merged;
+    }
+    if let Some(swallowed) = parts.get_mut(right as usize) {
+        swallowed.rank = NEVER;
+    }
+    let after = links.get(right as usize).map_or(end, |link| link.next);
+    if let Some(link) = links.get_mut(at) {
+        link.next = after;
+    }
+    if let Some(link) = links.get_mut(after as usize) {
+        link.previous = at as u32;
+    }
+    let beyond = links.get(after as usize).map_or(end, |link| link.next);
+    weigh(vocab, piece, parts, at, after as usize, beyond as usize);
+    weigh(vocab, piece, parts, previous as usize, at, after as usize);
+    previous as usize
 }
 
 #[cfg(test)]

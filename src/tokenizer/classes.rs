@@ -72,12 +72,20 @@ impl Class {
 pub(super) struct Classes {
     page_of: Vec<u16>,
     pages: Vec<[Class; 256]>,
+    /// How often a character was looked at: the work of cutting text into pieces.
+    #[cfg(test)]
+    pub(super) looks: std::sync::atomic::AtomicUsize,
 }
 
 impl Classes {
     /// Spreads the ranges out: about 50 KiB, in tens of microseconds.
     pub(super) fn new() -> Self {
-        let mut classes = Classes { page_of: Vec::with_capacity(0x1100), pages: Vec::new() };
+        let mut classes = Classes {
+            page_of: Vec::with_capacity(0x1100),
+            pages: Vec::new(),
+            #[cfg(test)]
+            looks: 0.into(),
+        };
         let mut uniform = [None; Class::ALL.len()];
         let mut ranges = RANGES.iter().copied().peekable();
         let mut current = Class::Other;
@@ -106,6 +114,8 @@ impl Classes {
     /// The class of `c`.
     #[inline]
     pub(super) fn of(&self, c: char) -> Class {
+        #[cfg(test)]
+        self.looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let code = c as usize;
         let page = self.page_of.get(code >> 8).and_then(|&index| self.pages.get(index as usize));
         page.map_or(Class::Other, |page| page[code & 255])

@@ -74,7 +74,8 @@ impl Control {
         Control::ThinkingEnd,
     ];
 
-    /// The names under which vocabularies hold it: Llama 4's first, then Llama 3's.
+    /// The names under which vocabularies hold it: Llama 4's first, then Llama 3's. Meta's first Llama 4 vocabulary
+    /// called the two tokens around code reserved ones.
     #[must_use]
     pub fn names(self) -> &'static [&'static str] {
         match self {
@@ -85,8 +86,10 @@ impl Control {
             Control::Eom => &["<|eom|>", "<|eom_id|>"],
             Control::Eot => &["<|eot|>", "<|eot_id|>"],
             Control::Step => &["<|step|>", "<|step_id|>"],
-            Control::PythonStart => &["<|python_start|>", "<|python_tag|>"],
-            Control::PythonEnd => &["<|python_end|>"],
+            Control::PythonStart => {
+                &["<|python_start|>", "<|python_tag|>", "<|text_post_train_reserved_special_token_6|>"]
+            }
+            Control::PythonEnd => &["<|python_end|>", "<|text_post_train_reserved_special_token_7|>"],
             Control::Pad => &["<|finetune_right_pad|>", "<|finetune_right_pad_id|>"],
             Control::FimPrefix => &["<|fim_prefix|>"],
             Control::FimMiddle => &["<|fim_middle|>"],

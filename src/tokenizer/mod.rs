@@ -6,7 +6,9 @@ mod classes;
 mod control;
 mod cuts;
 mod index;
+mod json;
 mod metadata;
+mod parts;
 mod scan;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -21,12 +23,15 @@ use std::path::Path;
 
 pub(crate) use classes::is_python_space;
 pub use control::Control;
+pub use json::JsonVocab;
+pub use parts::VocabParts;
 pub use scan::PreTokenizer;
 pub use utf8::Utf8Stream;
 
 use crate::error::{Error, Result};
 use classes::Classes;
-use vocab::{Arena, Standing, Vocab, quote};
+use parts::{Declared, Fields};
+use vocab::{Standing, Vocab, quote_bytes};
 
 /// A token's number: its row in the embedding and its place among the logits.
 pub type TokenId = u32;
@@ -39,33 +44,14 @@ pub struct Tokenizer {
     pre: PreTokenizer,
     controls: Vec<(Control, TokenId)>,
     stops: Vec<TokenId>,
+    warnings: Vec<String>,
 }
 
-/// The parts of a vocabulary as a GGUF file holds them.
-#[derive(Clone, Debug)]
-pub struct VocabParts<'a> {
-    /// Text of each token in id order: text tokens in GPT-2's byte alphabet, all others as they are.
-    pub tokens: Vec<&'a str>,
-    /// llama.cpp's token types (1 text, 2 unknown, 3 control, 4 added by a user, 5 unused), one for each token.
-    /// Without them every token is text unless its name has the form of a control token, `<|name|>`.
-    pub token_types: Option<Vec<i32>>,
-    /// `left right` in GPT-2's byte alphabet, in the order in which they apply.
-    pub merges: Vec<&'a str>,
-    /// The pattern that cuts text into pieces.
-    pub pre: PreTokenizer,
-    /// Beginning of sequence.
-    pub bos: Option<TokenId>,
-    /// End of sequence; a stop.
-    pub eos: Option<TokenId>,
-    /// End of turn; a stop.
-    pub eot: Option<TokenId>,
-    /// End of message; a stop.
-    pub eom: Option<TokenId>,
-    /// Padding. Unlike the others it may name a text token: then it is ignored, as nothing here pads.
-    pub pad: Option<TokenId>,
-}
-
-const TOKENS: &str = "tokenizer.ggml.tokens";
+const JSON_FIELDS: Fields = Fields {
+    tokens: "tokenizer.json: model.vocab and added_tokens",
+    types: "tokenizer.json: added_tokens",
+    merges: "tokenizer.json: model.merges",
+};
 
 impl Tokenizer {
     /// Reads Meta's `tokenizer.model` (tiktoken's text format) and appends the special tokens of `family`.
@@ -74,7 +60,7 @@ impl Tokenizer {
     /// [`crate::Kind::Corrupt`] for bad base64, a rank that is missing, repeated or past the end, an empty, overlong
     /// or repeated token, or a byte without a token; [`crate::Kind::Limit`] past the limits.
     pub fn from_tiktoken(file: &[u8], family: PreTokenizer) -> Result<Self> {
-        Self::assemble(tiktoken::parse(file, family)?, family, &[])
+        Self::assemble(tiktoken::parse(file, family)?, family, &[], Vec::new())
     }
 
     /// [`Tokenizer::from_tiktoken`] on a file.
@@ -82,88 +68,64 @@ impl Tokenizer {
     /// # Errors
     /// As there, and [`crate::Kind::Io`].
     pub fn open_tiktoken(path: &Path, family: PreTokenizer) -> Result<Self> {
-        let file = std::fs::File::open(path).map_err(|error| Error::io(path.display(), &error))?;
-        let mut bytes = Vec::new();
-        // One byte more than the limit, so that a longer file is seen to be longer.
-        let limit = tiktoken::MAX_FILE_BYTES as u64 + 1;
-        file.take(limit).read_to_end(&mut bytes).map_err(|error| Error::io(path.display(), &error))?;
+        let bytes = read(path, tiktoken::MAX_FILE_BYTES)?;
         Self::from_tiktoken(&bytes, family).map_err(|error| error.context(path.display()))
     }
 
-    /// Builds a tokenizer from the parts of a GGUF file.
+    /// Reads Hugging Face's `tokenizer.json`; the pattern is the one it names.
     ///
     /// # Errors
-    /// [`crate::Kind::Corrupt`] when the parts contradict each other (lengths, ids past the end, repeated or empty
-    /// tokens, merges of absent tokens, a byte without a token, a `bos` or stop id that is text);
-    /// [`crate::Kind::Limit`] past the limits.
-    pub fn from_parts(parts: &VocabParts<'_>) -> Result<Self> {
-        let types = parts.token_types.as_deref();
-        if let Some(types) = types.filter(|types| types.len() != parts.tokens.len()) {
-            return Err(Error::corrupt(format!(
-                "tokenizer.ggml.token_type: {} entries; expected {}, one for each token",
-                types.len(),
-                parts.tokens.len()
-            )));
-        }
-        let mut arena = Arena::with_room_for(parts.tokens.len(), TOKENS)?;
-        for (at, text) in parts.tokens.iter().enumerate() {
-            let declared = types.map_or(Some(1), |types| types.get(at).copied()).unwrap_or(0);
-            let standing =
-                standing_of(text, declared).map_err(|error| error.context(format_args!("{TOKENS}[{at}]")))?;
-            arena.push(standing, TOKENS, |out| {
-                if standing == Standing::Text {
-                    return byte_map::decode(text, out).map_err(|error| error.context(quote(text)));
-                }
-                out.extend_from_slice(text.as_bytes());
-                Ok(())
-            })?;
-        }
-        let mut vocab = Vocab::listed(arena, TOKENS, &parts.merges, "tokenizer.ggml.merges")?;
-        let mut declared = Vec::new();
-        for (control, id, key) in [
-            (Control::BeginOfText, parts.bos, "bos_token_id"),
-            (Control::EndOfText, parts.eos, "eos_token_id"),
-            (Control::Eot, parts.eot, "eot_token_id"),
-            (Control::Eom, parts.eom, "eom_token_id"),
-            (Control::Pad, parts.pad, "padding_token_id"),
-        ] {
-            let Some(id) = id else { continue };
-            if id as usize >= vocab.len() {
-                let last = vocab.len().saturating_sub(1);
-                return Err(Error::corrupt(format!("tokenizer.ggml.{key}: {id}; expected 0 to {last}")));
-            }
-            vocab.demote_added(id);
-            match (vocab.standing(id), control) {
-                (Standing::Control, _) => declared.push((control, id)),
-                (_, Control::Pad) => {}
-                _ => {
-                    let text = quote(&String::from_utf8_lossy(vocab.bytes(id)));
-                    let what = format!("tokenizer.ggml.{key}: {id} is the text token {text}; expected a control token");
-                    return Err(Error::corrupt(what));
-                }
-            }
-        }
-        Self::assemble(vocab, parts.pre, &declared)
+    /// As [`JsonVocab::parse`] and [`Tokenizer::from_parts`].
+    pub fn from_tokenizer_json(file: &[u8]) -> Result<Self> {
+        Self::build(&json::Parsed::new(file)?.parts(), &[], &JSON_FIELDS, Vec::new())
+    }
+
+    /// [`Tokenizer::from_tokenizer_json`] on a file.
+    ///
+    /// # Errors
+    /// As there, and [`crate::Kind::Io`].
+    pub fn open_tokenizer_json(path: &Path) -> Result<Self> {
+        let bytes = read(path, json::MAX_FILE_BYTES)?;
+        Self::from_tokenizer_json(&bytes).map_err(|error| error.context(path.display()))
     }
 
     /// Finds the control tokens: by name, and where a name is absent by what the file declares.
-    fn assemble(vocab: Vocab, pre: PreTokenizer, declared: &[(Control, TokenId)]) -> Result<Self> {
+    fn assemble(mut vocab: Vocab, pre: PreTokenizer, declared: &[Declared], mut warnings: Vec<String>) -> Result<Self> {
         let by_name: HashMap<&[u8], TokenId> = vocab.controls().collect();
         let named = |control: Control| {
             let id = control.names().iter().find_map(|name| by_name.get(name.as_bytes()))?;
             Some((control, *id))
         };
         let mut controls: Vec<_> = Control::ALL.into_iter().filter_map(named).collect();
-        let mut stops: Vec<TokenId> = controls.iter().chain(declared).filter(|(c, _)| c.stops()).map(|c| c.1).collect();
-        // `eos` of an instruct model is its end of turn: it stops, but it is not that model's end of text.
-        for (control, id) in declared.iter().filter(|(control, _)| *control != Control::EndOfText) {
-            if controls.iter().all(|(known, _)| known != control) {
-                controls.push((*control, *id));
+        let mut stops: Vec<TokenId> = controls.iter().filter(|(c, _)| c.stops()).map(|(_, id)| *id).collect();
+        let (by_name, stops_by_name) = (controls.clone(), !stops.is_empty());
+        for &Declared { control, id, key } in declared {
+            if id as usize >= vocab.len() {
+                let last = vocab.len().saturating_sub(1);
+                return Err(Error::corrupt(format!("{key}: {id}; expected 0 to {last}")));
+            }
+            vocab.demote_added(id);
+            if vocab.standing(id) == Standing::Control {
+                if control.stops() {
+                    stops.push(id);
+                }
+                // `eos` of an instruct model is its end of turn: it stops, but it is not that model's end of text.
+                if control != Control::EndOfText && controls.iter().all(|(known, _)| *known != control) {
+                    controls.push((control, id));
+                }
+                continue;
+            }
+            let what = format!("{key}: {id} is the text token {}", quote_bytes(vocab.bytes(id)));
+            let known = by_name.iter().any(|(known, _)| *known == control) || control.stops() && stops_by_name;
+            match control {
+                Control::Pad => {}
+                _ if known => warnings.push(format!("{what}; it is ignored, the vocabulary has its own by name")),
+                _ => return Err(Error::corrupt(format!("{what}; expected a control token"))),
             }
         }
         stops.sort_unstable();
         stops.dedup();
-        Ok(Tokenizer { vocab, classes: Classes::new(), pre, controls, stops })
+        Ok(Tokenizer { vocab, classes: Classes::new(), pre, controls, stops, warnings })
     }
 
     /// The ids of `text`, and never a control id: text is looked up among the text tokens only, so `<|eot|>` in it is
@@ -237,20 +199,24 @@ impl Tokenizer {
         self.pre
     }
 
+    /// What was put right while the vocabulary was read; for people.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     #[cfg(test)]
     fn vocab(&self) -> &Vocab {
         &self.vocab
     }
 }
 
-/// What a token of this text and declared type may be used for. A name in the form of a control token is one whatever
-/// the file says of it.
-fn standing_of(text: &str, declared: i32) -> Result<Standing> {
-    match declared {
-        1..=5 if control::is_control_name(text) => Ok(Standing::Control),
-        1 => Ok(Standing::Text),
-        2 | 3 | 5 => Ok(Standing::Control),
-        4 => Ok(Standing::Added),
-        other => Err(Error::corrupt(format!("token type {other}; expected 1 to 5"))),
-    }
+/// The bytes of a file of at most `limit` bytes, and of a longer one a byte more, so that it is seen to be longer.
+fn read(path: &Path, limit: usize) -> Result<Vec<u8>> {
+    let io = |error: std::io::Error| Error::io(path.display(), &error);
+    let file = std::fs::File::open(path).map_err(io)?;
+    let length = file.metadata().map_err(io)?.len();
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(usize::MAX).min(limit).saturating_add(1));
+    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(io)?;
+    Ok(bytes)
 }

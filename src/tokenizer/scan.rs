@@ -1,7 +1,6 @@
 //! The pre-tokenizer patterns as hand-written scanners: linear, without look-ahead engines, equal to the regexes.
 
 use super::classes::{Class, Classes};
-use crate::error::{Error, Result};
 
 /// Which pattern cuts text into the pieces that BPE then merges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,21 +12,34 @@ pub enum PreTokenizer {
 }
 
 impl PreTokenizer {
-    /// The pattern that a GGUF file means by `tokenizer.ggml.pre` under `general.architecture`.
-    ///
-    /// `default` or nothing under `llama4` means `llama4`: a widespread converter writes the wrong name.
-    ///
-    /// # Errors
-    /// [`crate::Kind::Unsupported`] for any other name, saying which are known.
-    pub fn from_metadata(pre: Option<&str>, architecture: &str) -> Result<Self> {
-        match pre {
-            Some("llama4") => Ok(Self::Llama4),
-            Some("llama-bpe" | "llama3" | "llama-v3") => Ok(Self::Llama3),
-            None | Some("default") if architecture == "llama4" => Ok(Self::Llama4),
-            other => Err(Error::unsupported(format!(
-                "tokenizer.ggml.pre: {other:?} under architecture {architecture:?}; expected \"llama4\", \"llama-bpe\", \
-                 \"llama3\" or \"llama-v3\" (or \"default\" under architecture \"llama4\")"
-            ))),
+    /// The pattern that GGUF files mean by a name under `tokenizer.ggml.pre`; `None` for names of other patterns.
+    /// `default` is no pattern's name: see [`super::Tokenizer::from_gguf`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            // OpenAI's pattern of that name is the one that Meta took over.
+            "llama4" | "gpt-4o" => Some(Self::Llama4),
+            "llama-bpe" | "llama3" | "llama-v3" => Some(Self::Llama3),
+            _ => None,
+        }
+    }
+
+    /// The name under which GGUF files hold it as `tokenizer.ggml.pre`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Llama4 => "llama4",
+            Self::Llama3 => "llama-bpe",
+        }
+    }
+
+    /// The pattern that a regex is: Meta's own, or what llama.cpp and those who took it from there put in its place.
+    pub(super) fn from_regex(regex: &str) -> Option<Self> {
+        let tail = regex.replace(LLAMA_CPP_CONTRACTION, CONTRACTION);
+        match tail.as_str() {
+            LLAMA4_REGEX | LLAMA_CPP_LLAMA4_REGEX => Some(Self::Llama4),
+            LLAMA3_REGEX => Some(Self::Llama3),
+            _ => None,
         }
     }
 
@@ -47,6 +59,28 @@ impl PreTokenizer {
         }
     }
 }
+
+const CONTRACTION: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+
+const LLAMA_CPP_CONTRACTION: &str = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])";
+
+const LLAMA4_REGEX: &str = concat!(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+);
+
+/// llama.cpp's approximation, which loses marks; whoever names it means Llama 4's pattern.
+const LLAMA_CPP_LLAMA4_REGEX: &str = concat!(
+    r"[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))*((?=[\p{L}])([^A-Z]))+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))+((?=[\p{L}])([^A-Z]))*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+);
+
+const LLAMA3_REGEX: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+",
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+);
 
 /// A text and the classes of its characters. Positions are byte offsets on character boundaries.
 struct Scan<'a, 't> {
@@ -267,18 +301,6 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(pieces(PreTokenizer::Llama3, text), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_pre_tokenizer_is_refused_by_name() {
-        assert_eq!(PreTokenizer::from_metadata(Some("default"), "llama4").unwrap(), PreTokenizer::Llama4);
-        assert_eq!(PreTokenizer::from_metadata(None, "llama4").unwrap(), PreTokenizer::Llama4);
-        assert_eq!(PreTokenizer::from_metadata(Some("llama-bpe"), "llama4").unwrap(), PreTokenizer::Llama3);
-        for (pre, architecture) in [(Some("default"), "llama"), (None, "llama"), (Some("qwen2"), "llama4")] {
-            let error = PreTokenizer::from_metadata(pre, architecture).unwrap_err();
-            assert_eq!(error.kind(), crate::Kind::Unsupported);
-            assert!(error.message().contains("\"llama-bpe\""), "{error}");
         }
     }
 }

@@ -1,11 +1,12 @@
 """Writes the small vocabulary and the expected ids of the tokenizer tests.
 
     pip install tiktoken tokenizers
-    python tests/data/tokenizer/generate.py          # writes the four files below beside this one
+    python tests/data/tokenizer/generate.py          # writes the five files below beside this one
     python tests/data/tokenizer/generate.py --check  # says whether the committed files are what this script writes
 
 small.tiktoken  ranks of 256 bytes and 900 merges trained on the text below, in tiktoken's format
 small.json      the same vocabulary as GGUF holds it: tokens and merges in GPT-2's byte alphabet
+small-tokenizer.json  the same with some special tokens as the `tokenizers` package saves it
 cases.json      texts and their ids under Llama 4's and Llama 3's pattern, from the `tiktoken` package (reference.py)
 chat.json       dialogs and their ids: the published prompt formats written out as strings, special tokens read from them
 """
@@ -17,7 +18,7 @@ import random
 import sys
 
 import tiktoken
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from reference import PATTERNS, Reference
 
@@ -149,6 +150,33 @@ def train():
     return alphabet, merges
 
 
+# Special tokens of tokenizer.json and their places after the last rank; the places between are left out.
+JSON_TOKENS = {
+    "<|begin_of_text|>": 0, "<|end_of_text|>": 1, "<|header_start|>": 5, "<|header_end|>": 6, "<|eom|>": 7, "<|eot|>": 8,
+    "<|python_start|>": 16, "<|python_end|>": 17, "<|finetune_right_pad|>": 18,
+}  # fmt: skip
+
+
+def tokenizer_json(tokens, merges, pattern):
+    """What the `tokenizers` package saves, in the structure that Meta's checkpoints have on Hugging Face."""
+    vocab = {token: id for id, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    # The package numbers added tokens one after another, so the gaps are taken out of the saved file again.
+    names = {place: name for name, place in JSON_TOKENS.items()}
+    tokenizer.add_special_tokens([AddedToken(names.get(place, f"gap{place}"), normalized=False) for place in range(20)])
+    tokenizer.add_tokens([AddedToken("<tool>", normalized=False)])
+    begin = "<|begin_of_text|>"
+    template = processors.TemplateProcessing(single=f"{begin} $A", special_tokens=[(begin, tokenizer.token_to_id(begin))])
+    tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), template])
+    saved = json.loads(tokenizer.to_str())
+    saved["added_tokens"] = [token for token in saved["added_tokens"] if not token["content"].startswith("gap")]
+    return json.dumps(saved, ensure_ascii=False) + "\n"
+
+
 def to_bytes(text):
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     rest = [byte for byte in range(256) if byte not in printable]
@@ -180,7 +208,8 @@ def build():
     cases_json = f'{{"_comment": "{comment}",\n"cases": [\n{lines}\n],\n"long": [\n{long_lines}\n]}}\n'
     chat = ",\n".join(json.dumps({"dialog": dialog} | {f: chat_ids(ranks, f, dialog) for f in PATTERNS}) for dialog in DIALOGS)
     chat_json = f'{{"_comment": "{comment}",\n"dialogs": [\n{chat}\n]}}\n'
-    return {"chat.json": chat_json, "small.tiktoken": small_tiktoken, "small.json": small_json + "\n", "cases.json": cases_json}
+    small_tokenizer = tokenizer_json(tokens, merges, PATTERNS["llama4"])
+    return {"small-tokenizer.json": small_tokenizer, "chat.json": chat_json, "small.tiktoken": small_tiktoken, "small.json": small_json + "\n", "cases.json": cases_json}
 
 
 def main():
