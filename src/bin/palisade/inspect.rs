@@ -7,6 +7,7 @@ use palisade::Result;
 use palisade::engine::{KvType, kv_bytes};
 use palisade::gguf::{Array, Gguf, Metadata, Value};
 use palisade::model::Model;
+use palisade::tokenizer::Tokenizer;
 
 use crate::output;
 
@@ -40,10 +41,16 @@ pub fn run(args: &Args) -> Result<()> {
     let license = meta.get_str("general.license")?.or(meta.get_str("general.license.name")?).unwrap_or("not named");
     // A file this build cannot run is still worth looking at: the reason becomes a warning.
     let model = Model::from_gguf(&gguf);
-    let warnings = match &model {
+    let mut warnings = match &model {
         Ok(m) => m.warnings.clone(),
         Err(e) => vec![format!("this build cannot run the file: {e}")],
     };
+    if model.is_ok() {
+        match Tokenizer::from_gguf(meta) {
+            Ok(tokenizer) => warnings.extend(tokenizer.warnings().iter().cloned()),
+            Err(e) => warnings.push(format!("this build cannot read the vocabulary: {e}")),
+        }
+    }
     let hparams = model.as_ref().ok().map(|m| {
         let h = &m.hparams;
         let unrotated: Vec<usize> = (0..h.layers).filter(|l| !h.has_rope(*l)).collect();
