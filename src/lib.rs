@@ -1,13 +1,14 @@
 //! Palisade runs quantized Llama 4 on the CPUs of edge devices and lets no word in or out unjudged.
 //!
 //! The rooms, from the top of the house down (ARCHITECTURE.md has the map and the reasons):
-//! `ffi` → `session` → `guard`, `license`, `audit`, `chat`, `tokenizer`, `sampler` → `engine` → `model`, `kernels` →
+//! `ffi` → `session`, `convert` → `guard`, `license`, `audit`, `chat`, `tokenizer`, `sampler` → `engine` → `model`, `kernels` →
 //! `weights` → `gguf` → `quant` → `error`, `bytes`, `cancel`, `digest`.
 
 pub mod audit;
 pub mod bytes;
 pub mod cancel;
 pub mod chat;
+pub mod convert;
 pub mod digest;
 pub mod engine;
 pub mod error;

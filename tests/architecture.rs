@@ -14,6 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("model", &["weights", "gguf", "quant"]),
     ("engine", &["model", "kernels", "weights", "gguf", "quant"]),
     ("tokenizer", &["gguf"]),
+    ("convert", &["engine", "kernels", "tokenizer", "model", "weights", "gguf", "quant"]),
     ("chat", &["tokenizer"]),
     ("sampler", &[]),
     ("guard", &["engine"]),

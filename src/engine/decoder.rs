@@ -7,6 +7,7 @@ use tract_onnx::prelude::TypedSimplePlan;
 use super::context::Context;
 use super::from_tract;
 use super::graph::{LayerParts, Parts, Rows, plan};
+use super::importance::ColumnSquares;
 use super::kv::{KvType, kv_bytes};
 use super::ops::{AttentionPlan, FeedForwardWeights, Mlp, Routed};
 use crate::error::{Error, Result};
@@ -36,6 +37,8 @@ pub struct DecoderOptions {
     pub kv: KvType,
     /// How finely activations are quantized before they meet quantized weights.
     pub precision: Precision,
+    /// Collects the squares of what meets the matrices' columns. `None` costs nothing.
+    pub column_squares: Option<Arc<ColumnSquares>>,
 }
 
 /// Where a loaded model's bytes are.
@@ -95,7 +98,7 @@ impl Decoder {
             let total = if options.map_weights { 0 } else { file_bytes(&model, bytes.routed_budget >= bytes.routed)? };
             let paged = (bytes.routed_budget < bytes.routed).then_some(bytes.routed_budget);
             let mut loader = Loader::new(Arc::clone(gguf), total, options.map_weights, paged, on_progress)?;
-            let parts = load_parts(&mut loader, &model, kernels, kv, options.precision)?;
+            let parts = load_parts(&mut loader, &model, kernels, kv, options)?;
             Ok::<_, Error>((parts, loader.finish()?))
         })?;
         let generate = plan(&parts, Rows::Last).map_err(|e| from_tract("planning the decoder", &e))?;
@@ -267,7 +270,7 @@ fn load_parts(
     model: &Model,
     kernels: Kernels,
     kv: KvType,
-    precision: Precision,
+    options: &DecoderOptions,
 ) -> Result<Parts> {
     let h = &model.hparams;
     let embedding = load(loader, &model.embedding)?;
@@ -275,12 +278,14 @@ fn load_parts(
     let layers = model.layers.iter().map(|l| load_layer(loader, h, l, kernels, kv)).collect::<Result<_>>()?;
     Ok(Parts {
         kernels,
-        precision,
+        precision: options.precision,
         eps: h.norm_eps,
         embedding: Arc::new(embedding),
         layers,
         output_norm: loader.vector(&model.output_norm.name, model.output_norm.len)?.into(),
         output: Arc::new([output]),
+        output_name: model.output.name.clone(),
+        watch: options.column_squares.clone(),
     })
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tract_onnx::tract_core::ops::array::Slice;
 use tract_onnx::tract_hir::internal::*;
 
+use super::importance::{ColumnSquares, Watch};
 use super::ops::{Attention, AttentionPlan, Embed, FeedForward, FeedForwardWeights, Norm, Project};
 use crate::kernels::{Kernels, Precision};
 use crate::weights::Matrix;
@@ -19,6 +20,10 @@ pub(super) struct Parts {
     pub(super) layers: Vec<LayerParts>,
     pub(super) output_norm: Arc<[f32]>,
     pub(super) output: Arc<[Matrix]>,
+    /// Tensor name of the output matrix.
+    pub(super) output_name: String,
+    /// What the matrices meet is reported here.
+    pub(super) watch: Option<Arc<ColumnSquares>>,
 }
 
 /// What one layer's nodes are made of.
@@ -49,25 +54,34 @@ pub(super) fn plan(parts: &Parts, rows: Rows) -> TractResult<Arc<TypedSimplePlan
     let ids = m.add_source("ids", i64::fact(&[s.to_dim()]))?;
     let norm = |weight: &Arc<[f32]>| Norm { kernels: parts.kernels, weight: Arc::clone(weight), eps: parts.eps };
     let (kernels, precision) = (parts.kernels, parts.precision);
-    let project =
-        |weights: &Arc<[Matrix]>, residual| Project { kernels, precision, weights: Arc::clone(weights), residual };
+    let project = |weights: &Arc<[Matrix]>, residual, names: &[String]| Project {
+        kernels,
+        precision,
+        weights: Arc::clone(weights),
+        residual,
+        watch: Watch::new(&parts.watch, names),
+    };
     let mut x = m.wire_node("token_embd", Embed { table: Arc::clone(&parts.embedding) }, &[ids])?[0];
     for (l, layer) in parts.layers.iter().enumerate() {
         let name = |part: &str| format!("blk.{l}.{part}");
         let normed = m.wire_node(name("attn_norm"), norm(&layer.attn_norm), &[x])?[0];
-        let qkv = m.wire_node(name("attn_qkv"), project(&layer.qkv, false), &[normed])?;
+        let qkv_names = ["q", "k", "v"].map(|part| name(&format!("attn_{part}.weight")));
+        let qkv = m.wire_node(name("attn_qkv"), project(&layer.qkv, false, &qkv_names), &[normed])?;
         let attention = Attention { plan: Arc::clone(&layer.attention) };
         let mixed = m.wire_node(name("attn"), attention, &qkv)?[0];
-        x = m.wire_node(name("attn_output"), project(&layer.o, true), &[mixed, x])?[0];
+        let o = project(&layer.o, true, &[name("attn_output.weight")]);
+        x = m.wire_node(name("attn_output"), o, &[mixed, x])?[0];
         let normed = m.wire_node(name("ffn_norm"), norm(&layer.ffn_norm), &[x])?[0];
-        let ffn = FeedForward { kernels, precision, weights: Arc::clone(&layer.ffn) };
+        let watch = Watch::new(&parts.watch, &[format!("blk.{l}")]);
+        let ffn = FeedForward { kernels, precision, weights: Arc::clone(&layer.ffn), watch };
         x = m.wire_node(name("ffn"), ffn, &[normed, x])?[0];
     }
     if rows == Rows::Last {
         x = m.wire_node("last", Slice::new(0, s.to_dim() - 1, s.to_dim()), &[x])?[0];
     }
     x = m.wire_node("output_norm", norm(&parts.output_norm), &[x])?[0];
-    let logits = m.wire_node("output", project(&parts.output, false), &[x])?;
+    let logits =
+        m.wire_node("output", project(&parts.output, false, std::slice::from_ref(&parts.output_name)), &[x])?;
     m.select_output_outlets(&logits)?;
     m.into_optimized()?.into_runnable()
 }

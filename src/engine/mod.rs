@@ -7,6 +7,7 @@ mod classifier;
 mod context;
 mod decoder;
 mod graph;
+mod importance;
 mod kv;
 mod linear;
 mod ops;
@@ -14,6 +15,7 @@ mod ops;
 pub use classifier::OnnxClassifier;
 pub use context::{Context, RunControl};
 pub use decoder::{Decoder, DecoderOptions, LoadedBytes};
+pub use importance::{ColumnSquares, Squares};
 pub use kv::{KvType, kv_bytes};
 
 use crate::error::Error;

@@ -23,7 +23,11 @@ enum Source {
 
 impl Part {
     /// Opens a regular file for reading; anything else is refused without waiting for it.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Argument`] for what is no path, [`crate::error::Kind::Io`] for a file that is missing, cannot be
+    /// read or is not a regular one.
+    pub fn open(path: &Path) -> Result<Self> {
         if path.as_os_str().is_empty() {
             return Err(Error::argument("the model path is empty"));
         }

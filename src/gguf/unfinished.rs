@@ -58,7 +58,7 @@ impl Drop for Unfinished {
 
 /// Brings the folder's entry to disk, so that the new name survives a power cut.
 #[cfg(unix)]
-fn sync_folder(target: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(target: &Path) -> io::Result<()> {
     let folder = match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -68,6 +68,6 @@ fn sync_folder(target: &Path) -> io::Result<()> {
 
 /// Only Unix lets a folder be synced.
 #[cfg(not(unix))]
-fn sync_folder(_target: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(_target: &Path) -> io::Result<()> {
     Ok(())
 }

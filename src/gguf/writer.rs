@@ -166,13 +166,7 @@ impl Writer {
         out: &mut dyn Write,
         mut fill: impl FnMut(usize, &mut Sink<'_>) -> Result<()>,
     ) -> Result<()> {
-        let header = self.header();
-        // At least what the reader counts for these pairs.
-        let keys: u64 = self.pairs.iter().map(|(key, _)| key.len() as u64 + PAIR_COST).sum();
-        within("bytes of metadata", header.len() as u64 + keys, Limits::default().metadata_bytes)?;
-        let io = |e: io::Error| Error::io("writing the header", &e);
-        out.write_all(&header).map_err(io)?;
-        self.pad(out, header.len() as u64).map_err(io)?;
+        out.write_all(&self.whole_header()?).map_err(|e| Error::io("writing the header", &e))?;
         for (i, t) in self.tensors.iter().enumerate() {
             let mut sink = Sink { out, name: &t.name, declared: t.bytes, left: t.bytes };
             fill(i, &mut sink)?;
@@ -198,6 +192,28 @@ impl Writer {
         }
     }
 
+    /// The header and its padding: everything before the first tensor.
+    pub(super) fn whole_header(&self) -> Result<Vec<u8>> {
+        let mut header = self.header();
+        // At least what the reader counts for these pairs.
+        let keys: u64 = self.pairs.iter().map(|(key, _)| key.len() as u64 + PAIR_COST).sum();
+        within("bytes of metadata", header.len() as u64 + keys, Limits::default().metadata_bytes)?;
+        header.resize(header.len().next_multiple_of(self.alignment as usize), 0);
+        Ok(header)
+    }
+
+    /// Where each tensor begins and ends in a file whose data begins at `start`.
+    pub(super) fn spans(&self, start: u64) -> Vec<(u64, u64)> {
+        let span =
+            |t: &Planned| (start.saturating_add(t.offset), start.saturating_add(t.offset).saturating_add(t.bytes));
+        self.tensors.iter().map(span).collect()
+    }
+
+    /// The next multiple of the alignment.
+    pub(super) fn aligned(&self, pos: u64) -> u64 {
+        pos.next_multiple_of(self.alignment.into())
+    }
+
     fn header(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.extend(VERSION.to_le_bytes());
@@ -220,8 +236,7 @@ impl Writer {
 
     /// Writes zeros from `pos` up to the next multiple of the alignment.
     fn pad(&self, out: &mut dyn Write, pos: u64) -> io::Result<()> {
-        let alignment = u64::from(self.alignment);
-        let gap = (alignment - pos % alignment) % alignment;
+        let gap = self.aligned(pos) - pos;
         io::copy(&mut io::Read::take(io::repeat(0), gap), out).map(|_| ())
     }
 }

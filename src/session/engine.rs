@@ -285,6 +285,7 @@ fn decoder_options(o: &EngineOptions) -> DecoderOptions {
         kernels: o.kernels.clone(),
         kv: o.kv,
         precision: o.precision,
+        column_squares: None,
     }
 }
 

@@ -101,12 +101,13 @@ impl Flags {
             kernels: self.kernels.clone(),
             precision: self.precision(),
             kv: self.kv(),
+            column_squares: None,
         }
     }
 }
 
 /// A number of bytes with an optional K, M, G (powers of 1024).
-fn bytes(text: &str) -> Result<u64, String> {
+pub fn bytes(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.char_indices().last() {
         Some((at, 'k' | 'K')) => (&text[..at], 1u64 << 10),
         Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),

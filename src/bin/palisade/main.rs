@@ -12,6 +12,7 @@
 mod ask;
 mod bench;
 mod chat;
+mod convert;
 mod demo;
 mod generate;
 mod guard;
@@ -19,7 +20,9 @@ mod inspect;
 mod license;
 mod load;
 mod output;
+mod quantize;
 mod score;
+mod synth;
 mod tokenize;
 
 use clap::{Parser, Subcommand};
@@ -59,6 +62,12 @@ enum Command {
     Score(score::Args),
     /// Measure prefill and decode speed, load time and memory.
     Bench(bench::Args),
+    /// Write a Hugging Face folder as a GGUF file.
+    Convert(convert::Args),
+    /// Write a GGUF file again with other block types.
+    Quantize(quantize::Args),
+    /// Write a synthetic model of any shape.
+    Synth(synth::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -73,6 +82,9 @@ fn main() -> std::process::ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Convert(args) => convert::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
+        Command::Synth(args) => synth::run(&args),
     };
     output::finish(result)
 }

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use super::{identity, rows_like, tensor, values};
+use crate::engine::importance::Watch;
 use crate::engine::linear::linear;
 use crate::error::Result;
 use crate::kernels::{Acts, Kernels, Precision};
@@ -47,6 +48,8 @@ pub(in super::super) struct FeedForward {
     pub(in super::super) kernels: Kernels,
     pub(in super::super) precision: Precision,
     pub(in super::super) weights: Arc<FeedForwardWeights>,
+    /// Told of what its matrices meet, where somebody asked.
+    pub(in super::super) watch: Option<Watch>,
 }
 
 identity!(FeedForward, weights);
@@ -83,7 +86,7 @@ impl TypedOp for FeedForward {
 impl FeedForward {
     /// Shared expert plus routed experts, `(S, width)`; routed ones are added in ascending order.
     fn run(&self, x: &Acts) -> Result<Vec<f32>> {
-        let mut y = self.mlp(&self.weights.shared, x, None)?;
+        let mut y = self.mlp(&self.weights.shared, None, x, None)?;
         let Some(routed) = &self.weights.routed else { return Ok(y) };
         let logits = linear(&self.kernels, &routed.router, x)?; // (S, experts)
         let rows = logits.chunks_exact(routed.router.rows());
@@ -97,9 +100,9 @@ impl FeedForward {
                 continue;
             }
             let routed = if tokens.len() == x.tokens() {
-                self.mlp(expert, x, Some(&scales))?
+                self.mlp(expert, Some(e), x, Some(&scales))?
             } else {
-                self.mlp(expert, &x.gather(&tokens), Some(&scales))?
+                self.mlp(expert, Some(e), &x.gather(&tokens), Some(&scales))?
             };
             for (t, routed) in tokens.iter().zip(routed.chunks_exact(width)) {
                 (self.kernels.add)(&mut y[t * width..(t + 1) * width], routed);
@@ -110,7 +113,8 @@ impl FeedForward {
 
     /// One expert over all tokens of `x`; its input is scaled by `scales`. Scaling both products of the scaled input,
     /// `silu(σ·W_gate x) ⊙ (σ·W_up x)`, is the same and leaves the quantized input to be shared.
-    fn mlp(&self, w: &Mlp, x: &Acts, scales: Option<&[f32]>) -> Result<Vec<f32>> {
+    fn mlp(&self, w: &Mlp, expert: Option<usize>, x: &Acts, scales: Option<&[f32]>) -> Result<Vec<f32>> {
+        self.watch(&["gate", "up"], expert, x, scales);
         let mut hidden = linear(&self.kernels, &w.gate, x)?; // (S, ffn)
         let up = linear(&self.kernels, &w.up, x)?; // (S, ffn)
         let ffn = w.gate.rows();
@@ -118,8 +122,18 @@ impl FeedForward {
             (self.kernels.silu_mul)(gate, up, scales.map_or(1.0, |s| s[t]));
         });
         let mut hidden = Acts::new(hidden, ffn);
+        self.watch(&["down"], expert, &hidden, None);
         hidden.quantize(&self.kernels, self.precision);
         linear(&self.kernels, &w.down, &hidden)
+    }
+
+    fn watch(&self, parts: &[&str], expert: Option<usize>, x: &Acts, scales: Option<&[f32]>) {
+        let Some(watch) = &self.watch else { return };
+        let routed = self.weights.routed.as_ref();
+        let expert = expert.zip(routed.map(|r| r.experts.len()));
+        for part in parts {
+            watch.part(part, routed.is_some(), expert, (x.values(), x.cols()), scales);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use super::{identity, rows_like, tensor, values};
+use crate::engine::importance::Watch;
 use crate::engine::linear::linear;
 use crate::kernels::{Acts, Kernels, Precision};
 use crate::weights::Matrix;
@@ -57,6 +58,8 @@ pub(in super::super) struct Project {
     pub(in super::super) precision: Precision,
     pub(in super::super) weights: Arc<[Matrix]>,
     pub(in super::super) residual: bool,
+    /// Told of the input, where somebody asked.
+    pub(in super::super) watch: Option<Watch>,
 }
 
 identity!(Project, weights);
@@ -75,6 +78,9 @@ impl EvalOp for Project {
         let residual = if self.residual { inputs.pop() } else { None };
         let x = args_1!(inputs);
         let cols = *x.shape().last().context("no columns")?;
+        if let Some(watch) = &self.watch {
+            watch.shared(values(&x)?, cols);
+        }
         let mut acts = Acts::new(values(&x)?.to_vec(), cols);
         acts.quantize(&self.kernels, self.precision);
         let mut outputs = TVec::new();
