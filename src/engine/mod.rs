@@ -3,7 +3,7 @@
 //! One graph serves prefill and decode; its one symbol `S` is the number of new tokens. The past lives inside the attention
 //! operations (see [`kv`]), so a run that fails or is cancelled is undone by resetting the turn and truncating every layer.
 
-mod classifier;
+mod onnx;
 mod context;
 mod decoder;
 mod graph;
@@ -11,7 +11,8 @@ mod kv;
 mod linear;
 mod ops;
 
-pub use classifier::OnnxClassifier;
+pub use onnx::{OnnxClassifier, OnnxOptions};
+pub(crate) use onnx::{on_own_stack, open_regular, read_regular};
 pub use context::{Context, RunControl};
 pub use decoder::{Decoder, DecoderOptions, LoadedBytes};
 pub use kv::KvType;
