@@ -12,7 +12,7 @@ mod linear;
 mod ops;
 
 pub use onnx::{OnnxClassifier, OnnxOptions};
-pub(crate) use onnx::{on_own_stack, open_regular, read_regular};
+pub(crate) use onnx::{on_own_stack, read_regular};
 pub use context::{Context, RunControl};
 pub use decoder::{Decoder, DecoderOptions, LoadedBytes};
 pub use kv::KvType;

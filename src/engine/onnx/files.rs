@@ -12,18 +12,14 @@ use crate::error::{Error, Result};
 /// A model may keep its weights in so many files beside it.
 const MOST_FILES: usize = 16;
 
-/// Opens a regular file; anything else is refused without waiting for it.
-pub(crate) fn open_regular(path: &Path) -> Result<(File, Metadata)> {
-    open(path, 0)
-}
-
 /// Reads a whole regular file of at most `most` bytes.
 ///
 /// # Errors
-/// [`crate::Kind::Io`] when it cannot be read or is no regular file, [`crate::Kind::Limit`] when it is larger.
+/// [`crate::Kind::Io`] when it cannot be read, [`crate::Kind::Argument`] when it is no regular file,
+/// [`crate::Kind::Limit`] when it is larger.
 pub(crate) fn read_regular(path: &Path, most: usize) -> Result<Vec<u8>> {
     let name = path.display();
-    let (file, meta) = open_regular(path)?;
+    let (file, meta) = open(path, 0)?;
     let limit = u64::try_from(most).unwrap_or(u64::MAX);
     if meta.len() > limit {
         return Err(Error::limit(format!("{name} has {} bytes, at most {most} are read", meta.len())));
@@ -38,6 +34,7 @@ pub(crate) fn read_regular(path: &Path, most: usize) -> Result<Vec<u8>> {
     Ok(all)
 }
 
+/// A regular file; anything else is refused without waiting for it.
 #[cfg(unix)]
 fn open(path: &Path, flags: i32) -> Result<(File, Metadata)> {
     use std::os::unix::fs::OpenOptionsExt;
@@ -59,7 +56,7 @@ fn regular(path: &Path, options: OpenOptions) -> Result<(File, Metadata)> {
     let file = options.open(path).map_err(|e| Error::io(&name, &e))?;
     let meta = file.metadata().map_err(|e| Error::io(&name, &e))?;
     if !meta.is_file() {
-        return Err(Error::new(crate::Kind::Io, format!("{name} is not a regular file")));
+        return Err(Error::argument(format!("{name} is not a regular file")));
     }
     Ok((file, meta))
 }
@@ -157,8 +154,8 @@ fn open_no_link(path: &Path) -> Result<(File, Metadata)> {
     use std::os::unix::fs::MetadataExt;
     let name = path.display();
     let before = std::fs::symlink_metadata(path).map_err(|e| Error::io(&name, &e))?;
-    if before.file_type().is_symlink() {
-        return Err(Error::unsupported(format!("{name} is a symbolic link; copy the file into the folder")));
+    if !before.file_type().is_file() {
+        return Err(Error::unsupported(format!("{name} is a link or no file; copy the file into the folder")));
     }
     let (file, meta) = open(path, libc::O_NOFOLLOW)?;
     if meta.nlink() != 1 {

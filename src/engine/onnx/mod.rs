@@ -24,7 +24,7 @@ use files::ExternalFiles;
 use load::Plans;
 use tensor::{Data, Head, short};
 
-pub(crate) use files::{open_regular, read_regular};
+pub(crate) use files::read_regular;
 
 use super::from_tract;
 use crate::digest;

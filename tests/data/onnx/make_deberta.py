@@ -131,17 +131,15 @@ def tiny(folder):
               "vocab": SHAPES["tiny"]["vocab_size"], "models": {}}
     for name, source, exporter, names in [
         ("legacy.onnx", model, "legacy", ("attention_mask", "input_ids")),
-        ("dynamo.onnx", model, "dynamo", ("input_ids", "attention_mask")),
+        ("prompt-guard/model.onnx", model, "dynamo", ("input_ids", "attention_mask")),
         ("token_types.onnx", typed, "legacy", ("input_ids", "token_type_ids", "attention_mask")),
     ]:
         path = folder / name
-        if name == "dynamo.onnx":
-            (folder / "dynamo").mkdir(exist_ok=True)
-            path = folder / "dynamo" / "model.onnx"
-        export(source, "tiny", exporter, path, names, external=name == "dynamo.onnx")
+        path.parent.mkdir(exist_ok=True)
+        export(source, "tiny", exporter, path, names, external=exporter == "dynamo")
         if exporter == "dynamo":
             thin(path)
-        record["models"][str(path.relative_to(folder))] = logits(path, "tiny", source is typed)
+        record["models"][name] = logits(path, "tiny", source is typed)
     (folder / "logits.json").write_text(json.dumps(record, indent=None, separators=(",", ":")).replace('{"batch"', '\n{"batch"') + "\n")
 
 
