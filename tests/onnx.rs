@@ -1,6 +1,11 @@
 //! ONNX classifiers against ONNX Runtime: both PyTorch exporters, every length, padding and batches.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "attacks/onnx.rs"]
+mod attacks;
+#[path = "attacks/protobuf.rs"]
+mod protobuf;
+
 use std::path::{Path, PathBuf};
 
 use palisade::CancelFlag;
@@ -169,8 +174,8 @@ fn files_other_than_the_pinned_ones_are_refused() {
 fn a_config_that_does_not_say_prompt_guard_is_refused() {
     for (from, to) in [
         ("DebertaV2ForSequenceClassification", "DebertaV2ForTokenClassification"),
-        ("\"LABEL_1\"", "\"SAFE\""),
-        ("\"0\": \"LABEL_0\",", "\"0\": \"LABEL_0\", \"2\": \"LABEL_2\","),
+        ("\"1\": \"MALICIOUS\"", "\"1\": \"SAFE\""),
+        ("\"0\": \"BENIGN\",", "\"0\": \"BENIGN\", \"2\": \"OTHER\","),
     ] {
         let folder = prompt_guard();
         let path = folder.path().join("config.json");

@@ -3,19 +3,19 @@
 //! One graph serves prefill and decode; its one symbol `S` is the number of new tokens. The past lives inside the attention
 //! operations (see [`kv`]), so a run that fails or is cancelled is undone by resetting the turn and truncating every layer.
 
-mod onnx;
 mod context;
 mod decoder;
 mod graph;
 mod kv;
 mod linear;
+mod onnx;
 mod ops;
 
-pub use onnx::{OnnxClassifier, OnnxOptions};
-pub(crate) use onnx::{on_own_stack, read_regular};
 pub use context::{Context, RunControl};
 pub use decoder::{Decoder, DecoderOptions, LoadedBytes};
 pub use kv::KvType;
+pub use onnx::{OnnxClassifier, OnnxOptions};
+pub(crate) use onnx::{on_own_stack, read_regular};
 
 use crate::error::Error;
 

@@ -217,8 +217,7 @@ struct Node<'a> {
 
 impl<'a> Node<'a> {
     fn read(field: Field<'a>, constants: &mut u64) -> Result<Self> {
-        let mut out =
-            Self { whole: field.whole, inputs: Vec::new(), outputs: Vec::new(), name: "", op: "" };
+        let mut out = Self { whole: field.whole, inputs: Vec::new(), outputs: Vec::new(), name: "", op: "" };
         let (mut domain, mut attributes) = ("", Vec::new());
         let mut fields = Fields::new("a node", field.bytes()?);
         while let Some(field) = fields.next()? {
@@ -254,10 +253,9 @@ impl<'a> Node<'a> {
             return Err(self.at(Error::corrupt("has no output")));
         }
         match self.inputs.iter().find(|i| !i.is_empty() && !defined.contains(*i)) {
-            Some(input) => Err(self.at(Error::corrupt(format!(
-                "reads {:?}, which nothing before it makes",
-                short(input)
-            )))),
+            Some(input) => {
+                Err(self.at(Error::corrupt(format!("reads {:?}, which nothing before it makes", short(input)))))
+            }
             None => Ok(()),
         }
     }

@@ -17,8 +17,10 @@ use crate::error::Error;
 
 /// A constant that the engine computes while it loads may have so many bytes …
 const MOST_FOLDED: u64 = 64 << 20;
-/// … and all of them together so many.
-const MOST_FOLDED_TOGETHER: u64 = 256 << 20;
+/// … and all of them together so many. The tables of relative positions of twelve wide layers need a third of it.
+const MOST_FOLDED_TOGETHER: u64 = 1 << 30;
+/// The largest size that is written as a number.
+const MOST_SIZE: i64 = 1 << 30;
 /// Loading takes seconds; a graph made to be slow is given up.
 const MOST_TIME: Duration = Duration::from_secs(120);
 
@@ -58,17 +60,50 @@ fn weighed(context: &ParsingContext<'_>, node: &NodeProto) -> TractResult<(Box<d
     let op = match node.op_type.as_str() {
         // A constant's size is known and paid for; tract looks for its type.
         "Constant" => op,
-        "GatherElements" => Box::new(Weighed { op: gather::build(node)?, reshape: false }),
-        kind => Box::new(Weighed { op, reshape: kind == "Reshape" }),
+        "GatherElements" => Box::new(Weighed { op: gather::build(node)?, sizes: Sizes::None }),
+        kind => Box::new(Weighed { op, sizes: Sizes::of(kind) }),
     };
     Ok((op, closures))
+}
+
+/// Which inputs of an operator are sizes of its output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sizes {
+    None,
+    /// The input of this index is a list of them.
+    At(usize),
+    /// As `At(1)`, and one of them may be left open as -1.
+    Reshape,
+    /// All are bounds.
+    Range,
+}
+
+impl Sizes {
+    fn of(op: &str) -> Self {
+        match op {
+            "ConstantOfShape" => Self::At(0),
+            "Expand" | "Tile" => Self::At(1),
+            "Reshape" => Self::Reshape,
+            "Range" => Self::Range,
+            _ => Self::None,
+        }
+    }
+
+    fn is_at(self, input: usize) -> bool {
+        match self {
+            Self::None => false,
+            Self::At(at) => at == input,
+            Self::Reshape => input == 1,
+            Self::Range => true,
+        }
+    }
 }
 
 /// An operator whose output is weighed before it is computed at load.
 #[derive(Debug, Clone)]
 struct Weighed {
     op: Box<dyn InferenceOp>,
-    reshape: bool,
+    sizes: Sizes,
 }
 
 type Facts = TVec<InferenceFact>;
@@ -76,7 +111,8 @@ type Facts = TVec<InferenceFact>;
 impl Weighed {
     fn weigh(&self, outputs: &Facts, folding: bool) -> TractResult<()> {
         for fact in outputs {
-            let dims: Vec<Option<u64>> = fact.shape.dims().map(|d| d.concretize()?.to_usize().ok().map(|d| d as u64)).collect();
+            let dims: Vec<Option<u64>> =
+                fact.shape.dims().map(|d| d.concretize()?.to_usize().ok().map(|d| d as u64)).collect();
             if dims.len() > MOST_RANK {
                 return refuse(format!("{} gives {} dimensions, at most {MOST_RANK}", self.op.name(), dims.len()));
             }
@@ -88,24 +124,28 @@ impl Weighed {
                 b.folded
             });
             if bytes > MOST_FOLDED || folded > MOST_FOLDED_TOGETHER {
-                let most = MOST_FOLDED;
-                return refuse(format!("{} would give {bytes} bytes while loading, at most {most}", self.op.name()));
+                let (op, most, all) = (self.op.name(), MOST_FOLDED, MOST_FOLDED_TOGETHER);
+                return refuse(format!("{op} would give {bytes} bytes while loading, at most {most}, together {all}"));
             }
         }
         Ok(())
     }
 
-    /// At most one dimension of a new shape is left to be found, and none is negative otherwise.
-    fn check_reshape(&self, inputs: &Facts) -> TractResult<()> {
-        let Some(shape) = inputs.get(1).and_then(|f| f.value.concretize()) else { return Ok(()) };
-        let shape = shape.cast_to::<TDim>()?;
-        let dims = shape.try_as_plain_ram()?;
-        let known: Vec<i64> = dims.as_slice::<TDim>()?.iter().filter_map(|d| d.to_i64().ok()).collect();
-        if dims.as_slice::<TDim>()?.len() > MOST_RANK || known.iter().any(|d| *d < -1) {
-            return refuse(format!("Reshape to {}", short(&format!("{known:?}"))));
-        }
-        if known.iter().filter(|d| **d == -1).count() > 1 {
-            return refuse(format!("Reshape to {known:?}: two dimensions are left open"));
+    /// Sizes that are known are sizes: tract would cut them to 32 bits, and looks for two open ones without end.
+    fn check_sizes(&self, inputs: &[&InferenceFact]) -> TractResult<()> {
+        for (_, fact) in inputs.iter().enumerate().filter(|(i, _)| self.sizes.is_at(*i)) {
+            let Some(value) = fact.value.concretize().filter(|v| !v.datum_type().is_float()) else { continue };
+            let known: Vec<i64> = if value.datum_type() == TDim::datum_type() {
+                value.try_as_plain_ram()?.as_slice::<TDim>()?.iter().filter_map(|d| d.to_i64().ok()).collect()
+            } else {
+                value.cast_to::<i64>()?.try_as_plain_ram()?.as_slice::<i64>()?.to_vec()
+            };
+            let lowest = if self.sizes == Sizes::Range { -MOST_SIZE } else { -1 };
+            let open = known.iter().filter(|d| **d == -1).count();
+            let odd = known.iter().any(|d| !(lowest..=MOST_SIZE).contains(d));
+            if odd || value.len() > MOST_RANK || (self.sizes != Sizes::Range && open > 1) {
+                return refuse(format!("{} with the sizes {}", self.op.name(), short(&format!("{known:?}"))));
+            }
         }
         Ok(())
     }
@@ -125,21 +165,14 @@ impl InferenceOp for Weighed {
         if BUDGET.with_borrow(|b| b.deadline.is_none_or(|d| Instant::now() > d)) {
             return refuse(format!("loading takes longer than {MOST_TIME:?}"));
         }
-        if self.reshape {
-            self.check_reshape(&inputs.iter().map(|f| (*f).clone()).collect())?;
-        }
+        self.check_sizes(&inputs)?;
         let facts = self.op.infer_facts(inputs.clone(), outputs.clone(), observed.clone())?;
         let constant = |f: &InferenceFact| f.value.is_concrete();
-        let folding = !facts.0.is_empty() && facts.0.iter().all(constant) && !facts.1.iter().all(constant);
-        self.weigh(&facts.1, folding)?;
-        if !folding {
-            return Ok(facts);
-        }
+        let known = !facts.0.is_empty() && facts.0.iter().all(constant) && !facts.1.iter().all(constant);
         // What cannot be weighed is not computed here.
-        if facts.1.iter().any(|f| !f.shape.is_concrete()) {
-            return Ok(facts);
-        }
-        self.op.infer(inputs, outputs, observed)
+        let folding = known && facts.1.iter().all(|f| f.shape.is_concrete());
+        self.weigh(&facts.1, folding)?;
+        if folding { self.op.infer(inputs, outputs, observed) } else { Ok(facts) }
     }
 
     fn infer_facts(

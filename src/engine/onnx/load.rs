@@ -148,7 +148,8 @@ fn weigh_constants(model: &TypedModel) -> Result<()> {
         for output in &node.outputs {
             let fact = &output.fact;
             let size = fact.datum_type.size_of() as u64;
-            let bytes = fact.shape.dims().iter().try_fold(size, |n, d| Some(n.saturating_mul(d.to_usize().ok()? as u64)));
+            let bytes =
+                fact.shape.dims().iter().try_fold(size, |n, d| Some(n.saturating_mul(d.to_usize().ok()? as u64)));
             if let Some(bytes) = bytes.filter(|n| *n > MOST_CONSTANT) {
                 let name = short(&node.name);
                 return Err(Error::limit(format!("{name}: {bytes} bytes while loading, at most {MOST_CONSTANT}")));
@@ -167,9 +168,9 @@ fn labels(model: &TypedModel, batch: &Symbol) -> Result<usize> {
         [rows, labels] if *rows == batch.to_dim() && fact.datum_type == f32::datum_type() => labels.to_usize().ok(),
         _ => None,
     };
-    labels.filter(|n| (1..=MOST_LABELS).contains(n)).ok_or_else(|| {
-        Error::corrupt(format!("the output is {fact:?}, expected f32 logits of shape (batch, labels)"))
-    })
+    labels
+        .filter(|n| (1..=MOST_LABELS).contains(n))
+        .ok_or_else(|| Error::corrupt(format!("the output is {fact:?}, expected f32 logits of shape (batch, labels)")))
 }
 
 fn value_shapes(model: &TypedModel) -> Vec<(TVec<TDim>, u64)> {

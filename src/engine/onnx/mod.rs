@@ -93,9 +93,7 @@ impl OnnxClassifier {
         if let Some(verify) = options.verify {
             files.digests()?.iter().try_for_each(|(name, hex)| verify(name, hex))?;
         }
-        let plans = on_own_stack(|| {
-            load::load(&checked, &mut |head| tensor(head, &mut files), shapes)
-        })?;
+        let plans = on_own_stack(|| load::load(&checked, &mut |head| tensor(head, &mut files), shapes))?;
         let out = Self { plans };
         shapes.iter().try_for_each(|(b, s)| out.plans.weigh(*b, *s))?;
         Ok(out)

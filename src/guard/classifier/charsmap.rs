@@ -13,7 +13,8 @@ pub(super) fn check(base64: &str) -> Result<()> {
     if table.len() > MOST_BYTES {
         return Err(Error::limit(format!("precompiled_charsmap has {} bytes, at most {MOST_BYTES}", table.len())));
     }
-    let short = || Error::corrupt(format!("precompiled_charsmap has {} bytes, which its tree does not fit", table.len()));
+    let short =
+        || Error::corrupt(format!("precompiled_charsmap has {} bytes, which its tree does not fit", table.len()));
     let (size, rest) = table.split_first_chunk::<4>().ok_or_else(short)?;
     let size = usize::try_from(u32::from_le_bytes(*size)).ok().filter(|n| *n >= 4 && n % 4 == 0).ok_or_else(short)?;
     let texts = rest.get(size..).ok_or_else(short)?;

@@ -262,7 +262,9 @@ impl ModelConfig {
         let last = self.id2label.get("1").map_or("LABEL_1", String::as_str);
         let known = ["label_1", "malicious", "injection", "jailbreak", "unsafe", "attack"];
         if !known.contains(&last.to_ascii_lowercase().as_str()) {
-            return Err(Error::unsupported(format!("the last label is {last:?}; name what it means in classifier.toml")));
+            return Err(Error::unsupported(format!(
+                "the last label is {last:?}; name what it means in classifier.toml"
+            )));
         }
         Ok(())
     }

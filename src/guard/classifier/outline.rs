@@ -28,18 +28,37 @@ const MOST_PATTERN: usize = 512;
 /// How much longer all replacements of the normalizer together may make a text.
 const MOST_GROWTH: usize = 4;
 /// Patterns that look ahead, and are known to end: those of GPT-2 and of its successors' split on white space.
-const KNOWN_PATTERNS: [&str; 2] = [
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    r"\s+(?!\S)|\s+",
-];
+const KNOWN_PATTERNS: [&str; 2] =
+    [r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", r"\s+(?!\S)|\s+"];
 
 const NORMALIZERS: &[&str] = &[
-    "Sequence", "NFC", "NFD", "NFKC", "NFKD", "Nmt", "Precompiled", "Lowercase", "Strip", "StripAccents",
-    "BertNormalizer", "Replace", "Prepend", "ByteLevel",
+    "Sequence",
+    "NFC",
+    "NFD",
+    "NFKC",
+    "NFKD",
+    "Nmt",
+    "Precompiled",
+    "Lowercase",
+    "Strip",
+    "StripAccents",
+    "BertNormalizer",
+    "Replace",
+    "Prepend",
+    "ByteLevel",
 ];
 const PRE_TOKENIZERS: &[&str] = &[
-    "Sequence", "Metaspace", "Whitespace", "WhitespaceSplit", "BertPreTokenizer", "ByteLevel", "Punctuation",
-    "Digits", "Split", "CharDelimiterSplit", "UnicodeScripts",
+    "Sequence",
+    "Metaspace",
+    "Whitespace",
+    "WhitespaceSplit",
+    "BertPreTokenizer",
+    "ByteLevel",
+    "Punctuation",
+    "Digits",
+    "Split",
+    "CharDelimiterSplit",
+    "UnicodeScripts",
 ];
 const DECODERS: &[&str] =
     &["Sequence", "Metaspace", "WordPiece", "ByteLevel", "BPEDecoder", "ByteFallback", "Fuse", "Strip", "Replace"];

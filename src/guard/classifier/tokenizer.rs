@@ -1,5 +1,6 @@
 //! The tokenizer of a classifier: `tokenizer.json` inside limits, and text in a form in which it means nothing but itself.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::{Decoder, PostProcessorWrapper};
@@ -8,8 +9,13 @@ use super::outline;
 use crate::engine;
 use crate::error::{Error, Result};
 
-/// A tokenizer that adds nothing to a text and cuts nothing off it.
-pub(super) struct Tokenizer(tokenizers::Tokenizer);
+/// A tokenizer that adds nothing to a text, cuts nothing off it and finds no control token in it.
+pub(super) struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// Ids that frame or mask a text. A Unigram model has them among its pieces and finds them in a text that spells them.
+    control: HashSet<u32>,
+    unknown: Option<u32>,
+}
 
 impl Tokenizer {
     /// Loads a `tokenizer.json`. What the file says of truncation, padding and tokens around a text is left out.
@@ -27,21 +33,25 @@ impl Tokenizer {
             tokenizer.with_post_processor(None::<PostProcessorWrapper>);
             // Markers written in the judged text stay ordinary text.
             tokenizer.set_encode_special_tokens(true);
-            Ok(Self(tokenizer))
+            let unknown = ["[UNK]", "<unk>"].iter().find_map(|token| tokenizer.token_to_id(token));
+            let added = tokenizer.get_added_tokens_decoder();
+            let control = added.iter().filter(|(id, token)| token.special && Some(**id) != unknown).map(|(id, _)| *id);
+            Ok(Self { control: control.collect(), unknown, inner: tokenizer })
         })
         .map_err(|e| e.context("tokenizer.json"))
     }
 
-    /// The ids of a text.
+    /// The ids of a text. A control token that it spells is an unknown word.
     pub(super) fn encode(&self, text: &str) -> Result<Vec<i64>> {
-        let encoded = fenced(|| self.0.encode_fast(text, false)).map_err(failed)?;
-        Ok(encoded.get_ids().iter().copied().map(i64::from).collect())
+        let encoded = fenced(|| self.inner.encode_fast(text, false)).map_err(failed)?;
+        let own = |id: &u32| if self.control.contains(id) { self.unknown } else { Some(*id) };
+        Ok(encoded.get_ids().iter().filter_map(own).map(i64::from).collect())
     }
 
     /// The tokens of a text, each decoded on its own: an empty string for a token that is a space alone.
     pub(super) fn pieces(&self, text: &str) -> Result<Vec<String>> {
-        let encoded = fenced(|| self.0.encode_fast(text, false)).map_err(failed)?;
-        let alone = |token: &String| match self.0.get_decoder() {
+        let encoded = fenced(|| self.inner.encode(text, false)).map_err(failed)?;
+        let alone = |token: &String| match self.inner.get_decoder() {
             Some(decoder) => fenced(|| decoder.decode(vec![token.clone()])).map_err(failed),
             None => Ok(token.clone()),
         };
@@ -50,7 +60,7 @@ impl Tokenizer {
 
     /// The id of a token that has to be there.
     pub(super) fn id(&self, token: &str) -> Result<i64> {
-        let id = self.0.token_to_id(token).map(i64::from);
+        let id = self.inner.token_to_id(token).map(i64::from);
         id.ok_or_else(|| Error::corrupt(format!("tokenizer.json has no token {token:?}")))
     }
 }

@@ -32,7 +32,7 @@ def config(shape, token_types=False):
         pos_att_type=["p2c", "c2p"], layer_norm_eps=1e-7, max_relative_positions=-1, position_biased_input=False,
         max_position_embeddings=512, type_vocab_size=2 if token_types else 0, hidden_act="gelu", pad_token_id=0,
         num_labels=2, pooler_dropout=0, pooler_hidden_act="gelu", pooler_hidden_size=SHAPES[shape]["hidden_size"],
-        conv_kernel_size=0, id2label={0: "LABEL_0", 1: "LABEL_1"}, label2id={"LABEL_0": 0, "LABEL_1": 1},
+        conv_kernel_size=0, id2label={0: "BENIGN", 1: "MALICIOUS"}, label2id={"BENIGN": 0, "MALICIOUS": 1},
         architectures=["DebertaV2ForSequenceClassification"], **SHAPES[shape],
     )
 
