@@ -68,15 +68,21 @@ fn deberta_of_both_exporters_gives_the_logits_of_onnx_runtime() {
 }
 
 #[test]
-fn a_plan_for_one_shape_gives_the_same() {
+fn plans_for_named_shapes_give_the_same_and_no_other_shape_is_run() {
     let record = record();
     let vocab = usize::try_from(record["vocab"].as_u64().unwrap()).unwrap();
-    let shapes = [(1, 512), (3, 64)];
+    let shapes = [(1, 2), (1, 7), (1, 64), (1, 512), (3, 63), (3, 512)];
     for (name, cases) in record["models"].as_object().unwrap() {
         let options = OnnxOptions { shapes: &shapes, ..OnnxOptions::default() };
         let model = OnnxClassifier::open(&data().join(name), &options).unwrap();
-        let far = furthest(&model, vocab, cases);
+        let shape = |c: &Value| ["batch", "seq"].map(|k| usize::try_from(c[k].as_u64().unwrap()).unwrap());
+        let named = |c: &&Value| shapes.contains(&shape(c).into());
+        let cases: Vec<Value> = cases.as_array().unwrap().iter().filter(named).cloned().collect();
+        assert_eq!(cases.len(), shapes.len());
+        let far = furthest(&model, vocab, &Value::Array(cases));
         assert!(far <= 1e-4, "{name}: {far}");
+        let error = model.logits(&[1, 2, 3], &[1; 3], 1, 3, &|| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), palisade::Kind::Argument);
     }
 }
 
@@ -113,6 +119,17 @@ fn a_folder_as_a_user_has_it_judges_as_llamafirewall_does_and_reads_all_of_a_tex
         let disguised = JudgedText::new(text).unwrap().views().iter().filter(|v| !v.is_respaced()).count() > 1;
         assert!(ours + 1e-4 >= highest && ours + 1e-4 >= firewall, "{text}: {ours}, expected {highest}");
         assert!(disguised || (ours - highest).abs() <= 1e-4, "{text}: {ours}, expected {highest}");
+    }
+}
+
+/// Spaces inside words are undone even where a full-width letter keeps the original from being squeezed.
+#[test]
+fn a_letter_that_cannot_be_found_again_does_not_hide_spaced_words() {
+    let guard = guard(prompt_guard().path()).unwrap();
+    // The model's score of the squeezed text, "I we Ine mo", is 0.596; of the text with its spaces 0.142.
+    for text in ["I we In e mo", "Ｉ we In e mo"] {
+        let found = score(&guard, text).unwrap();
+        assert!((found - 0.596).abs() < 1e-3, "{text}: {found}");
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tract_onnx::model::ParseResult;
 use tract_onnx::pb;
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::dyn_clone;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_hir::internal::*;
 
@@ -27,7 +28,8 @@ pub(super) struct Plans {
     pub(super) labels: usize,
     /// How many of [`INPUTS`] are fed, in their order.
     pub(super) inputs: usize,
-    general: Arc<TypedSimplePlan>,
+    /// For any shape; `None` when shapes were named.
+    general: Option<Arc<TypedSimplePlan>>,
     fixed: Vec<((usize, usize), Arc<TypedSimplePlan>)>,
     batch: Symbol,
     seq: Symbol,
@@ -37,9 +39,12 @@ pub(super) struct Plans {
 
 impl Plans {
     /// The plan for a shape.
-    pub(super) fn of(&self, batch: usize, seq: usize) -> &Arc<TypedSimplePlan> {
-        let fixed = self.fixed.iter().find(|(shape, _)| *shape == (batch, seq));
-        fixed.map_or(&self.general, |(_, plan)| plan)
+    pub(super) fn of(&self, batch: usize, seq: usize) -> Result<&Arc<TypedSimplePlan>> {
+        let fixed = self.fixed.iter().find(|(shape, _)| *shape == (batch, seq)).map(|(_, plan)| plan);
+        fixed.or(self.general.as_ref()).ok_or_else(|| {
+            let shapes: Vec<_> = self.fixed.iter().map(|(shape, _)| shape).collect();
+            Error::argument(format!("{batch} rows of {seq} tokens: the model was loaded for {shapes:?}"))
+        })
     }
 
     /// Refuses a shape for which one value of the graph would be out of all proportion.
@@ -85,15 +90,39 @@ pub(super) fn load(
     let typed = typed.into_decluttered().map_err(bad)?;
     weigh_constants(&typed)?;
     let labels = labels(&typed, &batch)?;
-    let mut fixed = Vec::new();
+    let (mut fixed, mut constants) = (Vec::new(), HashMap::new());
     for &(rows, tokens) in shapes {
         let symbols = HashMap::from([(batch.clone(), rows.to_dim()), (seq.clone(), tokens.to_dim())]);
-        let model = typed.set_symbols(&symbols).and_then(TypedModel::into_optimized).map_err(bad)?;
+        let mut model = typed.set_symbols(&symbols).and_then(TypedModel::into_optimized).map_err(bad)?;
+        share(&mut model, &mut constants).map_err(bad)?;
         fixed.push(((rows, tokens), model.into_runnable().map_err(bad)?));
     }
     let value_shapes = value_shapes(&typed);
-    let general = typed.into_optimized().and_then(TypedModel::into_runnable).map_err(bad)?;
+    let general = if shapes.is_empty() {
+        Some(typed.into_optimized().and_then(TypedModel::into_runnable).map_err(bad)?)
+    } else {
+        None
+    };
     Ok(Plans { labels, inputs: order.len(), general, fixed, batch, seq, shapes: value_shapes })
+}
+
+/// Lets the plans of a model share what is the same in them, above all the weights in the order of a kernel.
+fn share(model: &mut TypedModel, known: &mut HashMap<String, Arc<Tensor>>) -> TractResult<()> {
+    for node in model.nodes_mut() {
+        let Some(own) = node.op_as::<Const>() else { continue };
+        match known.get(&node.name) {
+            Some(other) if *other == *own.val() => {
+                let exotic = own.exotic_fact().map(|fact| dyn_clone::clone_box(fact));
+                node.op = Box::new(Const::new_with_opt_exotic_fact(Arc::clone(other), exotic)?);
+                for output in &mut node.outputs {
+                    output.fact.konst = Some(Arc::clone(other));
+                }
+            }
+            Some(_) => {}
+            None => drop(known.insert(node.name.clone(), Arc::clone(own.val()))),
+        }
+    }
+    Ok(())
 }
 
 /// The nodes alone, as tract reads them. Whatever else stands in the file stays there.

@@ -37,14 +37,14 @@ const STACK: usize = 8 << 20;
 const MOST_TOKENS: usize = 1 << 16;
 /// All weights together may have so many bytes.
 const MOST_WEIGHTS: u64 = 4 << 30;
-/// So many shapes may have a plan of their own: each holds the weights of its matrix products once more.
-const MOST_SHAPES: usize = 4;
+/// So many shapes may be named.
+const MOST_SHAPES: usize = 16;
 
 /// How a classifier is loaded.
 #[derive(Clone, Copy, Default)]
 pub struct OnnxOptions<'a> {
-    /// Shapes (rows, tokens) that get a plan of their own, at most four. It is faster than the one for any shape and
-    /// takes memory for the weights of the model's matrix products.
+    /// The shapes (rows, two tokens or more) that will be run, at most sixteen: each gets a plan of its own, which takes a moment to
+    /// make and half the time to run. None: any shape, with one plan.
     pub shapes: &'a [(usize, usize)],
     /// Is told name and SHA-256 of every file before it is used, and refuses with an error. The digest is taken through
     /// the descriptor that is read.
@@ -85,8 +85,11 @@ impl OnnxClassifier {
 
     fn load(model: &[u8], mut files: ExternalFiles, options: &OnnxOptions<'_>) -> Result<Self> {
         let shapes = options.shapes;
-        if shapes.len() > MOST_SHAPES || shapes.iter().any(|(b, s)| places(*b, *s).is_none()) {
-            return Err(Error::argument(format!("shapes {shapes:?}: at most {MOST_SHAPES}, none empty")));
+        // Of one token, masks over rows and over columns are the same; tract makes a square of integers of their product
+        // and cannot compute it.
+        if shapes.len() > MOST_SHAPES || shapes.iter().any(|(b, s)| places(*b, *s).is_none() || *s < 2) {
+            let most = MOST_SHAPES;
+            return Err(Error::argument(format!("shapes {shapes:?}: at most {most}, each of two tokens or more")));
         }
         let checked = airlock::check(model)?;
         claim(&checked, &mut files)?;
@@ -109,7 +112,7 @@ impl OnnxClassifier {
     /// logits. `stop` is asked before every node.
     ///
     /// # Errors
-    /// What `stop` returns; [`Kind::Argument`] when lengths do not fit; [`Kind::Limit`] when the run would need too much
+    /// What `stop` returns; [`Kind::Argument`] when lengths do not fit or the shape is none that was named; [`Kind::Limit`] when the run would need too much
     /// memory; [`Kind::GuardInvalid`] when a logit is not a finite number; [`Kind::Internal`] when the run fails.
     pub fn logits(
         &self,
@@ -146,7 +149,7 @@ impl OnnxClassifier {
         let all = [ids, mask, &types];
         let tensors = all.iter().take(self.plans.inputs).map(|values| Tensor::from_shape(&[batch, seq], values));
         let inputs = tensors.map(|t| t.map(Tensor::into_tvalue)).collect::<TractResult<TVec<_>>>().map_err(failed)?;
-        let mut state = self.plans.of(batch, seq).spawn().map_err(failed)?;
+        let mut state = self.plans.of(batch, seq)?.spawn().map_err(failed)?;
         let outputs = state
             .run_plan_with_eval(inputs, |context, state, node, inputs| {
                 stop().map_err(TractError::new)?;

@@ -4,6 +4,8 @@ mod charsmap;
 mod config;
 mod outline;
 mod squeeze;
+#[cfg(test)]
+mod tests;
 mod tokenizer;
 
 use std::borrow::Cow;
@@ -25,6 +27,9 @@ const MOST_CONFIG_BYTES: usize = 64 << 10;
 const MOST_TOKENIZER_BYTES: usize = 64 << 20;
 /// So many windows of the many-label kind go through the model at once.
 const BATCH: usize = 8;
+/// Windows of the injection kind go through alone, filled up to the next of these or to a full window. A plan for one
+/// length takes half the time of one for any length.
+const LENGTHS: [usize; 5] = [32, 64, 128, 256, 384];
 
 /// The three files of a classifier.
 pub(super) struct Files<'a> {
@@ -67,14 +72,13 @@ impl Classifier {
             Config::Injection(Injection::from_model(&read("config.json", MOST_CONFIG_BYTES)?)?)
         };
         let tokenizer = read("tokenizer.json", MOST_TOKENIZER_BYTES)?;
-        // Most windows of a long text are full: their shape is worth a plan of its own.
-        let full = match &config {
-            Config::Labels(_) => None,
-            Config::Injection(c) => Some((1, c.max_tokens)),
+        let shapes: Vec<(usize, usize)> = match &config {
+            Config::Labels(_) => Vec::new(),
+            Config::Injection(c) => lengths(c.max_tokens).map(|n| (1, n)).collect(),
         };
         Self::assemble(&config, &tokenizer, most_windows, recommended, || {
             let verify = |name: &str, found: &str| config.verify(name, found);
-            let options = OnnxOptions { shapes: full.as_slice(), verify: Some(&verify) };
+            let options = OnnxOptions { shapes: &shapes, verify: Some(&verify) };
             OnnxClassifier::open(&folder.join("model.onnx"), &options)
         })
     }
@@ -116,7 +120,8 @@ impl Classifier {
         for view in text.views().iter().filter(|v| !v.is_respaced()) {
             control.check()?;
             self.add_windows(view.text(), &mut all)?;
-            if view.kind() == ViewKind::Raw
+            // One letter that normalization changes keeps the original from being squeezed, not what a reader sees.
+            if matches!(view.kind(), ViewKind::Raw | ViewKind::Clean)
                 && matches!(self.reading, Reading::Injection { .. })
                 && let Some(squeezed) = squeeze::squeezed(view.text(), &self.tokenizer)
             {
@@ -163,8 +168,12 @@ impl Classifier {
 
     /// The probability of the malicious class for one window.
     fn injection_score(&self, window: &[i64], first: i64, last: i64, control: &Control) -> Result<f32> {
-        let ids: Vec<i64> = [first].iter().chain(window).chain(&[last]).copied().collect();
-        let mask = vec![1; ids.len()];
+        let mut ids: Vec<i64> = [first].iter().chain(window).chain(&[last]).copied().collect();
+        let mut mask = vec![1; ids.len()];
+        let length = lengths(self.shape.tokens + 2).find(|n| *n >= ids.len()).unwrap_or(ids.len());
+        // What the mask leaves out may be any token.
+        ids.resize(length, last);
+        mask.resize(length, 0);
         match self.model.logits(&ids, &mask, 1, ids.len(), &|| control.check())?[..] {
             // The softmax of two is the sigmoid of their difference.
             [benign, malicious] => Ok(sigmoid(malicious - benign)),
@@ -231,6 +240,11 @@ impl Reading {
             Self::Injection { .. } => 2,
         }
     }
+}
+
+/// The lengths that windows of at most `full` tokens are filled up to.
+fn lengths(full: usize) -> impl Iterator<Item = usize> {
+    LENGTHS.into_iter().filter(move |n| *n < full).chain([full])
 }
 
 fn sigmoid(x: f32) -> f32 {
