@@ -14,7 +14,7 @@ mod ops;
 pub use context::{Context, RunControl};
 pub use decoder::{Decoder, DecoderOptions, LoadedBytes};
 pub use kv::KvType;
-pub use onnx::{OnnxClassifier, OnnxOptions};
+pub use onnx::{OnnxClassifier, OnnxOptions, VerifyFile};
 pub(crate) use onnx::{on_own_stack, read_regular};
 
 use crate::error::Error;

@@ -112,7 +112,7 @@ fn share(model: &mut TypedModel, known: &mut HashMap<String, Arc<Tensor>>) -> Tr
         let Some(own) = node.op_as::<Const>() else { continue };
         match known.get(&node.name) {
             Some(other) if *other == *own.val() => {
-                let exotic = own.exotic_fact().map(|fact| dyn_clone::clone_box(fact));
+                let exotic = own.exotic_fact().map(dyn_clone::clone_box);
                 node.op = Box::new(Const::new_with_opt_exotic_fact(Arc::clone(other), exotic)?);
                 for output in &mut node.outputs {
                     output.fact.konst = Some(Arc::clone(other));

@@ -40,15 +40,17 @@ const MOST_WEIGHTS: u64 = 4 << 30;
 /// So many shapes may be named.
 const MOST_SHAPES: usize = 16;
 
+/// Is told the name and the SHA-256 of a file, and may refuse it.
+pub type VerifyFile<'a> = &'a dyn Fn(&str, &str) -> Result<()>;
+
 /// How a classifier is loaded.
 #[derive(Clone, Copy, Default)]
 pub struct OnnxOptions<'a> {
     /// The shapes (rows, two tokens or more) that will be run, at most sixteen: each gets a plan of its own, which takes a moment to
     /// make and half the time to run. None: any shape, with one plan.
     pub shapes: &'a [(usize, usize)],
-    /// Is told name and SHA-256 of every file before it is used, and refuses with an error. The digest is taken through
-    /// the descriptor that is read.
-    pub verify: Option<&'a dyn Fn(&str, &str) -> Result<()>>,
+    /// Asked for every file before it is used. The digest is taken through the descriptor that is read.
+    pub verify: Option<VerifyFile<'a>>,
 }
 
 /// A loaded classifier. It takes `input_ids` and `attention_mask` (and `token_type_ids`, which get zeros), i64 of shape

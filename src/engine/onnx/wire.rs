@@ -143,7 +143,7 @@ impl<'a> Field<'a> {
                 }
                 Ok(n)
             }
-            (Value::Bytes(bytes), 4 | 8) if bytes.len() % size == 0 => Ok(bytes.len() / size),
+            (Value::Bytes(bytes), 4 | 8) if bytes.len().is_multiple_of(size) => Ok(bytes.len() / size),
             _ => Err(self.mistyped("packed numbers")),
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn check(base64: &str) -> Result<()> {
 
 fn decode(base64: &str) -> Option<Vec<u8>> {
     let body = base64.trim_end_matches('=').as_bytes();
-    if base64.len() % 4 != 0 || base64.len() - body.len() > 2 {
+    if !base64.len().is_multiple_of(4) || base64.len() - body.len() > 2 {
         return None;
     }
     let mut out = Vec::with_capacity(body.len() / 4 * 3 + 2);
