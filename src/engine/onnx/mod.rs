@@ -46,8 +46,8 @@ pub type VerifyFile<'a> = &'a dyn Fn(&str, &str) -> Result<()>;
 /// How a classifier is loaded.
 #[derive(Clone, Copy, Default)]
 pub struct OnnxOptions<'a> {
-    /// The shapes (rows, two tokens or more) that will be run, at most sixteen: each gets a plan of its own, which takes a moment to
-    /// make and half the time to run. None: any shape, with one plan.
+    /// The shapes (rows, two tokens or more) that will be run, at most sixteen: each gets a plan of its own, which takes a
+    /// moment to make and about half the time to run. None: any shape, with one plan.
     pub shapes: &'a [(usize, usize)],
     /// Asked for every file before it is used. The digest is taken through the descriptor that is read.
     pub verify: Option<VerifyFile<'a>>,

@@ -88,12 +88,14 @@ def export(model, shape, exporter, path, names=("input_ids", "attention_mask"), 
 
 
 def thin(path):
-    """Takes the stack traces that the newer exporter writes into its nodes out of all but the first ten, for size."""
+    """Takes out the stack traces that the newer exporter writes into nodes, and all its remarks but those on ten nodes."""
     import onnx
     model = onnx.load(path, load_external_data=False)
-    for node in model.graph.node[10:]:
+    for i, node in enumerate(model.graph.node):
+        kept = [p for p in node.metadata_props if i < 10 and "stack_trace" not in p.key]
         del node.metadata_props[:]
-    del model.graph.value_info[:], model.graph.metadata_props[:]
+        node.metadata_props.extend(kept)
+    del model.graph.value_info[:], model.graph.metadata_props[:], model.metadata_props[:]
     path.write_bytes(model.SerializeToString())
 
 
