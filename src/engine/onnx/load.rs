@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tract_onnx::model::ParseResult;
 use tract_onnx::pb;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::dyn_clone;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_hir::internal::*;
 
@@ -90,11 +89,10 @@ pub(super) fn load(
     let typed = typed.into_decluttered().map_err(bad)?;
     weigh_constants(&typed)?;
     let labels = labels(&typed, &batch)?;
-    let (mut fixed, mut constants) = (Vec::new(), HashMap::new());
+    let mut fixed = Vec::new();
     for &(rows, tokens) in shapes {
         let symbols = HashMap::from([(batch.clone(), rows.to_dim()), (seq.clone(), tokens.to_dim())]);
-        let mut model = typed.set_symbols(&symbols).and_then(TypedModel::into_optimized).map_err(bad)?;
-        share(&mut model, &mut constants).map_err(bad)?;
+        let model = typed.set_symbols(&symbols).and_then(TypedModel::into_optimized).map_err(bad)?;
         fixed.push(((rows, tokens), model.into_runnable().map_err(bad)?));
     }
     let value_shapes = value_shapes(&typed);
@@ -104,25 +102,6 @@ pub(super) fn load(
         None
     };
     Ok(Plans { labels, inputs: order.len(), general, fixed, batch, seq, shapes: value_shapes })
-}
-
-/// Lets the plans of a model share what is the same in them, above all the weights in the order of a kernel.
-fn share(model: &mut TypedModel, known: &mut HashMap<String, Arc<Tensor>>) -> TractResult<()> {
-    for node in model.nodes_mut() {
-        let Some(own) = node.op_as::<Const>() else { continue };
-        match known.get(&node.name) {
-            Some(other) if *other == *own.val() => {
-                let exotic = own.exotic_fact().map(dyn_clone::clone_box);
-                node.op = Box::new(Const::new_with_opt_exotic_fact(Arc::clone(other), exotic)?);
-                for output in &mut node.outputs {
-                    output.fact.konst = Some(Arc::clone(other));
-                }
-            }
-            Some(_) => {}
-            None => drop(known.insert(node.name.clone(), Arc::clone(own.val()))),
-        }
-    }
-    Ok(())
 }
 
 /// The nodes alone, as tract reads them. Whatever else stands in the file stays there.

@@ -27,9 +27,9 @@ const MOST_CONFIG_BYTES: usize = 64 << 10;
 const MOST_TOKENIZER_BYTES: usize = 64 << 20;
 /// So many windows of the many-label kind go through the model at once.
 const BATCH: usize = 8;
-/// Windows of the injection kind go through alone, filled up to the next of these or to a full window. A plan for one
-/// length takes half the time of one for any length.
-const LENGTHS: [usize; 5] = [32, 64, 128, 256, 384];
+/// Windows of the injection kind go through alone, filled up to one of these or to a full window. A plan for one length
+/// takes half the time of one for any length, and more memory, so there are few.
+const LENGTHS: [usize; 1] = [128];
 
 /// The three files of a classifier.
 pub(super) struct Files<'a> {
