@@ -37,6 +37,8 @@ pub fn run(args: &Args) -> Result<()> {
         entry.1 += t.bytes;
         if t.name.contains("_exps.") { routed += t.bytes } else { always += t.bytes }
     }
+    // Of an embedding that is no output matrix a token reads one row; it is part of what is always there.
+    let looked_up = gguf.tensor("output.weight").and(gguf.tensor("token_embd.weight")).map_or(0, |t| t.bytes);
     let meta = gguf.metadata();
     let license = meta.get_str("general.license")?.or(meta.get_str("general.license.name")?).unwrap_or("not named");
     // A file this build cannot run is still worth looking at: the reason becomes a warning.
@@ -79,7 +81,7 @@ pub fn run(args: &Args) -> Result<()> {
         "hyperparameters": hparams,
         "picture_tower": picture_tower(meta),
         "tensors": tensors,
-        "bytes": {"always_touched": always, "routed": routed},
+        "bytes": {"always_touched": always, "routed": routed, "rows_looked_up": looked_up},
         "key_value_bytes": caches,
         "license": license,
         "warnings": warnings,
