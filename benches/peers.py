@@ -1,8 +1,8 @@
 """Speed beside llama.cpp: the same file, the same machine, the same run, alternating.
 
     pip install llama-cpp-python
-    python benches/make_1b.py /tmp/llama-1b-q4_0.gguf
     cargo build --release
+    target/release/palisade synth --shape llama-1b --type q4_0 /tmp/llama-1b-q4_0.gguf
     python benches/peers.py /tmp/llama-1b-q4_0.gguf
 
 Each round starts a fresh process for either side, in changing order: `palisade bench` and the low-level `llama_decode` of
@@ -27,7 +27,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def llama_cpp(model, p, n, threads, repeat):
+def llama_cpp(model, p, n, threads, repeat, depth=0):
     """Medians over `repeat` conversations with llama.cpp, in this process."""
     import llama_cpp as lc
 
@@ -40,13 +40,13 @@ def llama_cpp(model, p, n, threads, repeat):
     weights = lc.llama_model_load_from_file(model.encode(), mp)
     assert weights, f"llama.cpp refuses {model}"
     cp = lc.llama_context_default_params()
-    cp.n_ctx, cp.n_batch, cp.n_ubatch, cp.n_threads, cp.n_threads_batch = p + n + 8, p, min(p, 512), threads, threads
+    cp.n_ctx, cp.n_batch, cp.n_ubatch, cp.n_threads, cp.n_threads_batch = depth + p + n + 8, max(p, 512), 512, threads, threads
     ctx = lc.llama_init_from_model(weights, cp)
     assert ctx, "llama.cpp makes no context"
     load_ms = (time.perf_counter() - start) * 1e3
     memory = lc.llama_get_memory(ctx)
     vocab = lc.llama_vocab_n_tokens(lc.llama_model_get_vocab(weights))
-    ids = [(i * 7919 + 11) % vocab for i in range(p + n)]  # as `palisade bench` takes them
+    ids = [(i * 7919 + 11) % vocab for i in range(depth + p + n)]  # as `palisade bench` takes them
     prefill, steps = [], []
 
     def decode(part):
@@ -55,12 +55,15 @@ def llama_cpp(model, p, n, threads, repeat):
 
     for _ in range(repeat):
         lc.llama_memory_clear(memory, True)
+        for i in range(0, depth, 512):
+            decode(ids[i : min(i + 512, depth)])
+        lc.llama_synchronize(ctx)
         start = time.perf_counter()
-        decode(ids[:p])
+        decode(ids[depth : depth + p])
         lc.llama_synchronize(ctx)
         middle = time.perf_counter()
         for i in range(n):
-            decode(ids[p + i : p + i + 1])
+            decode(ids[depth + p + i : depth + p + i + 1])
         lc.llama_synchronize(ctx)
         prefill.append(p / (middle - start))
         steps.append(n / (time.perf_counter() - middle))
@@ -87,6 +90,7 @@ def main():
     a.add_argument("model")
     a.add_argument("-p", type=int, default=512, help="prompt ids")
     a.add_argument("-n", type=int, default=64, help="decoded ids")
+    a.add_argument("-d", "--depth", type=int, default=0, help="ids that come before anything is measured")
     a.add_argument("-t", "--threads", type=int, default=2)
     a.add_argument("--rounds", type=int, default=3, help="processes of either side")
     a.add_argument("-r", "--repeat", type=int, default=3, help="measurements in one process")
@@ -95,9 +99,9 @@ def main():
     a.add_argument("--only-llama-cpp", action="store_true", help="one round of llama.cpp, printed as JSON")
     o = a.parse_args()
     if o.only_llama_cpp:
-        print(json.dumps(llama_cpp(o.model, o.p, o.n, o.threads, o.repeat)))
+        print(json.dumps(llama_cpp(o.model, o.p, o.n, o.threads, o.repeat, o.depth)))
         return
-    sizes = ["-p", str(o.p), "-n", str(o.n), "-t", str(o.threads), "-r", str(o.repeat)]
+    sizes = ["-p", str(o.p), "-n", str(o.n), "-t", str(o.threads), "-d", str(o.depth), "-r", str(o.repeat)]
     commands = {
         "palisade": [o.palisade, "bench", o.model, *sizes, "--json"],
         "llama_cpp": [sys.executable, __file__, o.model, *sizes, "--only-llama-cpp"],
@@ -121,7 +125,7 @@ def main():
         "processor": processor(),
         "llama_cpp_python": importlib.metadata.version("llama-cpp-python"),
         "model": Path(o.model).name,
-        "prompt": o.p, "decoded": o.n, "threads": o.threads,
+        "prompt": o.p, "decoded": o.n, "depth": o.depth, "threads": o.threads,
         "ratios": ratios,
         "runs": runs,
     }

@@ -12,9 +12,11 @@ encode once before the clock starts. The ratio of a round is tiktoken's time ove
 
 import argparse
 import json
+import os
 import pathlib
 import platform
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -54,6 +56,14 @@ def timed(command, route, file, rounds):
     return json.loads(subprocess.run(arguments, capture_output=True, check=True).stdout)
 
 
+def cpu_ms(command, route, file, rounds):
+    """CPU time of a whole run, which other work on the machine disturbs less than the time on the wall."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    timed(command, route, file, rounds)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1000
+
+
 def compare(args, text, reference, file):
     """Milliseconds of both sides in each round, and the ratios. Meta's cuts are made beforehand for tiktoken."""
     file.write_bytes(text.encode())
@@ -84,7 +94,7 @@ def main():
     args = parser.parse_args()
     ranks = load_ranks(args.model)
     reference = Reference(ranks, "llama4")
-    result = {"machine": machine(), "rounds": args.rounds, "encode": {}, "load_ms": {}}
+    result = {"machine": machine(), "load_average": os.getloadavg()[0], "rounds": args.rounds, "encode": {}, "load_ms": {}}
     with tempfile.TemporaryDirectory() as folder:
         as_json, as_gguf = write(args.model, folder)
         file = pathlib.Path(folder, "text.txt")
@@ -95,13 +105,15 @@ def main():
             print(f"{name}: {speed[0]:.1f} MB/s, tiktoken {speed[1]:.1f} MB/s; ratio {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})")
         file.write_text("x")
         routes = {"tiktoken": ["--tiktoken", args.model], "gguf": [as_gguf], "tokenizer.json": ["--tokenizer-json", as_json]}
-        loads = {name: [] for name in routes}
+        loads, cpu = {name: [] for name in routes}, {name: [] for name in routes}
         for _ in range(args.rounds):
             for name, route in routes.items():
                 loads[name] += timed(args.command, route, file, 1)["load_ms"]
+                cpu[name].append((cpu_ms(args.command, route, file, 6) - cpu_ms(args.command, route, file, 1)) / 5)
         for name, times in loads.items():
-            row = result["load_ms"][name] = summary(times)
-            print(f"load from {name}: {row['median']:.0f} ms ({row['min']:.0f} to {row['max']:.0f})")
+            row, own = summary(times), summary(cpu[name])
+            result["load_ms"][name] = {"wall": row, "cpu": own}
+            print(f"load from {name}: {row['median']:.0f} ms ({row['min']:.0f} to {row['max']:.0f}), of CPU time {own['median']:.0f} ms")
     if args.out:
         pathlib.Path(args.out).write_text(json.dumps(result, indent=1) + "\n")
 

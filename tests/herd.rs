@@ -10,6 +10,7 @@ use palisade::gguf::{Array, Gguf, Value, Writer};
 use palisade::kernels::Precision;
 use palisade::model::Model;
 use palisade::quant::BlockType;
+use palisade::tokenizer::Tokenizer;
 
 /// A file in the making: metadata and tensors to be changed before it is written again.
 struct Draft {
@@ -117,6 +118,11 @@ fn ollama_files_compute_what_the_original_computes() {
         assert_eq!(bits(&got), bits(&want), "{name}");
         let warnings = &decoder.model().warnings;
         assert!(warnings.iter().any(|w| w.contains("rope.dimension_count")), "{warnings:?}");
+        let right = Tokenizer::from_gguf(Gguf::open(fixture(name)).unwrap().metadata()).unwrap();
+        let corrected = Tokenizer::from_gguf(gguf.metadata()).unwrap();
+        let text = "the inside of it isn't 12345\n\n  on HERE";
+        assert_eq!(corrected.encode_text(text), right.encode_text(text));
+        assert!(right.warnings().is_empty() && corrected.warnings().iter().any(|w| w.contains("default")));
     }
 }
 

@@ -194,6 +194,37 @@ fn damaged_files_are_refused_or_work_and_never_panic() {
     assert!(refused > 50 && worked > 50, "{refused} refused, {worked} worked");
 }
 
+#[test]
+fn any_text_survives_encoding_and_decoding() {
+    let tokenizers = [
+        Tokenizer::from_tokenizer_json(JSON.as_bytes()).unwrap(),
+        Tokenizer::from_tiktoken(RANKS, PreTokenizer::Llama4).unwrap(),
+        Tokenizer::from_tiktoken(RANKS, PreTokenizer::Llama3).unwrap(),
+    ];
+    let mut random = Random(1);
+    let special =
+        ["<|eot|>", "\r\n", "\u{301}", "\u{94d}", "\u{e49}", "\u{200d}", "'s", " ", "\n", "  ", "\0", "\u{10ffff}"];
+    for round in 0..4000 {
+        // Of all planes, of one block, or of what the pattern has rules for; now and then longer than a cut.
+        let block = random.below(0x1100) as u32 * 0x100;
+        let length = if round % 500 == 0 { 30_000 } else { random.below(60) };
+        let mut text = String::new();
+        for _ in 0..length {
+            match round % 4 {
+                0 => text.extend(char::from_u32(random.below(0x11_0000) as u32)),
+                1 => text.extend(char::from_u32(block + random.below(0x100) as u32)),
+                2 => text.push_str(special[random.below(special.len())]),
+                _ => text.extend(char::from_u32(random.below(0x3000) as u32)),
+            }
+        }
+        for tokenizer in &tokenizers {
+            let ids = tokenizer.encode_text(&text);
+            assert!(tokenizer.decode(&ids) == text.as_bytes(), "{text:?}");
+            assert!(ids.iter().all(|&id| !tokenizer.is_control(id)));
+        }
+    }
+}
+
 /// Knuth's linear congruential generator.
 struct Random(u64);
 

@@ -50,8 +50,10 @@ impl Role {
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// What is said. Blanks at both ends are dropped when it is rendered.
+    /// What is said. Blanks at both ends are dropped when it is rendered, unless it is `verbatim`.
     pub content: String,
+    /// Whether blanks at both ends of the content stand.
+    pub verbatim: bool,
     /// Whether an assistant's message calls a tool in its content, or ended with `eom`; then it is closed with `eom`,
     /// as one with `calls` is.
     pub calls_tool: bool,
@@ -65,7 +67,14 @@ impl Message {
     /// A message that calls no tool.
     #[must_use]
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Message { role, content: content.into(), calls_tool: false, calls: Vec::new(), style: ToolStyle::default() }
+        Message {
+            role,
+            content: content.into(),
+            verbatim: false,
+            calls_tool: false,
+            calls: Vec::new(),
+            style: ToolStyle::default(),
+        }
     }
 
     /// An assistant's message that calls tools.
@@ -81,7 +90,13 @@ impl Message {
     }
 
     fn is_empty(&self) -> bool {
-        self.content.trim_matches(is_python_space).is_empty() && self.calls.is_empty()
+        self.said().is_empty() && self.calls.is_empty()
+    }
+
+    /// The content as it is rendered. What is dropped is what Python's `strip` drops: a prompt rendered as one string
+    /// would merge the blanks with the header's.
+    fn said(&self) -> &str {
+        if self.verbatim { &self.content } else { self.content.trim_matches(is_python_space) }
     }
 }
 
@@ -197,8 +212,7 @@ impl ChatFormat {
 
     /// What stands between a message's header and its end: its content, then its calls, each encoded by itself.
     fn content(self, tokenizer: &Tokenizer, message: &Message) -> Result<Vec<TokenId>> {
-        // What Python's `strip` drops: a prompt rendered as one string would merge the blanks with the header's.
-        let content = Segment::Text(message.content.trim_matches(is_python_space));
+        let content = Segment::Text(message.said());
         let (open, close) = (Segment::Control(Control::PythonStart), Segment::Control(Control::PythonEnd));
         let llama4 = self == ChatFormat::Llama4;
         if let ([code], Role::Assistant) = (message.calls.as_slice(), message.role)
@@ -210,7 +224,7 @@ impl ChatFormat {
         }
         match (message.calls.as_slice(), message.role) {
             ([], Role::Ipython) if message.style == ToolStyle::Json => {
-                encode_segments(tokenizer, &[Segment::Text(&json_result(&message.content)?)])
+                encode_segments(tokenizer, &[Segment::Text(&json_result(message.said())?)])
             }
             ([], _) => encode_segments(tokenizer, &[content]),
             (calls, Role::Assistant) if message.style == ToolStyle::Pythonic => {
@@ -261,7 +275,7 @@ fn control_id(tokenizer: &Tokenizer, control: Control) -> Result<Vec<TokenId>> {
 fn json_result(content: &str) -> Result<String> {
     match serde_json::from_str::<Value>(content) {
         Ok(value @ (Value::Object(_) | Value::Array(_))) => call::dumps(&value),
-        _ => call::dumps(&content.trim_matches(is_python_space)),
+        _ => call::dumps(&content),
     }
 }
 

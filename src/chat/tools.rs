@@ -7,7 +7,6 @@ use serde_json::Value;
 use super::call::{ToolCall, ToolStyle, dumps_indented, is_dotted_name, measure};
 use super::{ChatFormat, Message, Role};
 use crate::error::{Error, Result};
-use crate::tokenizer::is_python_space;
 
 /// Bytes of all definitions together.
 const MAX_BYTES: usize = 1 << 20;
@@ -123,16 +122,17 @@ impl Tools {
             let first = first.ok_or_else(|| {
                 Error::argument("tools in the user's message: expected the user to speak first, after the system")
             })?;
-            first.content = self.user_content(format, first.content.trim_matches(is_python_space))?;
+            first.content = self.user_content(format, first.said())?;
         }
         let (system, rest) = match messages.split_first() {
-            Some((first, rest)) if first.role == Role::System => (first.content.trim_matches(is_python_space), rest),
+            Some((first, rest)) if first.role == Role::System => (first.said(), rest),
             _ => ("", messages.as_slice()),
         };
         // Llama 3's templates always have a system message, Llama 4's only when it says something.
         let told = self.code_interpreter || !in_user || has_system || format == ChatFormat::Llama3;
         let content = if told { self.system_content(format, system, !in_user)? } else { String::new() };
-        let mut placed = vec![Message::new(Role::System, content)];
+        // The words of the templates end with blanks where the host says nothing.
+        let mut placed = vec![Message { verbatim: true, ..Message::new(Role::System, content) }];
         placed.extend_from_slice(rest);
         Ok(placed)
     }

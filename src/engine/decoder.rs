@@ -99,7 +99,8 @@ impl Decoder {
             let paged = (bytes.routed_budget < bytes.routed).then_some(bytes.routed_budget);
             let mut loader = Loader::new(Arc::clone(gguf), total, options.map_weights, paged, on_progress)?;
             let parts = load_parts(&mut loader, &model, kernels, kv, options)?;
-            Ok::<_, Error>((parts, loader.finish()?))
+            // Gate and up matrices of every expert that a token uses.
+            Ok::<_, Error>((parts, loader.finish(2 * model.hparams.experts_used.max(1))?))
         })?;
         let generate = plan(&parts, Rows::Last).map_err(|e| from_tract("planning the decoder", &e))?;
         let batch = if options.prefill_batch == 0 { DEFAULT_BATCH } else { options.prefill_batch };

@@ -1,11 +1,11 @@
-//! A weight matrix times activations, spread over the threads of the current pool.
+//! Weight matrices times activations, spread over the threads of the current pool.
 
 use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::kernels::{Acts, Kernels, Panels};
-use crate::weights::Matrix;
 use crate::weights::layout::PANEL_ROWS;
+use crate::weights::{Matrix, Pinned};
 
 /// Bytes of weights that are worth a task of their own.
 const TASK_BYTES: usize = 1 << 16;
@@ -17,37 +17,79 @@ const TOKENS: usize = 16;
 /// # Errors
 /// What bringing the weights into memory gives.
 pub(super) fn linear(k: &Kernels, w: &Matrix, x: &Acts) -> Result<Vec<f32>> {
-    // Types of integer blocks give one product for each plane of the activations, to be added.
-    let planes = if w.ty().block_len() == 1 { 1 } else { x.planes().max(1) };
-    let (tokens, rows, panels) = (x.tokens() * planes, w.rows(), w.panels());
-    let pinned = w.pin()?;
-    // An even number of panels suits the sets that take two at a time.
-    let a_task = (TASK_BYTES / w.panel_bytes().max(1)).clamp(1, panels.div_ceil(rayon::current_num_threads()).max(1));
-    let a_task = a_task.next_multiple_of(2);
-    let mut out = vec![0.0f32; panels * tokens * PANEL_ROWS];
-    out.par_chunks_mut(a_task * tokens * PANEL_ROWS).enumerate().try_for_each(|(task, out)| {
-        let first = task * a_task;
-        let range = first..(first + a_task).min(panels);
-        pinned.with_panels(range, |bytes| (k.matmul)(Panels { ty: w.ty(), cols: w.cols(), bytes }, x, out))
-    })?;
-    if tokens == 1 {
-        out.truncate(rows);
-        return Ok(out);
+    Ok(linear_all(k, &[(w, x)])?.pop().unwrap_or_default())
+}
+
+/// As [`linear`] for several pairs of matrix and activations, in one go over the threads.
+///
+/// # Errors
+/// As there.
+pub(super) fn linear_all(k: &Kernels, jobs: &[(&Matrix, &Acts)]) -> Result<Vec<Vec<f32>>> {
+    let pinned = jobs.iter().map(|(w, _)| w.pin()).collect::<Result<Vec<_>>>()?;
+    let mut outputs: Vec<Vec<f32>> =
+        jobs.iter().map(|(w, x)| vec![0.0f32; w.panels() * rows(w, x) * PANEL_ROWS]).collect();
+    let mut tasks: Vec<Task<'_>> = Vec::new();
+    for ((pinned, (w, x)), out) in pinned.iter().zip(jobs).zip(&mut outputs) {
+        let panels = w.panels();
+        // An even number of panels suits the sets that take two at a time.
+        let share = panels.div_ceil(rayon::current_num_threads()).max(1);
+        let a_task = (TASK_BYTES / w.panel_bytes().max(1)).clamp(1, share).next_multiple_of(2);
+        let each = (a_task * rows(w, x) * PANEL_ROWS).max(1);
+        tasks.extend(out.chunks_mut(each).enumerate().map(|(i, out)| Task { pinned, x, first: i * a_task, out }));
     }
-    // (panels, tokens, planes, 8) → (tokens, rows)
+    tasks.into_par_iter().try_for_each(|task| {
+        let w = task.pinned.matrix();
+        let panels = task.out.len() / (rows(w, task.x) * PANEL_ROWS);
+        task.pinned.with_panels(task.first..task.first + panels, |bytes| {
+            (k.matmul)(Panels { ty: w.ty(), cols: w.cols(), bytes }, task.x, task.out);
+        })
+    })?;
+    Ok(jobs.iter().zip(outputs).map(|((w, x), out)| ordered(w, x, out)).collect())
+}
+
+/// Some panels of one matrix and where their products go.
+struct Task<'a> {
+    pinned: &'a Pinned<'a>,
+    x: &'a Acts,
+    first: usize,
+    out: &'a mut [f32],
+}
+
+/// Rows of activations that a matrix meets: types of integer blocks give one product for each plane, to be added.
+fn planes(w: &Matrix, x: &Acts) -> usize {
+    if w.ty().block_len() == 1 { 1 } else { x.planes().max(1) }
+}
+
+fn rows(w: &Matrix, x: &Acts) -> usize {
+    x.tokens() * planes(w, x)
+}
+
+/// (panels, tokens, planes, 8) → (tokens, rows)
+fn ordered(w: &Matrix, x: &Acts, mut out: Vec<f32>) -> Vec<f32> {
+    let (planes, all, rows) = (planes(w, x), rows(w, x), w.rows());
+    if all == 1 {
+        out.truncate(rows);
+        return out;
+    }
     let mut ordered = vec![0.0f32; x.tokens() * rows];
     ordered.par_chunks_mut(TOKENS * rows).enumerate().for_each(|(group, ordered)| {
-        for p in 0..panels {
-            let width = PANEL_ROWS.min(rows - p * PANEL_ROWS);
-            for (t, row) in ordered.chunks_exact_mut(rows).enumerate() {
-                let at = (p * tokens + (group * TOKENS + t) * planes) * PANEL_ROWS;
-                let row = &mut row[p * PANEL_ROWS..p * PANEL_ROWS + width];
-                row.copy_from_slice(&out[at..at + width]);
-                if planes == 2 {
-                    row.iter_mut().zip(&out[at + PANEL_ROWS..]).for_each(|(y, fine)| *y += fine);
-                }
+        for (t, row) in ordered.chunks_exact_mut(rows).enumerate() {
+            let at = (group * TOKENS + t) * planes;
+            let (whole, rest) = row.as_chunks_mut::<PANEL_ROWS>();
+            let (from, _) = out.as_chunks::<PANEL_ROWS>();
+            let mut panel = from.iter().skip(at).step_by(all);
+            for (eight, from) in whole.iter_mut().zip(&mut panel) {
+                *eight = *from;
+            }
+            if let Some(from) = panel.next() {
+                let n = rest.len();
+                rest.copy_from_slice(&from[..n]);
+            }
+            if planes == 2 {
+                let fine = from.iter().skip(at + 1).step_by(all).flatten();
+                row.iter_mut().zip(fine).for_each(|(y, fine)| *y += fine);
             }
         }
     });
-    Ok(ordered)
+    ordered
 }

@@ -3,20 +3,21 @@
 //! One graph serves prefill and decode; its one symbol `S` is the number of new tokens. The past lives inside the attention
 //! operations (see [`kv`]), so a run that fails or is cancelled is undone by resetting the turn and truncating every layer.
 
-mod classifier;
 mod context;
 mod decoder;
 mod graph;
 mod importance;
 mod kv;
 mod linear;
+mod onnx;
 mod ops;
 
-pub use classifier::OnnxClassifier;
 pub use context::{Context, RunControl};
 pub use decoder::{Decoder, DecoderOptions, LoadedBytes};
 pub use importance::{ColumnSquares, Squares};
 pub use kv::{KvType, kv_bytes};
+pub use onnx::{OnnxClassifier, OnnxOptions, VerifyFile};
+pub(crate) use onnx::{on_own_stack, read_regular};
 
 use crate::error::Error;
 

@@ -37,7 +37,9 @@ pub struct GuardOptions {
     pub policy: Option<PathBuf>,
     /// The text of a policy; counts before `policy`.
     pub policy_text: Option<String>,
-    /// A folder with `classifier.toml`, `model.onnx` and `tokenizer.json` in the place of the embedded classifier.
+    /// A folder with `classifier.toml`, `model.onnx` and `tokenizer.json`. A classifier of many labels takes the place of
+    /// the embedded one; one of injections alone, such as Prompt Guard 2, judges beside it. The latter may have the
+    /// model's own `config.json` instead of `classifier.toml`. See guards/README.md.
     pub classifier: Option<PathBuf>,
 }
 
@@ -84,12 +86,19 @@ impl Guard {
             return Err(Error::argument(format!("{what}: a match could leave before its end was seen")));
         }
         let windows = policy.limits().windows;
-        let (classifier, recommended) = match &options.classifier {
-            Some(folder) => Classifier::from_folder(folder, windows)?,
-            None => Classifier::from_files(&assets::CLASSIFIER, windows)
-                .map_err(|e| e.context("the embedded classifier"))?,
+        let mut recommended = Recommended::default();
+        let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(rules)];
+        let named = match &options.classifier {
+            Some(folder) => Some(Classifier::from_folder(folder, windows, &mut recommended)?),
+            None => None,
         };
-        let checks: Vec<Arc<dyn Check>> = vec![Arc::new(rules), Arc::new(classifier)];
+        if named.as_ref().is_none_or(|c| c.id() != CheckId::CLASSIFIER) {
+            let embedded = Classifier::from_files(&assets::CLASSIFIER, windows, &mut recommended);
+            checks.push(Arc::new(embedded.map_err(|e| e.context("the embedded classifier"))?));
+        }
+        if let Some(named) = named {
+            checks.push(Arc::new(named));
+        }
         Ok(Self { policy, checks, recommended })
     }
 

@@ -12,26 +12,18 @@ use super::text::JudgedText;
 use super::verdict::{Action, CheckId, Evidence, Finding, Judgement, Side, Verdict, sort_strictest_first};
 use crate::error::{Error, Kind, Result};
 
-/// The thresholds the classifier was calibrated at, for each category and side.
+/// The thresholds that classifiers were calibrated at, for each of them, each category and side.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Recommended([[Option<f32>; 2]; Category::COUNT]);
+pub(super) struct Recommended(Vec<(CheckId, Category, Side, f32)>);
 
 impl Recommended {
-    pub(super) fn set(&mut self, category: Category, side: Side, threshold: f32) {
-        if let Some(both) = self.0.get_mut(category.index()) {
-            both[side_index(side)] = Some(threshold);
-        }
+    pub(super) fn set(&mut self, check: CheckId, category: Category, side: Side, threshold: f32) {
+        self.0.push((check, category, side, threshold));
     }
 
-    pub(super) fn get(&self, category: Category, side: Side) -> Option<f32> {
-        self.0.get(category.index()).and_then(|both| both[side_index(side)])
-    }
-}
-
-fn side_index(side: Side) -> usize {
-    match side {
-        Side::Input => 0,
-        Side::Output => 1,
+    pub(super) fn get(&self, check: CheckId, category: Category, side: Side) -> Option<f32> {
+        let found = self.0.iter().find(|(k, c, s, _)| (*k, *c, *s) == (check, category, side));
+        found.map(|(.., threshold)| *threshold)
     }
 }
 
@@ -56,7 +48,7 @@ impl Pipeline<'_> {
     /// Judges `text`. `keep` decides which findings count (a stream leaves to the next unit what begins there) and may
     /// move their spans.
     pub(super) fn judge(&self, text: &str, keep: &dyn Fn(Finding) -> Option<Finding>) -> Judged {
-        let mut tally = Tally { side: self.side, verdicts: Vec::new(), nearest: None, failure: None };
+        let mut tally = Tally { side: self.side, verdicts: Vec::new(), scores: Vec::new(), failure: None };
         let mut whole = Vec::new();
         match self.views(text) {
             Ok(views) => {
@@ -126,7 +118,7 @@ impl Pipeline<'_> {
         let (mut action, score, threshold) = match evidence {
             Evidence::Match(most) => (setting.action.min(most), 1.0, 0.0),
             Evidence::Score(score) => {
-                let recommended = self.recommended.get(category, self.side);
+                let recommended = self.recommended.get(stage, category, self.side);
                 let threshold = self.policy.threshold(category, self.side, recommended);
                 let flagged = setting.flag_from.is_some_and(|from| score >= from);
                 let mild = if flagged { Action::Flag.min(setting.action) } else { Action::Allow };
@@ -156,16 +148,24 @@ fn fence<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
 struct Tally {
     side: Side,
     verdicts: Vec<Verdict>,
-    nearest: Option<Verdict>,
+    scores: Vec<Verdict>,
     failure: Option<Error>,
+}
+
+/// How near a score is to its threshold.
+fn rank(v: &Verdict) -> f32 {
+    v.score / v.threshold.max(f32::MIN_POSITIVE)
 }
 
 impl Tally {
     fn extend(&mut self, verdict: Option<Verdict>) {
         let Some(verdict) = verdict else { return };
-        let rank = |v: &Verdict| v.score / v.threshold.max(f32::MIN_POSITIVE);
-        if verdict.threshold > 0.0 && self.nearest.as_ref().is_none_or(|n| rank(&verdict) > rank(n)) {
-            self.nearest = Some(verdict.clone());
+        if verdict.threshold > 0.0 {
+            match self.scores.iter_mut().find(|s| s.stage == verdict.stage) {
+                Some(known) if rank(known) >= rank(&verdict) => {}
+                Some(known) => *known = verdict.clone(),
+                None => self.scores.push(verdict.clone()),
+            }
         }
         if verdict.action > Action::Allow {
             self.verdicts.push(verdict);
@@ -198,7 +198,8 @@ impl Tally {
         Judgement {
             action,
             verdicts: self.verdicts,
-            nearest: self.nearest,
+            nearest: self.scores.iter().max_by(|a, b| rank(a).total_cmp(&rank(b))).cloned(),
+            scores: self.scores,
             failure: self.failure,
             masked,
             elapsed: control.elapsed(),
@@ -218,7 +219,7 @@ fn as_guard_failure(error: Error) -> Error {
 
 /// A judgement that blocks because of a failure outside the checks (a stream that cannot go on).
 pub(super) fn failed(side: Side, error: Error, text: &str, control: &Control) -> Judgement {
-    let mut tally = Tally { side, verdicts: Vec::new(), nearest: None, failure: None };
+    let mut tally = Tally { side, verdicts: Vec::new(), scores: Vec::new(), failure: None };
     tally.fail(error);
     tally.judgement(text, control)
 }

@@ -76,6 +76,8 @@ impl CheckId {
     pub const RULES: CheckId = CheckId("rules");
     /// The encoder loaded from ONNX.
     pub const CLASSIFIER: CheckId = CheckId("classifier");
+    /// An encoder with two classes, benign and malicious, such as Prompt Guard 2.
+    pub const PROMPT_GUARD: CheckId = CheckId("prompt_guard");
     /// The pipeline itself: a check failed, was late, or a limit was passed.
     pub const PIPELINE: CheckId = CheckId("pipeline");
 
@@ -141,6 +143,8 @@ pub struct Judgement {
     pub verdicts: Vec<Verdict>,
     /// The classifier's score that came nearest to its threshold, whatever it led to. For evaluation and logs.
     pub nearest: Option<Verdict>,
+    /// The same for each classifier.
+    pub scores: Vec<Verdict>,
     /// Why the guard could not do its work. Always comes with [`Action::Block`].
     pub failure: Option<Error>,
     /// The text with every masked span replaced, when the action is [`Action::Mask`].

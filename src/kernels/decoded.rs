@@ -41,8 +41,7 @@ pub(super) fn decode<T: Runs>(blocks: &[u8], rows: &mut Rows, to_single: impl Fn
 }
 
 /// What the sets' products mean: a run's share joins the sum of the row.
-fn add_run<T: Runs>(run: &Run, q: &[i8], scale: f32, sums: [i32; 2], acc: f32) -> f32 {
-    let ints = run.ints::<T>();
+fn add_run<T: Runs>(run: &Run, ints: &[i8; RUN], q: &[i8], scale: f32, sums: [i32; 2], acc: f32) -> f32 {
     let dot = |h: usize| -> i32 {
         let pairs = ints[16 * h..16 * h + 16].iter().zip(&q[16 * h..16 * h + 16]);
         pairs.map(|(w, a)| i32::from(*w) * i32::from(*a)).sum()
@@ -64,7 +63,7 @@ fn add_run<T: Runs>(run: &Run, q: &[i8], scale: f32, sums: [i32; 2], acc: f32) -
 /// `Kernels::matmul` in plain loops.
 pub(super) fn matmul<T: Runs>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
-    let mut rows = [[Run::ZERO; RUNS]; PANEL_ROWS];
+    let (mut rows, mut ints) = ([[Run::ZERO; RUNS]; PANEL_ROWS], [[[0; RUN]; RUNS]; PANEL_ROWS]);
     let step = blocks_of::<T>() * PANEL_ROWS * T::BYTES;
     out.fill(0.0);
     for (bytes, out) in w.bytes.chunks_exact(panel).zip(out.chunks_exact_mut((tokens * PANEL_ROWS).max(1))) {
@@ -78,12 +77,15 @@ pub(super) fn matmul<T: Runs>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
                     T::runs(block, factors, &mut runs[b * (T::LEN / RUN)..][..T::LEN / RUN]);
                 }
             }
+            for (row, ints) in rows.iter().zip(&mut ints) {
+                *ints = row.map(|run| run.ints::<T>());
+            }
             for (t, out) in out.chunks_exact_mut(PANEL_ROWS).enumerate() {
-                for (row, acc) in rows.iter().zip(out) {
-                    for (r, run) in row[..runs].iter().enumerate() {
+                for ((row, ints), acc) in rows.iter().zip(&ints).zip(out) {
+                    for (r, (run, ints)) in row[..runs].iter().zip(ints).enumerate() {
                         let at = (t * x.cols() + s * SEGMENT) / BLOCK + r;
                         let q = &x.q[at * BLOCK..][..BLOCK];
-                        *acc = add_run::<T>(run, q, x.scales[at], [x.sums[2 * at], x.sums[2 * at + 1]], *acc);
+                        *acc = add_run::<T>(run, ints, q, x.scales[at], [x.sums[2 * at], x.sums[2 * at + 1]], *acc);
                     }
                 }
             }

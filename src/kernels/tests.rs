@@ -171,6 +171,13 @@ fn panels_give_back_the_rows_of_the_file() {
 }
 
 #[test]
+fn panels_take_no_more_than_the_file() {
+    for ty in BlockType::ALL.into_iter().filter(|ty| *ty != BlockType::Q4K) {
+        assert_eq!(panel_bytes(ty, 512).unwrap(), PANEL_ROWS * ty.row_bytes(512).unwrap(), "{ty}");
+    }
+}
+
+#[test]
 fn every_set_quantizes_as_scalar_does() {
     let mut cases = vec![values(320, 1), vec![0.0; 32], vec![-1e-30; 32], vec![3e38; 32]];
     cases.push((0..64).map(|i| if i == 40 { f32::NAN } else { 1.0 }).collect());

@@ -181,7 +181,7 @@ impl Engine {
         let legal =
             |id: u32| (id as usize) < tokenizer.vocab_size() && (tokenizer.is_stop(id) || !tokenizer.is_control(id));
         let allowed = TokenMask::from_fn(u32::try_from(vocab).unwrap_or(u32::MAX), legal);
-        let info = describe(&decoder, &guard);
+        let info = describe(&decoder, &tokenizer, &guard);
         let (guard, sessions) = (Arc::new(guard), AtomicU64::new(0));
         Ok(Self { decoder, tokenizer, format, allowed, guard, license, receipts, audit, info, sessions })
     }
@@ -289,7 +289,7 @@ fn decoder_options(o: &EngineOptions) -> DecoderOptions {
     }
 }
 
-fn describe(decoder: &Decoder, guard: &Guard) -> EngineInfo {
+fn describe(decoder: &Decoder, tokenizer: &Tokenizer, guard: &Guard) -> EngineInfo {
     let (model, bytes) = (decoder.model(), decoder.bytes());
     EngineInfo {
         model: model.hparams.name.clone(),
@@ -302,6 +302,6 @@ fn describe(decoder: &Decoder, guard: &Guard) -> EngineInfo {
         kv_bytes: bytes.kv,
         policy: guard.policy().name().to_owned(),
         policy_sha256: guard.policy().hash().iter().map(|b| format!("{b:02x}")).collect(),
-        warnings: model.warnings.clone(),
+        warnings: model.warnings.iter().chain(tokenizer.warnings()).cloned().collect(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::index::{HashIndex, hash_bytes};
+use super::index::{HashIndex, MAX_KEY_BYTES};
 use super::{TokenId, byte_map};
 use crate::error::{Error, Result};
 
@@ -14,6 +14,8 @@ pub(super) const MAX_MERGES: usize = 1 << 22;
 
 /// The longest token of Meta's vocabulary has 113 bytes; the bound keeps merging linear in the text.
 pub(super) const MAX_TOKEN_BYTES: usize = 1024;
+
+const _: () = assert!(MAX_TOKEN_BYTES <= MAX_KEY_BYTES);
 
 /// What may be done with a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub(super) enum Standing {
 pub(super) struct Vocab {
     arena: Arena,
     byte_ids: [TokenId; 256],
+    /// Ids of the tokens of two bytes, or [`NONE`], by the bytes: merging begins with these, and every piece asks.
+    pair_ids: Vec<TokenId>,
     longest: usize,
     pieces: HashIndex,
     merges: Merges,
@@ -99,23 +103,26 @@ impl Vocab {
         let text = || (0..).zip(arena.iter()).filter(|(_, (standing, _))| *standing == Standing::Text);
         let mut pieces = HashIndex::with_room_for(text().count());
         let (mut byte_ids, mut longest) = ([None; 256], 0);
+        let mut pair_ids = vec![NONE; 1 << 16];
         for (id, (_, bytes)) in text() {
             if let ([byte], id) = (bytes, id)
                 && let Some(slot) = byte_ids.get_mut(usize::from(*byte))
             {
                 *slot = Some(id);
             }
+            if let Some(slot) = <[u8; 2]>::try_from(bytes).ok().and_then(|pair| pair_ids.get_mut(pair_index(pair))) {
+                *slot = id;
+            }
             longest = longest.max(bytes.len());
-            let earlier = pieces
-                .insert(hash_bytes(bytes), id, |other| arena.bytes(other) == bytes)
-                .map_err(|error| error.context(field))?;
+            let earlier =
+                pieces.insert(bytes, id, |other| arena.bytes(other) == bytes).map_err(|error| error.context(field))?;
             if let Some(earlier) = earlier {
                 return Err(equal_tokens(field, earlier, id, bytes));
             }
         }
         let mut seen = HashSet::new();
         for (id, (_, bytes)) in (0..).zip(arena.iter()).filter(|(_, (standing, _))| *standing != Standing::Text) {
-            if let Some(earlier) = pieces.find(hash_bytes(bytes), |other| arena.bytes(other) == bytes) {
+            if let Some(earlier) = pieces.find(bytes, |other| arena.bytes(other) == bytes) {
                 return Err(equal_tokens(field, earlier, id, bytes));
             }
             if !seen.insert(bytes) {
@@ -133,6 +140,7 @@ impl Vocab {
         }
         Ok(Vocab {
             byte_ids: complete,
+            pair_ids,
             longest,
             pieces,
             merges,
@@ -172,10 +180,11 @@ impl Vocab {
         self.finds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         match bytes {
             [byte] => return Some(self.byte_id(*byte)),
+            &[a, b] => return self.pair_ids.get(pair_index([a, b])).copied().filter(|&id| id != NONE),
             _ if bytes.len() > self.longest => return None,
             _ => {}
         }
-        self.pieces.find(hash_bytes(bytes), |id| self.arena.bytes(id) == bytes)
+        self.pieces.find(bytes, |id| self.arena.bytes(id) == bytes)
     }
 
     /// The text token of a single byte.
@@ -287,6 +296,10 @@ impl Arena {
 fn chain(entries: &[Merge], rank: u32) -> impl Iterator<Item = (u32, Merge)> {
     let entry = |rank: u32| entries.get(rank as usize).map(|merge| (rank, *merge));
     std::iter::successors(entry(rank), move |(_, merge)| entry(merge.next))
+}
+
+fn pair_index(pair: [u8; 2]) -> usize {
+    usize::from(u16::from_be_bytes(pair))
 }
 
 fn equal_tokens(field: &str, earlier: TokenId, id: TokenId, bytes: &[u8]) -> Error {

@@ -142,13 +142,13 @@ impl<'a> Loader<'a> {
         read_values(&self.gguf, tensor, len)
     }
 
-    /// The pager, when experts are read on demand.
+    /// The pager, when experts are read on demand; `together` matrices of experts are in use at a time.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Memory`] when its budget does not hold one expert.
-    pub fn finish(self) -> Result<Option<Arc<Pager>>> {
+    /// [`crate::error::Kind::Memory`] when its budget does not hold them.
+    pub fn finish(self, together: usize) -> Result<Option<Arc<Pager>>> {
         if let Some(pager) = &self.pager {
-            pager.check_budget()?;
+            pager.check_budget(together)?;
         }
         Ok(self.pager)
     }

@@ -58,12 +58,14 @@ impl Pager {
         cache.slots.len() - 1
     }
 
-    /// Whether the budget holds the gate, up and down matrices of one expert, which are in use together.
-    pub(super) fn check_budget(&self) -> Result<()> {
-        let largest = self.lock().slots.iter().map(|s| s.piece.bytes as u64).max().unwrap_or(0).saturating_mul(3);
-        if largest > self.budget {
+    /// Whether the budget holds as many of the largest matrices as are in use together.
+    pub(super) fn check_budget(&self, together: usize) -> Result<()> {
+        let largest = self.lock().slots.iter().map(|s| s.piece.bytes as u64).max().unwrap_or(0);
+        let needed = largest.saturating_mul(together as u64);
+        if needed > self.budget {
             return Err(Error::memory(format!(
-                "{} bytes of the memory budget are left for routed experts, one expert takes {largest}",
+                "{} bytes of the memory budget are left for routed experts, the {together} matrices in use together take \
+                 {needed}",
                 self.budget
             )));
         }

@@ -9,7 +9,7 @@ use palisade::{CancelFlag, Error, Result};
 use crate::{load, output};
 
 /// Judges each line of a JSON-lines file ({"id":…,"text":…}) and prints one JSON line for it:
-/// {"id","action":"allow|flag|mask|block","category","score","stage"}.
+/// {"id","action":"allow|flag|mask|block","category","score","stage","scores"}. scores has each classifier's own.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  palisade guard --side input --jsonl prompts.jsonl --policy guards/policies/strict.toml"
@@ -83,6 +83,10 @@ fn report(id: serde_json::Value, judgement: &Judgement) -> serde_json::Value {
         "score": shown.map_or(0.0, |v| v.score),
         "stage": shown.map(|v| v.stage.as_str()),
     });
+    let scores = judgement.scores.iter().map(|v| (v.stage.as_str().to_owned(), v.score.into())).collect();
+    if let Some(object) = report.as_object_mut() {
+        object.insert("scores".to_owned(), serde_json::Value::Object(scores));
+    }
     if let (Some(failure), Some(object)) = (&judgement.failure, report.as_object_mut()) {
         object.insert("error".to_owned(), failure.message().into());
     }

@@ -7,6 +7,7 @@ use palisade::Result;
 use palisade::engine::{KvType, kv_bytes};
 use palisade::gguf::{Array, Gguf, Metadata, Value};
 use palisade::model::Model;
+use palisade::tokenizer::Tokenizer;
 
 use crate::output;
 
@@ -36,14 +37,22 @@ pub fn run(args: &Args) -> Result<()> {
         entry.1 += t.bytes;
         if t.name.contains("_exps.") { routed += t.bytes } else { always += t.bytes }
     }
+    // Of an embedding that is no output matrix a token reads one row; it is part of what is always there.
+    let looked_up = gguf.tensor("output.weight").and(gguf.tensor("token_embd.weight")).map_or(0, |t| t.bytes);
     let meta = gguf.metadata();
     let license = meta.get_str("general.license")?.or(meta.get_str("general.license.name")?).unwrap_or("not named");
     // A file this build cannot run is still worth looking at: the reason becomes a warning.
     let model = Model::from_gguf(&gguf);
-    let warnings = match &model {
+    let mut warnings = match &model {
         Ok(m) => m.warnings.clone(),
         Err(e) => vec![format!("this build cannot run the file: {e}")],
     };
+    if model.is_ok() {
+        match Tokenizer::from_gguf(meta) {
+            Ok(tokenizer) => warnings.extend(tokenizer.warnings().iter().cloned()),
+            Err(e) => warnings.push(format!("this build cannot read the vocabulary: {e}")),
+        }
+    }
     let hparams = model.as_ref().ok().map(|m| {
         let h = &m.hparams;
         let unrotated: Vec<usize> = (0..h.layers).filter(|l| !h.has_rope(*l)).collect();
@@ -72,7 +81,7 @@ pub fn run(args: &Args) -> Result<()> {
         "hyperparameters": hparams,
         "picture_tower": picture_tower(meta),
         "tensors": tensors,
-        "bytes": {"always_touched": always, "routed": routed},
+        "bytes": {"always_touched": always, "routed": routed, "rows_looked_up": looked_up},
         "key_value_bytes": caches,
         "license": license,
         "warnings": warnings,

@@ -46,7 +46,8 @@ pub struct GuardFlags {
     /// Policy file; without it the embedded default.
     #[arg(long)]
     pub policy: Option<PathBuf>,
-    /// Folder with a classifier (model.onnx, tokenizer.json, classifier.toml); without it the embedded default.
+    /// Folder with a classifier (model.onnx, tokenizer.json, classifier.toml) in the place of the embedded one, or with
+    /// Prompt Guard 2 (its config.json will do), which judges beside it.
     #[arg(long)]
     pub classifier: Option<PathBuf>,
 }

@@ -16,7 +16,7 @@ use crate::{load, output};
 #[command(after_help = "Examples:
   palisade tokenize MODEL.gguf --text 'Hello, world!'                  {\"ids\":[19873,24,3817,13]}
   palisade tokenize MODEL.gguf --file text.txt --count                 how many ids a file has
-  palisade tokenize --tiktoken tokenizer.model --file - --plain        standard input, ids separated by spaces
+  palisade tokenize --tiktoken tokenizer.model --file - --plain        standard input, ids alone
   palisade tokenize --tokenizer-json tokenizer.json --text hi
   palisade tokenize MODEL.gguf --decode --text '19873 24 3817 13'      Hello, world!
   palisade tokenize MODEL.gguf --file text.txt | palisade tokenize MODEL.gguf --decode --file -")]

@@ -7,7 +7,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::{identity, rows_like, tensor, values};
 use crate::engine::importance::Watch;
-use crate::engine::linear::linear;
+use crate::engine::linear::{linear, linear_all};
 use crate::error::Result;
 use crate::kernels::{Acts, Kernels, Precision};
 use crate::weights::Matrix;
@@ -83,26 +83,41 @@ impl TypedOp for FeedForward {
     as_op!();
 }
 
+/// One of a layer's experts; the shared one has no number.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    w: &'a Mlp,
+    expert: Option<usize>,
+}
+
 impl FeedForward {
     /// Shared expert plus routed experts, `(S, width)`; routed ones are added in ascending order.
     fn run(&self, x: &Acts) -> Result<Vec<f32>> {
-        let mut y = self.mlp(&self.weights.shared, None, x, None)?;
-        let Some(routed) = &self.weights.routed else { return Ok(y) };
+        let shared = Part { w: &self.weights.shared, expert: None };
+        let Some(routed) = &self.weights.routed else { return self.mlp(shared, x, None) };
         let logits = linear(&self.kernels, &routed.router, x)?; // (S, experts)
         let rows = logits.chunks_exact(routed.router.rows());
-        let chosen: Vec<Vec<(usize, f32)>> = rows.map(|row| route(row, routed.used)).collect();
+        let mut chosen: Vec<Vec<(usize, f32)>> = rows.map(|row| route(row, routed.used)).collect();
+        let experts = routed.experts.iter().enumerate().map(|(e, w)| Part { w, expert: Some(e) });
+        if let [one] = chosen.as_mut_slice() {
+            one.sort_by_key(|(e, _)| *e);
+            let scale = |part: &Part<'_>| one.iter().find(|(e, _)| Some(*e) == part.expert).map(|(_, s)| *s);
+            let parts = experts.filter_map(|part| Some((scale(&part)?, part)));
+            return self.one_token(std::iter::once((1.0, shared)).chain(parts).collect(), x);
+        }
+        let mut y = self.mlp(shared, x, None)?;
         let width = self.weights.shared.down.rows();
-        for (e, expert) in routed.experts.iter().enumerate() {
-            let scale = |t: usize| chosen[t].iter().find(|(of, _)| *of == e).map(|(_, scale)| *scale);
+        for part in experts {
+            let scale = |t: usize| chosen[t].iter().find(|(e, _)| Some(*e) == part.expert).map(|(_, scale)| *scale);
             let (tokens, scales): (Vec<usize>, Vec<f32>) =
                 (0..chosen.len()).filter_map(|t| Some((t, scale(t)?))).unzip();
             if tokens.is_empty() {
                 continue;
             }
             let routed = if tokens.len() == x.tokens() {
-                self.mlp(expert, Some(e), x, Some(&scales))?
+                self.mlp(part, x, Some(&scales))?
             } else {
-                self.mlp(expert, Some(e), &x.gather(&tokens), Some(&scales))?
+                self.mlp(part, &x.gather(&tokens), Some(&scales))?
             };
             for (t, routed) in tokens.iter().zip(routed.chunks_exact(width)) {
                 (self.kernels.add)(&mut y[t * width..(t + 1) * width], routed);
@@ -113,18 +128,39 @@ impl FeedForward {
 
     /// One expert over all tokens of `x`; its input is scaled by `scales`. Scaling both products of the scaled input,
     /// `silu(σ·W_gate x) ⊙ (σ·W_up x)`, is the same and leaves the quantized input to be shared.
-    fn mlp(&self, w: &Mlp, expert: Option<usize>, x: &Acts, scales: Option<&[f32]>) -> Result<Vec<f32>> {
-        self.watch(&["gate", "up"], expert, x, scales);
-        let mut hidden = linear(&self.kernels, &w.gate, x)?; // (S, ffn)
-        let up = linear(&self.kernels, &w.up, x)?; // (S, ffn)
-        let ffn = w.gate.rows();
+    fn mlp(&self, part: Part<'_>, x: &Acts, scales: Option<&[f32]>) -> Result<Vec<f32>> {
+        self.watch(&["gate", "up"], part.expert, x, scales);
+        let mut both = linear_all(&self.kernels, &[(&part.w.gate, x), (&part.w.up, x)])?.into_iter();
+        let (mut hidden, up) = (both.next().unwrap_or_default(), both.next().unwrap_or_default()); // (S, ffn)
+        let ffn = part.w.gate.rows();
         hidden.par_chunks_mut(ffn).zip(up.par_chunks(ffn)).enumerate().for_each(|(t, (gate, up))| {
             (self.kernels.silu_mul)(gate, up, scales.map_or(1.0, |s| s[t]));
         });
         let mut hidden = Acts::new(hidden, ffn);
-        self.watch(&["down"], expert, &hidden, None);
+        self.watch(&["down"], part.expert, &hidden, None);
         hidden.quantize(&self.kernels, self.precision);
-        linear(&self.kernels, &w.down, &hidden)
+        linear(&self.kernels, &part.w.down, &hidden)
+    }
+
+    /// The shared expert and the chosen ones over one token, side by side: two goes over the threads instead of two each.
+    fn one_token(&self, parts: Vec<(f32, Part<'_>)>, x: &Acts) -> Result<Vec<f32>> {
+        let jobs: Vec<_> = parts.iter().flat_map(|(_, part)| [(&part.w.gate, x), (&part.w.up, x)]).collect();
+        let mut products = linear_all(&self.kernels, &jobs)?.into_iter();
+        let mut hidden = Vec::with_capacity(parts.len());
+        for (scale, part) in &parts {
+            self.watch(&["gate", "up"], part.expert, x, Some(&[*scale]));
+            let (mut gate, up) = (products.next().unwrap_or_default(), products.next().unwrap_or_default());
+            (self.kernels.silu_mul)(&mut gate, &up, *scale);
+            let mut acts = Acts::new(gate, part.w.gate.rows());
+            self.watch(&["down"], part.expert, &acts, None);
+            acts.quantize(&self.kernels, self.precision);
+            hidden.push(acts);
+        }
+        let jobs: Vec<_> = parts.iter().zip(&hidden).map(|((_, part), hidden)| (&part.w.down, hidden)).collect();
+        let mut downs = linear_all(&self.kernels, &jobs)?.into_iter();
+        let mut y = downs.next().unwrap_or_default();
+        downs.for_each(|routed| (self.kernels.add)(&mut y, &routed));
+        Ok(y)
     }
 
     fn watch(&self, parts: &[&str], expert: Option<usize>, x: &Acts, scales: Option<&[f32]>) {

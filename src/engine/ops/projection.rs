@@ -7,7 +7,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::{identity, rows_like, tensor, values};
 use crate::engine::importance::Watch;
-use crate::engine::linear::linear;
+use crate::engine::linear::linear_all;
 use crate::kernels::{Acts, Kernels, Precision};
 use crate::weights::Matrix;
 
@@ -83,9 +83,9 @@ impl EvalOp for Project {
         }
         let mut acts = Acts::new(values(&x)?.to_vec(), cols);
         acts.quantize(&self.kernels, self.precision);
+        let jobs: Vec<_> = self.weights.iter().map(|w| (w, &acts)).collect();
         let mut outputs = TVec::new();
-        for w in self.weights.iter() {
-            let mut y = linear(&self.kernels, w, &acts)?;
+        for (w, mut y) in self.weights.iter().zip(linear_all(&self.kernels, &jobs)?) {
             if let Some(residual) = residual.as_ref().filter(|_| outputs.is_empty()) {
                 (self.kernels.add)(&mut y, values(residual)?);
             }

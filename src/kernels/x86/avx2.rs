@@ -135,18 +135,17 @@ pub(super) unsafe fn load(p: *const u8) -> __m256i {
     unsafe { _mm256_loadu_si256(p.cast()) }
 }
 
-// 15 · 127 · 2 products, eight times, is 30,480: sixteen bits hold the sum of a whole block.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn nibble_dots<const N: usize>(chunks: *const u8, rows: &Rows<N>, col: usize) -> [__m256i; N] {
-    let low = _mm256_set1_epi8(15);
-    let mut acc = [_mm256_setzero_si256(); N];
-    for c in 0..4 {
-        // SAFETY: four chunks of 32 bytes, 32 activations from `col` on.
-        unsafe {
+/// Integer dot products of one block of nibbles with each of `N` rows: `[__m256i; N]`. 15 · 127 · 2 products, eight times, is
+/// 30,480: sixteen bits hold the sum of a whole block. A macro, because as a function its result would travel through memory.
+macro_rules! nibble_dots {
+    ($n:ident, $chunks:expr, $rows:expr, $col:expr) => {{
+        let (chunks, rows, col): (*const u8, &Rows<$n>, usize) = ($chunks, $rows, $col);
+        let low = _mm256_set1_epi8(15);
+        let mut acc = [_mm256_setzero_si256(); $n];
+        for c in 0..4 {
             let bytes = load(chunks.add(32 * c));
             let (a, b) = (_mm256_and_si256(bytes, low), _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low));
-            for i in 0..N {
+            for i in 0..$n {
                 let sum = _mm256_add_epi16(
                     _mm256_maddubs_epi16(a, quad(rows.q[i], col + 4 * c)),
                     _mm256_maddubs_epi16(b, quad(rows.q[i], col + 16 + 4 * c)),
@@ -154,9 +153,11 @@ unsafe fn nibble_dots<const N: usize>(chunks: *const u8, rows: &Rows<N>, col: us
                 acc[i] = _mm256_add_epi16(acc[i], sum);
             }
         }
-    }
-    let ones = _mm256_set1_epi16(1);
-    acc.map(|a| _mm256_madd_epi16(a, ones))
+        for a in &mut acc {
+            *a = _mm256_madd_epi16(*a, _mm256_set1_epi16(1));
+        }
+        acc
+    }};
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -167,7 +168,7 @@ unsafe fn q4_0<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) 
         unsafe {
             let block = panel.add(144 * b);
             let d = scales(block);
-            let dots = nibble_dots(block.add(16), rows, 32 * b);
+            let dots = nibble_dots!(N, block.add(16), rows, 32 * b);
             for i in 0..N {
                 let sum = *rows.sums[i].add(2 * b) + *rows.sums[i].add(2 * b + 1);
                 let dot = _mm256_sub_epi32(dots[i], _mm256_set1_epi32(8 * sum));
@@ -217,7 +218,7 @@ unsafe fn q4_k<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) 
             let (d, dmin) = (scales(block), scales(block.add(16)));
             for sub in 0..8 {
                 let at = 8 * b + sub;
-                let dots = nibble_dots(block.add(160 + 128 * sub), rows, 32 * at);
+                let dots = nibble_dots!(N, block.add(160 + 128 * sub), rows, 32 * at);
                 // Six bits times a block's sum stays below 2^24: the products are exact in single precision.
                 let scale = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(block.add(32 + 8 * sub).cast())));
                 let min = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(block.add(96 + 8 * sub).cast())));

@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, Kernels, Panels};
 use super::avx2::{self, Rows};
+use super::avx512;
 use super::{attention, common, decoded, pairs};
 use crate::quant::{BlockType, runs};
 use crate::weights::layout::{PANEL_ROWS, panel_block};
@@ -137,27 +138,27 @@ pub(super) unsafe fn bytes(a: *const u8, b: *const u8) -> __m128i {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn quad(q: *const i8, at: usize) -> __m512i {
+pub(super) unsafe fn quad(q: *const i8, at: usize) -> __m512i {
     // SAFETY: the caller keeps `at + 4` inside the row; the read needs no alignment.
     _mm512_set1_epi32(unsafe { q.add(at).cast::<i32>().read_unaligned() })
 }
 
-/// Integer dot products of one block of 32 columns, its two halves apart. `weights` are unsigned bytes, quad by quad.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-pub(super) unsafe fn dots<const N: usize>(weights: &[__m512i; 8], rows: &Rows<N>, col: usize) -> [[__m512i; 2]; N] {
-    let mut acc = [[_mm512_setzero_si512(); 2]; N];
-    for i in 0..N {
-        for c in 0..4 {
-            // SAFETY: 32 activations from `col` on.
-            unsafe {
-                acc[i][0] = _mm512_dpbusd_epi32(acc[i][0], weights[c], quad(rows.q[i], col + 4 * c));
-                acc[i][1] = _mm512_dpbusd_epi32(acc[i][1], weights[c + 4], quad(rows.q[i], col + 16 + 4 * c));
+/// Integer dot products of one block of 32 columns with each of `N` rows, its two halves apart: `[[__m512i; 2]; N]`. `w` are
+/// unsigned bytes, quad by quad. A macro, because as a function its result would travel through memory.
+macro_rules! dots {
+    ($n:ident, $w:expr, $rows:expr, $col:expr) => {{
+        let (w, rows, col): (&[__m512i; 8], &Rows<$n>, usize) = (&$w, $rows, $col);
+        let mut acc = [[_mm512_setzero_si512(); 2]; $n];
+        for i in 0..$n {
+            for c in 0..4 {
+                acc[i][0] = _mm512_dpbusd_epi32(acc[i][0], w[c], avx512::quad(rows.q[i], col + 4 * c));
+                acc[i][1] = _mm512_dpbusd_epi32(acc[i][1], w[c + 4], avx512::quad(rows.q[i], col + 16 + 4 * c));
             }
         }
-    }
-    acc
+        acc
+    }};
 }
+pub(super) use dots;
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
@@ -181,7 +182,7 @@ unsafe fn q4_0<const N: usize>(a: *const u8, b: *const u8, blocks: usize, rows: 
         unsafe {
             let (a, b) = (a.add(144 * n), b.add(144 * n));
             let d = scales(a, b);
-            let dots = dots(&nibbles(a.add(16), b.add(16)), rows, 32 * n);
+            let dots = dots!(N, nibbles(a.add(16), b.add(16)), rows, 32 * n);
             for i in 0..N {
                 let sum = *rows.sums[i].add(2 * n) + *rows.sums[i].add(2 * n + 1);
                 let dot = _mm512_sub_epi32(_mm512_add_epi32(dots[i][0], dots[i][1]), _mm512_set1_epi32(8 * sum));
@@ -207,7 +208,7 @@ unsafe fn q8_0<const N: usize>(a: *const u8, b: *const u8, blocks: usize, rows: 
             for (c, w) in w.iter_mut().enumerate() {
                 *w = _mm512_xor_si512(load(a.add(16 + 32 * c), b.add(16 + 32 * c)), flip);
             }
-            let dots = dots(&w, rows, 32 * n);
+            let dots = dots!(N, w, rows, 32 * n);
             for i in 0..N {
                 let sum = *rows.sums[i].add(2 * n) + *rows.sums[i].add(2 * n + 1);
                 let dot = _mm512_sub_epi32(_mm512_add_epi32(dots[i][0], dots[i][1]), _mm512_set1_epi32(128 * sum));
@@ -229,7 +230,7 @@ unsafe fn q4_k<const N: usize>(a: *const u8, b: *const u8, blocks: usize, rows: 
             let (d, dmin) = (scales(a, b), scales(a.add(16), b.add(16)));
             for sub in 0..8 {
                 let (at, small) = (8 * n + sub, 8 * sub);
-                let dots = dots(&nibbles(a.add(160 + 128 * sub), b.add(160 + 128 * sub)), rows, 32 * at);
+                let dots = dots!(N, nibbles(a.add(160 + 128 * sub), b.add(160 + 128 * sub)), rows, 32 * at);
                 // Six bits times a block's sum stays below 2^24: the products are exact in single precision.
                 let scale = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes(a.add(32 + small), b.add(32 + small))));
                 let min = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes(a.add(96 + small), b.add(96 + small))));
@@ -270,7 +271,7 @@ unsafe fn q6_k<const N: usize>(a: *const u8, b: *const u8, blocks: usize, rows: 
             let d = scales(a, b);
             for sub in 0..8 {
                 let (at, chunks) = (8 * n + sub, 144 + 192 * sub);
-                let dots = dots(&six_bits(a.add(chunks), b.add(chunks)), rows, 32 * at);
+                let dots = dots!(N, six_bits(a.add(chunks), b.add(chunks)), rows, 32 * at);
                 // 128 · 16 · 32 · 127, twice, stays below 2^24: exact in single precision.
                 let scale = [0, 1].map(|h| {
                     let small = 16 + 8 * (2 * sub + h);

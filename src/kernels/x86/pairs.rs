@@ -192,7 +192,7 @@ pub(super) unsafe fn q2_k_avx512<const N: usize>(
                 let fifteen = _mm512_set1_epi32(15);
                 let scale = codes.map(|c| _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_and_si512(c, fifteen))));
                 let min = codes.map(|c| _mm512_mul_ps(dmin, _mm512_cvtepi32_ps(_mm512_srli_epi32(c, 4))));
-                let dots = avx512::dots(&two_bits_pair(a.add(chunks), b.add(chunks)), rows, 32 * at);
+                let dots = avx512::dots!(N, two_bits_pair(a.add(chunks), b.add(chunks)), rows, 32 * at);
                 for i in 0..N {
                     let sum = |h: usize| _mm512_set1_ps(*rows.sums[i].add(2 * at + h) as f32);
                     let share = _mm512_mul_ps(scale[0], _mm512_cvtepi32_ps(dots[i][0]));
@@ -248,7 +248,7 @@ pub(super) unsafe fn q3_k_avx512<const N: usize>(
                 for (w, third) in w.iter_mut().zip(thirds) {
                     *w = _mm512_or_si512(*w, _mm512_and_si512(third, four));
                 }
-                let dots = avx512::dots(&w, rows, 32 * at);
+                let dots = avx512::dots!(N, w, rows, 32 * at);
                 for i in 0..N {
                     let dot = |h: usize| {
                         let offset = _mm512_set1_epi32(4 * *rows.sums[i].add(2 * at + h));

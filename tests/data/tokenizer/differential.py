@@ -135,25 +135,31 @@ def main():
     args = parser.parse_args()
     ranks = load_ranks(args.model)
     text, kinds = mixed_text(ranks, int(args.megabytes * 1e6), args.seed)
-    reference = Reference(ranks, "llama4")
-    expected = reference.encode(text)
-    print(f"{len(text.encode())} bytes, {len(expected)} ids:", ", ".join(f"{n} {k}" for k, n in sorted(kinds.items())))
+    expected = {family: Reference(ranks, family).encode(text) for family in ["llama4", "llama3"]}
+    print(f"{len(text.encode())} bytes, {len(expected['llama4'])} ids:", ", ".join(f"{n} {k}" for k, n in sorted(kinds.items())))
     failed = False
     with tempfile.TemporaryDirectory() as folder:
         as_json, as_gguf = write(args.model, folder)
         file = pathlib.Path(folder, "text.txt")
         file.write_bytes(text.encode())
-        for route in [["--tiktoken", args.model], ["--tokenizer-json", as_json], [as_gguf]]:
+        # The other family's pattern on the same ranks.
+        routes = {
+            "tiktoken": ["--tiktoken", args.model],
+            "tokenizer.json": ["--tokenizer-json", as_json],
+            "GGUF": [as_gguf],
+            "tiktoken, Llama 3's pattern": ["--tiktoken", args.model, "--family", "llama3"],
+        }
+        for name, route in routes.items():
+            ids = expected["llama3" if "llama3" in route else "llama4"]
             answer = tool(args.command, *route, "--file", file)
-            ids = json.loads(answer)["ids"]
+            found = json.loads(answer)["ids"]
             back = tool(args.command, *route, "--decode", "--file", "-", input=answer) == text.encode()
-            name = route[0] if len(route) > 1 else "GGUF"
-            print(f"{name}: {'all ids equal' if ids == expected else 'DIFFERS'}; {'decodes to the text' if back else 'DECODES TO ANOTHER TEXT'}")
-            failed |= ids != expected or not back
-            if ids != expected:
-                at = next((i for i, (a, b) in enumerate(zip(ids, expected)) if a != b), min(len(ids), len(expected)))
-                before = reference.encoding.decode(expected[max(0, at - 5) : at])
-                print(f"at id {at}: {ids[at:at+5]} for {expected[at:at+5]} after {before!r}")
+            print(f"{name}: {'all ids equal' if found == ids else 'DIFFERS'}; {'decodes to the text' if back else 'DECODES TO ANOTHER TEXT'}")
+            failed |= found != ids or not back
+            if found != ids:
+                at = next((i for i, (a, b) in enumerate(zip(found, ids)) if a != b), min(len(found), len(ids)))
+                before = Reference(ranks, "llama4").encoding.decode(ids[max(0, at - 5) : at])
+                print(f"at id {at}: {found[at:at+5]} for {ids[at:at+5]} after {before!r}")
     sys.exit(failed)
 
 

@@ -10,6 +10,7 @@ Meta's chat_format.py, where the shipped template closes everything with eot. Da
 the system message, are left to the host.
 """
 
+import ast
 import json
 import pathlib
 import sys
@@ -141,6 +142,49 @@ DIALOGS = [
 ]
 
 
+# Answers in the pythonic style, and texts that are none.
+CALLS = [
+    "[f()]", "[ f ( ) ]", "[f(),]", "[f(), g(a=1)]", "\n[f(a=1,)]\n", "[f(a=1, b=-2, c=+3, d=0)]", "[f(a=00)]", "[f(a=01)]",
+    "[f(a=1.5, b=.5, c=2., d=1e3, e=-1.5E-3)]", "[f(a=1_000)]", "[f(a=9223372036854775807, b=18446744073709551615, c=-9223372036854775808)]",
+    "[f(a=0x10)]", "[f(a=1j)]", "[f(a='x', b=\"y\", c='', d=\"it's\", e='say \\\"hi\\\"')]", "[f(a='''x\ny''', b=\"\"\"q\"z\"\"\")]", "[f(a='x\ny')]",
+    r"[f(a='\n\t\r\\\'\"\a\b\f\v', b='\x41\u0928\U0001F600', c='\d\.')]", r"[f(a='\x4')]", r"[f(a='\u12')]", "[f(a='\\\nb')]",
+    "[f(a=True, b=False, c=None)]", "[f(a=[1, [2, []], 'x'], b={}, c={'k': [1], \"l\": {'m': None}})]", "[f(a=(1, 2), b=(1,), c=(1), d=())]",
+    "[f(a={1, 2})]", "[f(a=x)]", "[f(a=g())]", "[f(a=1+1)]", "[f(a=[i for i in x])]", "[f(1)]", "[f(a=1, a=2)]", "[f(**{})]", "[f(*x)]",
+    "[a.b.c(x=1)]", "[a..b()]", "[f]", "[]", "", "[f()", "f()]", "f()", "[f()] thanks", "Sure: [f()]", "[f() g()]", "[f(a=1 b=2)]",
+    "[f(a='नमस्ते', b='😀')]", "[f(a='x)", "[f(a=)]", "[f(=1)]", "[f(a==1)]", "[-f()]", "[f()()]", "[f(a=1)[0]]", "[lambda: 1]", "[f(a=--1)]",
+    "[f(a=1.2.3)]", "[f(a=1e)]", "[f(a={'a': 1, 'b'})]", "[f(a={'a': 1,})]", "[f(a=[,])]", "[f(,)]", "[,]", "[f(a = 1 , b = 'x' )]", "['f()']", "[1, 2]",
+]  # fmt: skip
+
+
+def by_python(text):
+    """The calls that Python's own parser sees in a list of calls with literal keyword arguments; else nothing."""
+
+    def name(node):
+        return node.id if isinstance(node, ast.Name) else f"{name(node.value)}.{node.attr}"
+
+    def plain(value):
+        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        if value is None or isinstance(value, (str, bool, int, float)):
+            return value
+        raise ValueError
+
+    # Python reads these numbers too, and we do not.
+    if any(odd in text for odd in ["1_000", "0x", "00)", "--"]):
+        return None
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        assert isinstance(tree, ast.List) and tree.elts and all(isinstance(call, ast.Call) and not call.args for call in tree.elts)
+        assert all(keyword.arg for call in tree.elts for keyword in call.keywords)
+        assert all(len({k.arg for k in call.keywords}) == len(call.keywords) for call in tree.elts)
+        values = [{k.arg: plain(ast.literal_eval(k.value)) for k in call.keywords} for call in tree.elts]
+        return [{"name": name(call.func), "arguments": arguments} for call, arguments in zip(tree.elts, values)]
+    except (SyntaxError, ValueError, AssertionError, AttributeError):
+        return None
+
+
 def environment():
     env = jinja2.Environment()
     env.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
@@ -201,11 +245,12 @@ def build():
                 # The place is shown by the first two dialogs; the others are about what follows.
                 for place in ["system", "user"] if number < 2 else ["system"]:
                     expected[f"{family} {style} {place}"] = encoding.encode(render(dialog, family, style, place), allowed_special="all")
-        given = {"tools": dialog["tools"], "code": dialog.get("code", False), "messages": dialog["messages"]}
+        given = {"tools": dialog["tools"], "code": dialog.get("code", False), "messages": results(dialog["messages"], "pythonic")}
         lines.append(json.dumps(given | {"ids": expected}, ensure_ascii=False, separators=(",", ":")))
     comment = "Written by tools.py with jinja2 and the tiktoken package and the small vocabulary. See there."
     cases = ",\n".join(lines)
-    return f'{{"_comment": "{comment}",\n"cases": [\n{cases}\n]}}\n'
+    calls = ",\n".join(json.dumps([text, by_python(text)], ensure_ascii=False) for text in CALLS)
+    return f'{{"_comment": "{comment}",\n"cases": [\n{cases}\n],\n"calls": [\n{calls}\n]}}\n'
 
 
 def main():

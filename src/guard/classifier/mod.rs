@@ -1,0 +1,252 @@
+//! The check that asks an encoder: windows over all of the text, in every view, and the highest score of each label.
+
+mod charsmap;
+mod config;
+mod outline;
+mod squeeze;
+#[cfg(test)]
+mod tests;
+mod tokenizer;
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use super::check::{Check, Control};
+use super::pipeline::Recommended;
+use super::taxonomy::Category;
+use super::text::{JudgedText, ViewKind};
+use super::verdict::{CheckId, Evidence, Finding, Side};
+use super::{assets, windows};
+use crate::digest;
+use crate::engine::{OnnxClassifier, OnnxOptions};
+use crate::error::{Error, Result};
+use config::{Config, Injection, Labels};
+use tokenizer::Tokenizer;
+
+const MOST_CONFIG_BYTES: usize = 64 << 10;
+const MOST_TOKENIZER_BYTES: usize = 64 << 20;
+/// So many windows of the many-label kind go through the model at once.
+const BATCH: usize = 8;
+/// Windows of the injection kind go through alone, filled up to one of these or to a full window. A plan for one length
+/// takes half the time of one for any length, and more memory, so there are few.
+const LENGTHS: [usize; 1] = [128];
+
+/// The three files of a classifier.
+pub(super) struct Files<'a> {
+    pub(super) config: &'a str,
+    pub(super) model: &'a [u8],
+    pub(super) tokenizer: &'a [u8],
+}
+
+/// An encoder with its tokenizer and what is known about its labels.
+pub(super) struct Classifier {
+    model: OnnxClassifier,
+    tokenizer: Tokenizer,
+    reading: Reading,
+    shape: windows::Shape,
+    most_windows: usize,
+}
+
+/// How windows are framed, and what the logits mean.
+enum Reading {
+    /// A marker for the side in front; every logit is a label of its own.
+    Labels { labels: Vec<Category>, pad: i64, input_marker: i64, output_marker: i64 },
+    /// One token in front and one behind; the last of two classes is the malicious one.
+    Injection { category: Category, sides: Vec<Side>, first: i64, last: i64 },
+}
+
+impl Classifier {
+    /// Loads the classifier in a folder. The thresholds it recommends go into `recommended`.
+    pub(super) fn from_folder(folder: &Path, most_windows: usize, recommended: &mut Recommended) -> Result<Self> {
+        let name = folder.display();
+        Self::open(folder, most_windows, recommended).map_err(|e| e.context(format!("classifier {name}")))
+    }
+
+    fn open(folder: &Path, most_windows: usize, recommended: &mut Recommended) -> Result<Self> {
+        let read = |name: &str, most: usize| assets::read_limited(&folder.join(name), most);
+        let there = |name: &str| folder.join(name).symlink_metadata().is_ok();
+        let config = if there("classifier.toml") || !there("config.json") {
+            let text = read("classifier.toml", MOST_CONFIG_BYTES)?;
+            Config::parse(std::str::from_utf8(&text).map_err(|_| Error::corrupt("classifier.toml is not UTF-8"))?)?
+        } else {
+            Config::Injection(Injection::from_model(&read("config.json", MOST_CONFIG_BYTES)?)?)
+        };
+        let tokenizer = read("tokenizer.json", MOST_TOKENIZER_BYTES)?;
+        let shapes: Vec<(usize, usize)> = match &config {
+            Config::Labels(_) => Vec::new(),
+            Config::Injection(c) => lengths(c.max_tokens).map(|n| (1, n)).collect(),
+        };
+        Self::assemble(&config, &tokenizer, most_windows, recommended, || {
+            let verify = |name: &str, found: &str| config.verify(name, found);
+            let options = OnnxOptions { shapes: &shapes, verify: Some(&verify) };
+            OnnxClassifier::open(&folder.join("model.onnx"), &options)
+        })
+    }
+
+    /// Loads a classifier from bytes, as [`Classifier::from_folder`].
+    pub(super) fn from_files(files: &Files<'_>, most_windows: usize, recommended: &mut Recommended) -> Result<Self> {
+        let config = Config::parse(files.config)?;
+        Self::assemble(&config, files.tokenizer, most_windows, recommended, || {
+            config.verify("model.onnx", &digest::sha256_hex(files.model))?;
+            OnnxClassifier::from_bytes("model.onnx", files.model)
+        })
+    }
+
+    fn assemble(
+        config: &Config,
+        tokenizer: &[u8],
+        most_windows: usize,
+        recommended: &mut Recommended,
+        model: impl FnOnce() -> Result<OnnxClassifier>,
+    ) -> Result<Self> {
+        config.verify("tokenizer.json", &digest::sha256_hex(tokenizer))?;
+        let tokenizer = Tokenizer::load(tokenizer)?;
+        let (reading, shape) = match config {
+            Config::Labels(c) => (Reading::labels(c, &tokenizer, recommended)?, (c.max_tokens - 1, c.stride)),
+            Config::Injection(c) => (Reading::injection(c, &tokenizer, recommended)?, (c.max_tokens - 2, c.stride)),
+        };
+        let shape = windows::Shape { tokens: shape.0, stride: shape.1 };
+        let model = model()?;
+        if model.labels() != reading.logits() {
+            let (found, named) = (model.labels(), reading.logits());
+            return Err(Error::corrupt(format!("model.onnx gives {found} logits, expected {named}")));
+        }
+        Ok(Self { model, tokenizer, reading, shape, most_windows })
+    }
+
+    /// The windows of all views. A view that repeats the original but for white space is not read twice.
+    fn windows(&self, text: &JudgedText<'_>, control: &Control) -> Result<Vec<Vec<i64>>> {
+        let mut all: Vec<Vec<i64>> = Vec::new();
+        for view in text.views().iter().filter(|v| !v.is_respaced()) {
+            control.check()?;
+            self.add_windows(view.text(), &mut all)?;
+            // One letter that normalization changes keeps the original from being squeezed, not what a reader sees.
+            if matches!(view.kind(), ViewKind::Raw | ViewKind::Clean)
+                && matches!(self.reading, Reading::Injection { .. })
+                && let Some(squeezed) = squeeze::squeezed(view.text(), &self.tokenizer)
+            {
+                self.add_windows(&squeezed, &mut all)?;
+            }
+        }
+        Ok(all)
+    }
+
+    fn add_windows(&self, text: &str, all: &mut Vec<Vec<i64>>) -> Result<()> {
+        for window in windows::of(&self.tokenizer.encode(text)?, self.shape) {
+            if !all.contains(&window) {
+                all.push(window);
+            }
+            if all.len() > self.most_windows {
+                let most = self.most_windows;
+                return Err(Error::limit(format!("the text needs more than {most} windows of the classifier")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The highest score of each label over a batch of windows that begin with `marker`.
+    fn score(&self, batch: &[Vec<i64>], marker: i64, pad: i64, control: &Control, best: &mut [f32]) -> Result<()> {
+        let seq = batch.iter().map(Vec::len).max().unwrap_or(0) + 1;
+        let mut ids = Vec::with_capacity(batch.len() * seq);
+        let mut mask = Vec::with_capacity(batch.len() * seq);
+        for window in batch {
+            let padding = seq - 1 - window.len();
+            ids.push(marker);
+            ids.extend(window);
+            ids.extend(std::iter::repeat_n(pad, padding));
+            mask.extend(std::iter::repeat_n(1, window.len() + 1));
+            mask.extend(std::iter::repeat_n(0, padding));
+        }
+        let logits = self.model.logits(&ids, &mask, batch.len(), seq, &|| control.check())?;
+        for row in logits.chunks_exact(best.len()) {
+            for (best, logit) in best.iter_mut().zip(row) {
+                *best = best.max(sigmoid(*logit));
+            }
+        }
+        Ok(())
+    }
+
+    /// The probability of the malicious class for one window.
+    fn injection_score(&self, window: &[i64], first: i64, last: i64, control: &Control) -> Result<f32> {
+        let mut ids: Vec<i64> = [first].iter().chain(window).chain(&[last]).copied().collect();
+        let mut mask = vec![1; ids.len()];
+        let length = lengths(self.shape.tokens + 2).find(|n| *n >= ids.len()).unwrap_or(ids.len());
+        // What the mask leaves out may be any token.
+        ids.resize(length, last);
+        mask.resize(length, 0);
+        match self.model.logits(&ids, &mask, 1, ids.len(), &|| control.check())?[..] {
+            // The softmax of two is the sigmoid of their difference.
+            [benign, malicious] => Ok(sigmoid(malicious - benign)),
+            ref other => Err(Error::guard_invalid(format!("{} logits for two classes", other.len()))),
+        }
+    }
+}
+
+impl Check for Classifier {
+    fn id(&self) -> CheckId {
+        match self.reading {
+            Reading::Labels { .. } => CheckId::CLASSIFIER,
+            Reading::Injection { .. } => CheckId::PROMPT_GUARD,
+        }
+    }
+
+    fn judge(&self, text: &JudgedText<'_>, side: Side, control: &Control) -> Result<Vec<Finding>> {
+        if matches!(&self.reading, Reading::Injection { sides, .. } if !sides.contains(&side)) {
+            return Ok(Vec::new());
+        }
+        let windows = self.windows(text, control)?;
+        if windows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (labels, best) = match &self.reading {
+            Reading::Labels { labels, pad, input_marker, output_marker } => {
+                let marker = if side == Side::Input { *input_marker } else { *output_marker };
+                let mut best = vec![0.0f32; labels.len()];
+                for batch in windows.chunks(BATCH) {
+                    self.score(batch, marker, *pad, control, &mut best)?;
+                }
+                (Cow::Borrowed(&labels[..]), best)
+            }
+            Reading::Injection { category, first, last, .. } => {
+                let mut best = 0.0f32;
+                for window in &windows {
+                    best = best.max(self.injection_score(window, *first, *last, control)?);
+                }
+                (Cow::Owned(vec![*category]), vec![best])
+            }
+        };
+        let finding = |(c, s): (&Category, f32)| Finding { category: *c, evidence: Evidence::Score(s), span: None };
+        Ok(labels.iter().zip(best).map(finding).collect())
+    }
+}
+
+impl Reading {
+    fn labels(config: &Labels, tokenizer: &Tokenizer, recommended: &mut Recommended) -> Result<Self> {
+        let labels = config.check(recommended)?;
+        let input_marker = tokenizer.id(&config.side_tokens.input)?;
+        let output_marker = tokenizer.id(&config.side_tokens.output)?;
+        Ok(Self::Labels { labels, pad: i64::from(config.pad_id), input_marker, output_marker })
+    }
+
+    fn injection(config: &Injection, tokenizer: &Tokenizer, recommended: &mut Recommended) -> Result<Self> {
+        let (category, sides) = config.check(recommended)?;
+        let (first, last) = (tokenizer.id(&config.first_token)?, tokenizer.id(&config.last_token)?);
+        Ok(Self::Injection { category, sides, first, last })
+    }
+
+    fn logits(&self) -> usize {
+        match self {
+            Self::Labels { labels, .. } => labels.len(),
+            Self::Injection { .. } => 2,
+        }
+    }
+}
+
+/// The lengths that windows of at most `full` tokens are filled up to.
+fn lengths(full: usize) -> impl Iterator<Item = usize> {
+    LENGTHS.into_iter().filter(move |n| *n < full).chain([full])
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
