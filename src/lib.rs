@@ -1,8 +1,9 @@
 //! Palisade runs quantized Llama 4 on the CPUs of edge devices and lets no word in or out unjudged.
 //!
 //! The rooms, from the top of the house down (ARCHITECTURE.md has the map and the reasons):
-//! `ffi` → `session`, `convert` → `guard`, `license`, `audit`, `chat`, `tokenizer`, `sampler` → `engine` → `model`, `kernels` →
-//! `weights` → `gguf` → `quant` → `error`, `bytes`, `cancel`, `digest`.
+//! `ffi` → `session` → `guard`, `license`, `audit`, `chat`, `tokenizer`, `sampler` → `engine` → `model`, `kernels` →
+//! `weights` → `gguf` → `quant` → `error`, `bytes`, `cancel`, `digest`. Beside `session` stands `convert`, which makes model
+//! files.
 
 pub mod audit;
 pub mod bytes;

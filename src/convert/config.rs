@@ -32,7 +32,7 @@ pub(super) struct Config {
 /// What sets Llama 4 apart.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Llama4 {
-    /// Routed experts; 0 in dense models.
+    /// Routed experts. Dense models count at least one that no layer has: llama.cpp refuses llama4 files that count none.
     pub(super) experts: u32,
     /// Routed experts that a token uses.
     pub(super) used: u32,
@@ -158,8 +158,8 @@ impl Config {
         let rope = rope_layers(c, layers)?;
         let chunk = chunk(c, &rope)?;
         this.llama4 = Some(Llama4 {
-            experts: if moe_step > 0 { experts } else { 0 },
-            used: if moe_step > 0 { used } else { 0 },
+            experts: experts.max(1),
+            used: used.clamp(1, experts.max(1)),
             expert_ffn,
             moe_step,
             chunk,

@@ -156,3 +156,44 @@ impl Raw<'_> {
 fn size(n: u64) -> Result<usize> {
     usize::try_from(n).map_err(|_| Error::limit(format!("{n} values do not fit the address space")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of every order, read whole and in any two parts, are those of its definition.
+    #[test]
+    fn any_rows_of_any_order_are_those_of_its_definition() {
+        let (rows, cols, before) = (24u64, 40u64, 3u64);
+        let value = |at: u64| (at % 251) as f32 - 100.0;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("values");
+        let wide = 2 * rows; // a fused matrix: as many columns again behind the view's own
+        let bytes: Vec<u8> = (0..before + cols * wide).flat_map(|at| value(at).to_le_bytes()).collect();
+        std::fs::write(&path, bytes).unwrap();
+        let parts = [Part::open(&path).unwrap()];
+        type From = fn(u64, u64) -> u64;
+        let cases: [(Order, From); 3] = [
+            (Order::Rows, |r, c| r * 40 + c),
+            (Order::Heads { dim: 8 }, |r, c| (r / 8 * 8 + r % 2 * 4 + r % 8 / 2) * 40 + c),
+            (Order::Columns { stride: 48 }, |r, c| c * 48 + r),
+        ];
+        for (order, from) in cases {
+            let view = View { part: 0, offset: 4 * before, ty: BlockType::F32, rows, cols, order };
+            let want: Vec<f32> = (0..rows).flat_map(|r| (0..cols).map(move |c| value(before + from(r, c)))).collect();
+            for cut in 0..=rows {
+                let mut got = vec![];
+                for range in [0..cut, cut..rows].into_iter().filter(|r| !r.is_empty()) {
+                    let raw = view.load(&parts, range.clone()).unwrap();
+                    // Pieces of five rows, as threads take them.
+                    for first in range.clone().step_by(5) {
+                        let mut piece = vec![];
+                        raw.values(first..range.end.min(first + 5), &mut piece).unwrap();
+                        got.extend(piece);
+                    }
+                }
+                assert!(got == want, "{order:?} cut at {cut}");
+            }
+        }
+    }
+}

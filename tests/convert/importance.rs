@@ -3,11 +3,11 @@
 use palisade::convert::{Control, Conversion, Importance, Options};
 use palisade::engine::DecoderOptions;
 use palisade::gguf::Gguf;
-use palisade::quant::BlockType;
+use palisade::quant::{BlockType, quantize_weighted};
 use palisade::tokenizer::Tokenizer;
 use std::path::PathBuf;
 
-use super::{mean_gap, score, types, values};
+use super::{bytes, convert, data, mean_gap, score, types, values};
 
 /// What the demo model is made for, from two seeds (tests/data/convert/make_texts.py).
 const TEXT: &str = include_str!("../data/convert/calibration.txt");
@@ -71,4 +71,35 @@ fn the_file_is_llama_cpps_and_reads_back() {
     let options = Options { importance: Some(importance), ..types(BlockType::Q4_0) };
     let e = Conversion::from_gguf(&other, &options).unwrap_err();
     assert!(e.message().contains("importance of"), "{e}");
+}
+
+/// A file written with the `gguf` package (tests/data/convert/make_imatrix.py) weighs the rounding of just its matrices.
+#[test]
+fn weights_of_a_file_meet_their_columns_and_experts() {
+    let out = tempfile::tempdir().unwrap();
+    let (full, weighted) = (out.path().join("full.gguf"), out.path().join("weighted.gguf"));
+    convert(&data("maverick"), &full, &types(BlockType::F32)).unwrap();
+    let importance = Some(Importance::read(&data("imatrix.gguf")).unwrap());
+    let done = convert(&data("maverick"), &weighted, &Options { importance, ..types(BlockType::Q4_0) }).unwrap();
+    assert!(done.notes.iter().any(|note| note.contains("without importance")), "{:?}", done.notes);
+    let (full, weighted) = (Gguf::open(&full).unwrap(), Gguf::open(&weighted).unwrap());
+    for tensor in weighted.tensors().iter().filter(|t| t.block_type().unwrap() == BlockType::Q4_0) {
+        let all = values(&full, &tensor.name);
+        let (mut want, mut plain) = (Vec::new(), Vec::new());
+        quantize_weighted(BlockType::Q4_0, &all, None, &mut plain).unwrap();
+        let copies = tensor.dims.get(2).copied().unwrap_or(1) as usize;
+        for (copy, matrix) in all.chunks(all.len() / copies).enumerate() {
+            let met = match tensor.name.as_str() {
+                "blk.0.attn_q.weight" => true,
+                // The last expert met no token.
+                "blk.1.ffn_down_exps.weight" => copy < 3,
+                _ => false,
+            };
+            let weights: Vec<f32> = (0..matrix.len()).map(|i| (i % 32 + 1) as f32 * (copy + 1) as f32 / 4.0).collect();
+            quantize_weighted(BlockType::Q4_0, matrix, met.then_some(&weights[..]), &mut want).unwrap();
+        }
+        assert!(bytes(&weighted, &tensor.name) == want, "{}", tensor.name);
+        let named = ["blk.0.attn_q.weight", "blk.1.ffn_down_exps.weight"].contains(&tensor.name.as_str());
+        assert_eq!(want != plain, named, "{}", tensor.name);
+    }
 }

@@ -125,6 +125,36 @@ fn a_stopped_run_stays_and_one_of_two_files_that_is_whole_is_kept() {
     plan.run(&path, &mut Control { replace: true, ..Control::default() }).unwrap();
 }
 
+/// A matrix of more values than are written in one go is taken up again within itself.
+#[test]
+fn a_run_goes_on_within_a_large_matrix() {
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("large.gguf");
+    let mut shape = Shape::named("llama-1b").unwrap();
+    (shape.layers, shape.width, shape.heads, shape.kv_heads, shape.head_dim) = (1, 512, 2, 1, 64);
+    (shape.ffn, shape.vocab) = (256, 60_000);
+    let options = SynthOptions { shape, types: Types::new(BlockType::Q8_0), routing: Routing::Uniform, seed: 2 };
+    let plan = Conversion::synthetic(&options).unwrap();
+    plan.write(&path, &mut Control::default()).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let (bytes_path, journal_path) = unfinished(&path);
+    let journal = fs::read_to_string(&journal_path).unwrap();
+    let embedding = palisade::gguf::Gguf::open(&path).unwrap().tensor("token_embd.weight").unwrap().clone();
+    assert!(embedding.elements() > 16 << 20);
+    fs::remove_file(&path).unwrap();
+    let mut within = 0;
+    for lines in 1..6 {
+        let kept: String = journal.split_inclusive('\n').take(lines).collect();
+        fs::write(&bytes_path, &whole).unwrap();
+        fs::write(&journal_path, kept).unwrap();
+        let done = plan.run(&path, &mut Control::default()).unwrap();
+        assert!(fs::read(&path).unwrap() == whole, "after {lines} lines");
+        within += usize::from((embedding.offset + 1..embedding.offset + embedding.bytes).contains(&done.kept));
+        fs::remove_file(&path).unwrap();
+    }
+    assert!(within > 0, "no run went on within the embedding");
+}
+
 fn palisade(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_palisade"));
     command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());

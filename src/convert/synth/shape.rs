@@ -24,7 +24,7 @@ pub struct Shape {
     pub ffn: u32,
     /// Width of an expert.
     pub expert_ffn: u32,
-    /// Routed experts; 0 in dense models.
+    /// Routed experts; dense models of `llama4` count one that no layer has.
     pub experts: u32,
     /// Entries of the vocabulary.
     pub vocab: u32,
@@ -93,7 +93,7 @@ const GUARD_4: Shape = Shape {
     name: "guard-4",
     ffn: 8192,
     expert_ffn: 8192,
-    experts: 0,
+    experts: 1,
     moe_step: 0,
     chunk: 0,
     context: 131_072,
@@ -156,7 +156,7 @@ impl Shape {
             experts: self.experts,
             used: u32::from(self.experts > 0),
             expert_ffn: self.expert_ffn,
-            moe_step: if self.experts > 0 { self.moe_step } else { 0 },
+            moe_step: self.moe_step,
             rope,
             chunk: self.chunk,
             qk_norm: self.qk_norm,

@@ -8,8 +8,8 @@ process of its own, which llama.cpp may abort) and in Palisade, and prints the m
 log-probabilities: of llama.cpp from Palisade and, for full-precision files of the folders, of each from Hugging Face. Files that
 are named are compared in place of these.
 
-Not for llama.cpp are: `maverick` and `guard` (llama4 files of fewer than four layers abort it, and it takes the norm of
-queries and keys from the number of experts).
+Not for llama.cpp are `maverick` and `guard`: it aborts on llama4 files of fewer than four layers, takes the norm of queries and
+keys from the number of experts, and knows no list of rotating layers.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def main():
                 make(out, "convert", str(HERE / name), out, "--type", kind)
                 compare(tool, f"{name} {kind}", out, doc["ids"], np.array(doc["next_logprobs"]) if kind == "f32" else None)
         for shape in ("scout", "maverick", "behemoth-class", "llama-1b", "guard-4"):
-            for kind in ("f16", "q8_0", "q4_0", "q4_k"):
+            for kind in ("f16", "q8_0", "q4_0", "q4_k", "q2_k", "iq4_xs"):
                 for routing in ("uniform", "sticky:0.7") if shape in ("scout", "maverick") else ("uniform",):
                     out = f"{tmp}/{shape}-{kind}-{routing}.gguf"
                     # Codes of 128 experts need a wider stream.

@@ -111,8 +111,8 @@ def metadata(c, family):
     if arch == "llama4":
         moe = len(c.moe_layers) > 0
         out |= {
-            "llama4.expert_count": c.num_local_experts if moe else 0,
-            "llama4.expert_used_count": c.num_experts_per_tok if moe else 0,
+            "llama4.expert_count": max(c.num_local_experts, 1),  # llama.cpp refuses 0
+            "llama4.expert_used_count": 1,
             "llama4.expert_feed_forward_length": c.intermediate_size,
             "llama4.interleave_moe_layer_step": c.interleave_moe_layer_step if moe else 0,
             "llama4.use_qk_norm": bool(c.use_qk_norm),
