@@ -40,7 +40,7 @@ impl Model {
     /// [`crate::error::Kind::Corrupt`] for a missing or impossible value or tensor, naming it.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
         let mut warnings = Vec::new();
-        let hparams = Hparams::read(gguf)?;
+        let mut hparams = Hparams::read(gguf)?;
         let rope = Rope::read(gguf, &hparams, &mut warnings)?;
         let names = layers::Names { gguf, hparams: &hparams };
         let embedding = names.matrix("token_embd.weight", hparams.vocab, hparams.width)?;
@@ -49,7 +49,11 @@ impl Model {
             None => embedding.clone(),
         };
         let output_norm = names.vector("output_norm.weight", hparams.width)?;
-        let layers = (0..hparams.layers).map(|l| names.layer(l)).collect::<Result<_>>()?;
+        let layers: Vec<LayerPlan> = (0..hparams.layers).map(|l| names.layer(l)).collect::<Result<_>>()?;
+        if layers.iter().all(|l| l.routed.is_none()) {
+            // llama.cpp wants at least one expert in a `llama4` file, also where no layer has any.
+            (hparams.experts, hparams.experts_used) = (0, 0);
+        }
         Ok(Self { hparams, rope, embedding, layers, output_norm, output, warnings })
     }
 
