@@ -31,9 +31,9 @@ pub(super) fn linear_all(k: &Kernels, jobs: &[(&Matrix, &Acts)]) -> Result<Vec<V
     let mut tasks: Vec<Task<'_>> = Vec::new();
     for ((pinned, (w, x)), out) in pinned.iter().zip(jobs).zip(&mut outputs) {
         let panels = w.panels();
-        // An even number of panels suits the sets that take two at a time.
+        // Four panels suit the sets that take two or four at a time.
         let share = panels.div_ceil(rayon::current_num_threads()).max(1);
-        let a_task = (TASK_BYTES / w.panel_bytes().max(1)).clamp(1, share).next_multiple_of(2);
+        let a_task = (TASK_BYTES / w.panel_bytes().max(1)).clamp(1, share).next_multiple_of(4);
         let each = (a_task * rows(w, x) * PANEL_ROWS).max(1);
         tasks.extend(out.chunks_mut(each).enumerate().map(|(i, out)| Task { pinned, x, first: i * a_task, out }));
     }
