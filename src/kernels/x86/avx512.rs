@@ -6,7 +6,7 @@ use super::super::scalar::matmul_shape;
 use super::super::{Acts, Kernels, Panels};
 use super::avx2::{self, Rows};
 use super::avx512;
-use super::{attention, common, decoded, pairs};
+use super::{attention, decoded, float512, pairs};
 use crate::quant::{BlockType, runs};
 use crate::weights::layout::{PANEL_ROWS, panel_block};
 
@@ -50,7 +50,7 @@ fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
 fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     if panel_block(w.ty).0 == 1 {
-        return common::matmul_float(w, x, out);
+        return float512::matmul(w, x, out);
     }
     if tokens == 1 {
         for (bytes, out) in w.bytes.chunks(4 * panel).zip(out.chunks_mut(4 * PANEL_ROWS)) {
