@@ -81,6 +81,22 @@ fn every_set_is_named() {
     assert!(names.iter().all(|n| named(n).is_some_and(|k| k.name == *n)) && best().name == names[0]);
 }
 
+/// Under an emulator that says what it is, no set may be missing unnoticed (`tests/aarch64.sh`).
+#[test]
+#[cfg(target_arch = "aarch64")]
+fn an_emulated_processor_runs_the_sets_it_has() {
+    let Ok(cpu) = std::env::var("AARCH64_QEMU_CPU") else {
+        println!("not run: the test is not told which processor this is (AARCH64_QEMU_CPU)");
+        return;
+    };
+    let names: Vec<_> = available().iter().map(|k| k.name).collect();
+    match cpu.as_str() {
+        "max" | "cortex-a76" => assert_eq!(names, ["dotprod", "neon", "scalar"], "on {cpu}"),
+        "cortex-a53" => assert_eq!(names, ["neon", "scalar"], "on {cpu}"),
+        _ => panic!("which sets {cpu} should have is written nowhere: add it here"),
+    }
+}
+
 #[test]
 fn every_set_multiplies_as_scalar_does() {
     for ty in BlockType::ALL {
