@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use super::super::scalar::{self, attn_shape};
 use super::super::{KV_BLOCK, KvRows};
-use super::lanes::{Floats, Ints};
+use super::lanes::{Floats, Ints, four};
 
 /// Widest head; larger ones take the scalar set's loops.
 const WIDEST: usize = 512;
@@ -99,30 +99,35 @@ unsafe fn dots<const R: usize>(q: &[f32], width: usize, keys: &Block, some: usiz
         unsafe {
             let row = |j: usize| keys.as_ptr().add((first + j) * width);
             for c in (0..whole).step_by(8) {
-                let k = [0, 1, 2, 3].map(|j| Floats::load(row(j).add(c)));
+                let k = four(|j| Floats::load(row(j).add(c)));
                 for (r, acc) in acc.iter_mut().enumerate() {
                     let q = Floats::load(q.as_ptr().add(r * width + c));
-                    for (acc, k) in acc.iter_mut().zip(k) {
-                        *acc = acc.plus_product(q, k);
+                    for (acc, k) in acc.iter_mut().zip(&k) {
+                        *acc = acc.plus_product(q, *k);
                     }
                 }
             }
             if whole < width {
                 let last = |row: *const f32| std::slice::from_raw_parts(row.add(whole), width - whole);
                 for (r, acc) in acc.iter_mut().enumerate() {
-                    let q = Floats::some(last(q.as_ptr().add(r * width)), 0.0);
                     for (j, acc) in acc.iter_mut().enumerate() {
-                        *acc = acc.plus_product(q, Floats::some(last(row(j)), 0.0));
+                        *acc = plus_some(*acc, last(q.as_ptr().add(r * width)), last(row(j)));
                     }
                 }
             }
         }
         let n = QUAD.min(some - first);
         for (r, acc) in acc.iter().enumerate() {
-            let out = &mut out[r * stride + first..][..n];
-            out.iter_mut().zip(acc).for_each(|(score, acc)| *score = acc.fold());
+            let scores = four(|j| acc[j].fold());
+            out[r * stride + first..][..n].copy_from_slice(&scores[..n]);
         }
     }
+}
+
+/// `acc + q · k` for up to eight columns. A function, so that sums stay in registers where rows are whole.
+#[inline(never)]
+fn plus_some(acc: Floats, q: &[f32], k: &[f32]) -> Floats {
+    acc.plus_product(Floats::some(q, 0.0), Floats::some(k, 0.0))
 }
 
 /// `Kernels::attn_mix`.
@@ -196,8 +201,8 @@ unsafe fn columns<const R: usize, const C: usize>(
             let v: [Floats; C] = std::array::from_fn(|i| Floats::load(values.add(j * width + 8 * i)));
             for (r, acc) in acc.iter_mut().enumerate() {
                 let p = Floats::splat(*p.add(r * stride + j));
-                for (acc, v) in acc.iter_mut().zip(v) {
-                    *acc = acc.plus_product(p, v);
+                for (acc, v) in acc.iter_mut().zip(&v) {
+                    *acc = acc.plus_product(p, *v);
                 }
             }
         }

@@ -4,8 +4,8 @@ use std::arch::aarch64::*;
 
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, BLOCK, Panels};
-use super::dot::Dot;
-use super::lanes::{Floats, Ints};
+use super::dot::{Dot, Half};
+use super::lanes::{Floats, Ints, four, two};
 use super::{by_tokens, pairs};
 use crate::quant::BlockType;
 use crate::weights::layout::{PANEL_ROWS, panel_block};
@@ -105,28 +105,57 @@ impl<const N: usize> Rows<N> {
     }
 }
 
-/// Four rows of four neighbouring chunks; `rows` is 0 for the first four rows, 1 for the last.
+/// Unsigned bytes in the order of [`Half`].
+type Bytes = [[uint8x16_t; 4]; 2];
+
+/// Four neighbouring chunks.
 ///
 /// # Safety
-/// The chunks exist.
+/// They exist.
 #[inline(always)]
-pub(super) unsafe fn chunks(p: *const u8, rows: usize) -> [uint8x16_t; 4] {
+unsafe fn chunks(p: *const u8) -> Bytes {
     // SAFETY: the caller's promise; NEON.
-    unsafe { [0, 1, 2, 3].map(|c| vld1q_u8(p.add(32 * c + 16 * rows))) }
+    unsafe { two(|rows| four(|c| vld1q_u8(p.add(32 * c + 16 * rows)))) }
 }
 
 /// Weights as the dot products take them.
 #[inline(always)]
-pub(super) fn signed(w: [uint8x16_t; 4]) -> [int8x16_t; 4] {
+pub(super) fn signed(w: Bytes) -> Half {
     // SAFETY: NEON, which every AArch64 with a standard library has.
-    unsafe { w.map(|w| vreinterpretq_s8_u8(w)) }
+    unsafe { two(|rows| four(|c| vreinterpretq_s8_u8(w[rows][c]))) }
 }
 
-/// The low nibbles of four chunks, then the high ones.
+/// The low nibbles, or where `HIGH` is 1, the high ones.
 #[inline(always)]
-fn nibbles(bytes: [uint8x16_t; 4]) -> [[uint8x16_t; 4]; 2] {
+fn nibbles<const HIGH: usize>(bytes: Bytes) -> Bytes {
     // SAFETY: NEON, which every AArch64 with a standard library has.
-    unsafe { [bytes.map(|b| vandq_u8(b, vdupq_n_u8(15))), bytes.map(|b| vshrq_n_u8::<4>(b))] }
+    unsafe {
+        let low = vdupq_n_u8(15);
+        two(|rows| {
+            four(|c| {
+                let bytes = bytes[rows][c];
+                if HIGH == 1 { vshrq_n_u8::<4>(bytes) } else { vandq_u8(bytes, low) }
+            })
+        })
+    }
+}
+
+/// Adds the products of half `h` of block `b` of each token.
+///
+/// # Safety
+/// The features of `D`; the blocks exist; weights are less than `2^BITS` in size.
+#[inline(always)]
+pub(super) unsafe fn add_dots<D: Dot, const BITS: u32, const N: usize>(
+    dots: &mut [Ints; N],
+    w: Half,
+    rows: &Rows<N>,
+    b: usize,
+    h: usize,
+) {
+    for (i, dots) in dots.iter_mut().enumerate() {
+        // SAFETY: the caller's promises.
+        *dots = unsafe { D::dot::<BITS>(*dots, w, rows.half(i, b, h)) };
+    }
 }
 
 /// Dot products of a block of nibbles with block `b` of each token.
@@ -136,15 +165,11 @@ fn nibbles(bytes: [uint8x16_t; 4]) -> [[uint8x16_t; 4]; 2] {
 #[inline(always)]
 unsafe fn nibble_dots<D: Dot, const N: usize>(p: *const u8, rows: &Rows<N>, b: usize) -> [Ints; N] {
     let mut dots = [Ints::splat(0); N];
-    for r in 0..2 {
-        // SAFETY: the caller's promises.
-        unsafe {
-            let [low, high] = nibbles(chunks(p, r)).map(signed);
-            for (i, dots) in dots.iter_mut().enumerate() {
-                dots.0[r] = D::dot::<4>(dots.0[r], low, rows.half(i, b, 0));
-                dots.0[r] = D::dot::<4>(dots.0[r], high, rows.half(i, b, 1));
-            }
-        }
+    // SAFETY: the caller's promises.
+    unsafe {
+        let bytes = chunks(p);
+        add_dots::<D, 4, N>(&mut dots, signed(nibbles::<0>(bytes)), rows, b, 0);
+        add_dots::<D, 4, N>(&mut dots, signed(nibbles::<1>(bytes)), rows, b, 1);
     }
     dots
 }
@@ -176,12 +201,8 @@ unsafe fn q8_0<D: Dot, const N: usize>(panel: *const u8, blocks: usize, rows: &R
             let block = panel.add(272 * b);
             let d = Floats::halves(block);
             let mut dots = [Ints::splat(0); N];
-            for r in 0..2 {
-                let w = [0, 1].map(|h| signed(chunks(block.add(16 + 128 * h), r)));
-                for (i, dots) in dots.iter_mut().enumerate() {
-                    dots.0[r] = D::dot::<8>(dots.0[r], w[0], rows.half(i, b, 0));
-                    dots.0[r] = D::dot::<8>(dots.0[r], w[1], rows.half(i, b, 1));
-                }
+            for h in 0..2 {
+                add_dots::<D, 8, N>(&mut dots, signed(chunks(block.add(16 + 128 * h))), rows, b, h);
             }
             for i in 0..N {
                 acc[i] = acc[i].plus_product(dots[i].to_floats(), d.times(Floats::splat(rows.scale(i, b))));
@@ -228,18 +249,12 @@ unsafe fn q6_k<D: Dot, const N: usize>(panel: *const u8, blocks: usize, rows: &R
             let d = Floats::halves(block);
             for sub in 0..8 {
                 let (at, p) = (8 * b + sub, block.add(144 + 192 * sub));
-                let scale = [0, 1].map(|h| Ints::signed_bytes(block.add(16 + 8 * (2 * sub + h)).cast()));
-                let mut dots = [[Ints::splat(0); 2]; N];
-                for r in 0..2 {
-                    let w = six_bits(p, r);
-                    for (i, dots) in dots.iter_mut().enumerate() {
-                        for h in 0..2 {
-                            dots[h].0[r] = D::dot::<6>(dots[h].0[r], w[h], rows.half(i, at, h));
-                        }
-                    }
-                }
+                let scale = two(|h| Ints::signed_bytes(block.add(16 + 8 * (2 * sub + h)).cast()));
+                let mut dots = [[Ints::splat(0); N]; 2];
+                add_dots::<D, 6, N>(&mut dots[0], six_bits::<0>(p), rows, at, 0);
+                add_dots::<D, 6, N>(&mut dots[1], six_bits::<1>(p), rows, at, 1);
                 for i in 0..N {
-                    let half = |h: usize| dots[i][h].minus(Ints::splat(32 * rows.half_sum(i, at, h)));
+                    let half = |h: usize| dots[h][i].minus(Ints::splat(32 * rows.half_sum(i, at, h)));
                     // 128 · 16 · 32 · 128, twice, is 2^24: the sum is exact in single precision.
                     let dot = scale[0].times(half(0)).plus_product(scale[1], half(1));
                     acc[i] = acc[i].plus_product(dot.to_floats(), d.times(Floats::splat(rows.scale(i, at))));
@@ -250,22 +265,19 @@ unsafe fn q6_k<D: Dot, const N: usize>(panel: *const u8, blocks: usize, rows: &R
     acc
 }
 
-/// The quads of the first and of the last sixteen columns of a Q6_K sub-block, of four rows.
+/// Half `HIGH` of the columns of a Q6_K sub-block.
 ///
 /// # Safety
-/// The sub-block's six chunks exist.
+/// Its six chunks exist.
 #[inline(always)]
-unsafe fn six_bits(p: *const u8, rows: usize) -> [[int8x16_t; 4]; 2] {
+unsafe fn six_bits<const HIGH: usize>(p: *const u8) -> Half {
     // SAFETY: the caller's promise; NEON.
     unsafe {
-        let mut w = nibbles(chunks(p, rows));
-        for (h, w) in w.iter_mut().enumerate() {
-            let high = vld1q_u8(p.add(128 + 32 * h + 16 * rows));
+        let low = nibbles::<HIGH>(chunks(p));
+        signed(two(|rows| {
+            let high = vld1q_u8(p.add(128 + 32 * HIGH + 16 * rows));
             let high = [vshlq_n_u8::<4>(high), vshlq_n_u8::<2>(high), high, vshrq_n_u8::<2>(high)];
-            for (w, high) in w.iter_mut().zip(high) {
-                *w = vorrq_u8(*w, vandq_u8(high, vdupq_n_u8(0x30)));
-            }
-        }
-        w.map(signed)
+            four(|c| vorrq_u8(low[rows][c], vandq_u8(high[c], vdupq_n_u8(0x30))))
+        }))
     }
 }

@@ -5,11 +5,10 @@ use std::arch::aarch64::*;
 use super::super::decoded::{RUNS, Rows as Decoded, SEGMENT, blocks_of, decode};
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, Panels};
-use super::blocks::Rows;
+use super::blocks::{Rows, add_dots};
 use super::by_tokens;
 use super::dot::Dot;
-use super::lanes::Floats;
-use super::lanes::Ints;
+use super::lanes::{Floats, Ints, four, two};
 use crate::quant::runs::{RUN, Run, Runs};
 use crate::weights::layout::PANEL_ROWS;
 
@@ -43,7 +42,7 @@ pub(super) unsafe fn panel<T: Runs, D: Dot>(bytes: &[u8], x: &Acts, out: &mut [f
     }
 }
 
-/// A segment of a panel: integers as quads of four rows, (run, rows, half, quad), and factors one for each half of a run and
+/// A segment of a panel: integers as quads of four rows, (run, half, rows, quad), and factors one for each half of a run and
 /// row.
 #[repr(C, align(64))]
 struct Scratch {
@@ -66,23 +65,23 @@ impl Scratch {
         decode::<T>(blocks, rows, |bits| unsafe { Floats::halves(bits.as_ptr().cast()) }.array());
         let runs = blocks.len() / (PANEL_ROWS * T::BYTES) * (T::LEN / RUN);
         for r in 0..runs.min(RUNS) {
-            for (half, four) in rows.as_chunks::<4>().0.iter().enumerate() {
-                let four = four.each_ref().map(|row| &row[r]);
-                let ints = four.map(ints::<T>);
+            for (part, four_rows) in rows.as_chunks::<4>().0.iter().enumerate() {
+                let run = |row: usize| &four_rows[row][r];
+                let ints = four(|row| ints::<T>(run(row)));
                 for h in 0..2 {
                     // SAFETY: NEON; the same sixteen bytes.
-                    let words = unsafe { transposed(ints.map(|q| vreinterpretq_u32_s8(q[h]))) };
-                    for (to, quad) in self.q[r][half][h].iter_mut().zip(words) {
+                    let words = unsafe { transposed(four(|row| vreinterpretq_u32_s8(ints[row][h]))) };
+                    for (quad, to) in self.q[r][h][part].iter_mut().enumerate() {
                         // SAFETY: NEON; sixteen bytes.
-                        unsafe { vst1q_s8(to.as_mut_ptr(), vreinterpretq_s8_u32(quad)) };
+                        unsafe { vst1q_s8(to.as_mut_ptr(), vreinterpretq_s8_u32(words[quad])) };
                     }
                 }
                 // SAFETY: `scale` and `min` are four values side by side, as `Run` is laid out.
-                let factors = four.map(|run| unsafe { vld1q_u32((&raw const run.scale).cast()) });
+                let factors = four(|row| unsafe { vld1q_u32((&raw const run(row).scale).cast()) });
                 let [scale0, scale1, min0, min1] = transposed(factors);
                 let put = |to: &mut [f32; PANEL_ROWS], v: uint32x4_t| {
-                    // SAFETY: four of the eight values, `half` being 0 or 1.
-                    unsafe { vst1q_f32(to.as_mut_ptr().add(4 * half), vreinterpretq_f32_u32(v)) };
+                    // SAFETY: four of the eight values, `part` being 0 or 1.
+                    unsafe { vst1q_f32(to.as_mut_ptr().add(4 * part), vreinterpretq_f32_u32(v)) };
                 };
                 put(&mut self.scale[r][0], scale0);
                 if T::HALVES {
@@ -109,16 +108,16 @@ fn ints<T: Runs>(run: &Run) -> [int8x16_t; 2] {
         let mut q = [vld1q_s8(q), vld1q_s8(q.add(16))];
         if let Some(table) = T::TABLE {
             let table = vld1q_s8(table.as_ptr());
-            q = q.map(|q| vqtbl1q_s8(table, vreinterpretq_u8_s8(q)));
+            q = two(|h| vqtbl1q_s8(table, vreinterpretq_u8_s8(q[h])));
         }
         if T::SIGNS {
             let bit = vreinterpretq_u8_u64(vdupq_n_u64(0x8040_2010_0804_0201));
-            let [a, b, c, d] = run.signs.to_le_bytes().map(|byte| vdup_n_u8(byte));
-            let masks = [vtstq_u8(vcombine_u8(a, b), bit), vtstq_u8(vcombine_u8(c, d), bit)];
-            for (q, mask) in q.iter_mut().zip(masks) {
-                let mask = vreinterpretq_s8_u8(mask);
-                *q = vsubq_s8(veorq_s8(*q, mask), mask);
-            }
+            let signs = run.signs.to_le_bytes();
+            q = two(|h| {
+                let bytes = vcombine_u8(vdup_n_u8(signs[2 * h]), vdup_n_u8(signs[2 * h + 1]));
+                let mask = vreinterpretq_s8_u8(vtstq_u8(bytes, bit));
+                vsubq_s8(veorq_s8(q[h], mask), mask)
+            });
         }
         q
     }
@@ -133,8 +132,8 @@ fn transposed(rows: [uint32x4_t; 4]) -> [uint32x4_t; 4] {
         let pair = |x: uint32x4_t, y: uint32x4_t| [vreinterpretq_u64_u32(x), vreinterpretq_u64_u32(y)];
         let [ab, ab2] = pair(vtrn1q_u32(a, b), vtrn2q_u32(a, b));
         let [cd, cd2] = pair(vtrn1q_u32(c, d), vtrn2q_u32(c, d));
-        [vtrn1q_u64(ab, cd), vtrn1q_u64(ab2, cd2), vtrn2q_u64(ab, cd), vtrn2q_u64(ab2, cd2)]
-            .map(|v| vreinterpretq_u32_u64(v))
+        let columns = [vtrn1q_u64(ab, cd), vtrn1q_u64(ab2, cd2), vtrn2q_u64(ab, cd), vtrn2q_u64(ab2, cd2)];
+        four(|i| vreinterpretq_u32_u64(columns[i]))
     }
 }
 
@@ -155,22 +154,17 @@ unsafe fn dots<T: Runs, D: Dot, const N: usize>(
         let mut acc: [Floats; N] = std::array::from_fn(|i| Floats::load(out.as_ptr().add(PANEL_ROWS * i)));
         for r in 0..runs.min(RUNS) {
             let at = first + r;
-            let mut dots = [[Ints::splat(0); 2]; N];
-            for (half, w) in w.q[r].iter().enumerate() {
-                for (h, w) in w.iter().enumerate() {
-                    let w = w.each_ref().map(|quad| vld1q_s8(quad.as_ptr()));
-                    for (i, dots) in dots.iter_mut().enumerate() {
-                        let dot = &mut dots[if T::HALVES { h } else { 0 }].0[half];
-                        *dot = D::dot::<8>(*dot, w, rows.half(i, at, h));
-                    }
-                }
+            let mut dots = [[Ints::splat(0); N]; 2];
+            for (h, w) in w.q[r].iter().enumerate() {
+                let w = two(|rows| four(|quad| vld1q_s8(w[rows][quad].as_ptr())));
+                add_dots::<D, 8, N>(&mut dots[if T::HALVES { h } else { 0 }], w, rows, at, h);
             }
             let factor = |of: &[[f32; PANEL_ROWS]; 2], h: usize| Floats::load(of[h].as_ptr());
             for i in 0..N {
                 let sum = |h: usize| Floats::splat(rows.half_sum(i, at, h) as f32);
-                let mut share = factor(&w.scale[r], 0).times(dots[i][0].to_floats());
+                let mut share = factor(&w.scale[r], 0).times(dots[0][i].to_floats());
                 if T::HALVES {
-                    share = share.plus_product(factor(&w.scale[r], 1), dots[i][1].to_floats());
+                    share = share.plus_product(factor(&w.scale[r], 1), dots[1][i].to_floats());
                 }
                 if T::MINS && T::HALVES {
                     share = share.minus_product(factor(&w.min[r], 0), sum(0));

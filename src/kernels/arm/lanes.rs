@@ -3,6 +3,18 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
+/// `f(0)` and `f(1)`, in registers: `array::map` and iterators over arrays go through memory.
+#[inline(always)]
+pub(super) fn two<T>(f: impl Fn(usize) -> T) -> [T; 2] {
+    [f(0), f(1)]
+}
+
+/// `f(0)` to `f(3)`, as [`two`].
+#[inline(always)]
+pub(super) fn four<T>(f: impl Fn(usize) -> T) -> [T; 4] {
+    [f(0), f(1), f(2), f(3)]
+}
+
 /// Eight values in single precision.
 #[derive(Clone, Copy)]
 pub(super) struct Floats(pub(super) [float32x4_t; 2]);
@@ -128,7 +140,7 @@ impl Floats {
     #[inline(always)]
     pub(super) fn to_ints(self) -> Ints {
         // SAFETY: NEON, which every AArch64 with a standard library has.
-        unsafe { Ints(self.0.map(|v| vcvtnq_s32_f32(v))) }
+        unsafe { Ints([vcvtnq_s32_f32(self.0[0]), vcvtnq_s32_f32(self.0[1])]) }
     }
 }
 
@@ -180,14 +192,14 @@ impl Ints {
     #[inline(always)]
     pub(super) fn to_floats(self) -> Floats {
         // SAFETY: NEON, which every AArch64 with a standard library has.
-        unsafe { Floats(self.0.map(|v| vcvtq_f32_s32(v))) }
+        unsafe { Floats([vcvtq_f32_s32(self.0[0]), vcvtq_f32_s32(self.0[1])]) }
     }
 
     /// The bits as values in single precision.
     #[inline(always)]
     pub(super) fn as_floats(self) -> Floats {
         // SAFETY: NEON, which every AArch64 with a standard library has.
-        unsafe { Floats(self.0.map(|v| vreinterpretq_f32_s32(v))) }
+        unsafe { Floats([vreinterpretq_f32_s32(self.0[0]), vreinterpretq_f32_s32(self.0[1])]) }
     }
 }
 
