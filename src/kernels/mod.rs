@@ -4,7 +4,7 @@
 //! many rows or tokens share the call, nor on the thread that makes it.
 
 mod acts;
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod arm;
 mod decoded;
 mod scalar;
@@ -124,7 +124,7 @@ pub fn available() -> Vec<Kernels> {
         sets.extend(x86::avx512vnni());
         sets.extend(x86::avx2());
     }
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     {
         sets.extend(arm::dotprod());
         sets.extend(arm::neon());

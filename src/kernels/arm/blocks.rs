@@ -76,7 +76,7 @@ impl<const N: usize> Rows<N> {
     /// Half `h` of block `b` of token `i`: sixteen activations.
     ///
     /// # Safety
-    /// The block exists; so for what follows.
+    /// The block exists.
     #[inline(always)]
     pub(super) unsafe fn half(&self, i: usize, b: usize, h: usize) -> int8x16_t {
         // SAFETY: the caller's promise; NEON.
@@ -84,6 +84,9 @@ impl<const N: usize> Rows<N> {
     }
 
     /// The block's scale.
+    ///
+    /// # Safety
+    /// As [`Rows::half`].
     #[inline(always)]
     pub(super) unsafe fn scale(&self, i: usize, b: usize) -> f32 {
         // SAFETY: the caller's promise.
@@ -91,6 +94,9 @@ impl<const N: usize> Rows<N> {
     }
 
     /// The sum of a half.
+    ///
+    /// # Safety
+    /// As [`Rows::half`].
     #[inline(always)]
     pub(super) unsafe fn half_sum(&self, i: usize, b: usize, h: usize) -> i32 {
         // SAFETY: the caller's promise.
@@ -98,6 +104,9 @@ impl<const N: usize> Rows<N> {
     }
 
     /// The sum of the block.
+    ///
+    /// # Safety
+    /// As [`Rows::half`].
     #[inline(always)]
     pub(super) unsafe fn sum(&self, i: usize, b: usize) -> i32 {
         // SAFETY: the caller's promise.

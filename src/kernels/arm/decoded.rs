@@ -68,10 +68,10 @@ impl Scratch {
             for (part, four_rows) in rows.as_chunks::<4>().0.iter().enumerate() {
                 let run = |row: usize| &four_rows[row][r];
                 let ints = four(|row| ints::<T>(run(row)));
-                for h in 0..2 {
+                for (h, to) in self.q[r].iter_mut().enumerate() {
                     // SAFETY: NEON; the same sixteen bytes.
                     let words = unsafe { transposed(four(|row| vreinterpretq_u32_s8(ints[row][h]))) };
-                    for (quad, to) in self.q[r][h][part].iter_mut().enumerate() {
+                    for (quad, to) in to[part].iter_mut().enumerate() {
                         // SAFETY: NEON; sixteen bytes.
                         unsafe { vst1q_s8(to.as_mut_ptr(), vreinterpretq_s8_u32(words[quad])) };
                     }
