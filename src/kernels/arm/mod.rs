@@ -1,7 +1,10 @@
 //! AArch64: NEON alone, and NEON with the dot products of `dotprod`. A set is a constructor that may decline.
 //!
 //! NEON is part of every AArch64 that has a standard library; only `sdot` asks for more. Every kernel is therefore written
-//! once, over [`dot::Dot`]: what differs is how sixteen products become four sums.
+//! once, over [`dot::Dot`]: what differs is how products become sums.
+//!
+//! There is no set for `i8mm`: `smmla` takes eight neighbouring columns of a row where a panel has four, and zipping weights
+//! and activations and unzipping sums takes about as many instructions as it saves.
 #![expect(unsafe_code, reason = "vector intrinsics; every function's proof stands in front of it")]
 
 mod attention;
