@@ -47,6 +47,11 @@ fn weights(ty: BlockType, rows: usize, cols: usize) -> Weights {
     } else {
         file = random_blocks(ty, rows * cols / ty.block_len());
     }
+    laid_out(ty, rows, cols, &file)
+}
+
+/// Rows of the file in the kernels' order.
+fn laid_out(ty: BlockType, rows: usize, cols: usize, file: &[u8]) -> Weights {
     let row_bytes = ty.row_bytes(cols).unwrap();
     let panel = panel_bytes(ty, cols).unwrap();
     let mut panels = vec![0; panel * panels_for(rows)];
@@ -54,7 +59,7 @@ fn weights(ty: BlockType, rows: usize, cols: usize) -> Weights {
         pack_panel(ty, rows, row_bytes, cols, out).unwrap();
     }
     let mut dense = vec![0.0; rows * cols];
-    quant::dequantize(ty, &file, &mut dense).unwrap();
+    quant::dequantize(ty, file, &mut dense).unwrap();
     Weights { rows, cols, panels, dense }
 }
 
@@ -81,6 +86,22 @@ fn every_set_is_named() {
     assert!(names.iter().all(|n| named(n).is_some_and(|k| k.name == *n)) && best().name == names[0]);
 }
 
+/// Under an emulator that says what it is, no set may be missing unnoticed (`tests/aarch64.sh`).
+#[test]
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+fn an_emulated_processor_runs_the_sets_it_has() {
+    let Ok(cpu) = std::env::var("AARCH64_QEMU_CPU") else {
+        println!("not run: the test is not told which processor this is (AARCH64_QEMU_CPU)");
+        return;
+    };
+    let names: Vec<_> = available().iter().map(|k| k.name).collect();
+    match cpu.as_str() {
+        "max" | "cortex-a76" => assert_eq!(names, ["dotprod", "neon", "scalar"], "on {cpu}"),
+        "cortex-a53" => assert_eq!(names, ["neon", "scalar"], "on {cpu}"),
+        _ => panic!("which sets {cpu} should have is written nowhere: add it here"),
+    }
+}
+
 #[test]
 fn every_set_multiplies_as_scalar_does() {
     for ty in BlockType::ALL {
@@ -94,6 +115,32 @@ fn every_set_multiplies_as_scalar_does() {
                     for k in available() {
                         assert_eq!(product(&k, ty, &w, &x), want, "{} {ty} {rows}x{cols}, {tokens} tokens", k.name);
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Where sums are kept in sixteen bits, they must fit there.
+#[test]
+fn the_largest_integers_do_not_overflow() {
+    use BlockType::{Q2K, Q3K, Q4_0, Q4K, Q6K, Q8_0};
+    // Where a block of the file has its half-precision factors.
+    let factors: [(_, &[usize]); 6] =
+        [(Q8_0, &[0]), (Q4_0, &[0]), (Q4K, &[0, 2]), (Q6K, &[208]), (Q2K, &[80, 82]), (Q3K, &[108])];
+    for (ty, places) in factors {
+        for fill in [0x00, 0x7f, 0x80, 0xff] {
+            let mut block = vec![fill; ty.block_bytes()];
+            for at in places {
+                block[*at..at + 2].copy_from_slice(&half::f16::from_f32(0.01).to_le_bytes());
+            }
+            let w = laid_out(ty, 8, 256, &block.repeat(8 * 256 / ty.block_len()));
+            for activation in [1.0, -1.0] {
+                let mut x = Acts::new(vec![activation; 5 * 256], 256);
+                x.quantize(&scalar::kernels(), Precision::Fast);
+                let want = product(&scalar::kernels(), ty, &w, &x);
+                for k in available() {
+                    assert_eq!(product(&k, ty, &w, &x), want, "{} {ty} of {fill:#x}, {activation}", k.name);
                 }
             }
         }
@@ -214,6 +261,31 @@ fn every_set_computes_vectors_as_scalar_does() {
             let got = run(&k);
             assert_eq!(got, run(&scalar::kernels()), "{} at {n}", k.name);
             assert!((got[4].iter().sum::<f32>() - 1.0).abs() < 1e-5, "softmax sums to one");
+        }
+    }
+}
+
+#[test]
+fn every_set_passes_on_what_is_no_number_as_scalar_does() {
+    let odd = [0.0, -0.0, 1e-40, 88.5, -88.5, 3e38, -3e38, f32::NEG_INFINITY, f32::INFINITY, f32::NAN, 1.0];
+    let masked = [f32::NEG_INFINITY, 0.5, f32::NEG_INFINITY, 2.0, -1.0];
+    for x in [&odd[..], &odd[..9], &odd[..8], &odd[..7], &masked, &[f32::NEG_INFINITY; 9]] {
+        for x in [x.to_vec(), x.repeat(3)] {
+            let run = |k: &Kernels| {
+                let up: Vec<f32> = x.iter().rev().copied().collect();
+                let (mut gate, mut sum, mut soft, mut norm) = (x.clone(), x.clone(), x.clone(), x.clone());
+                (k.silu_mul)(&mut gate, &up, 1.5);
+                (k.add)(&mut sum, &up);
+                (k.softmax)(&mut soft);
+                (k.rms_norm)(&x, Some(&up), 1e-5, &mut norm);
+                [gate, sum, soft, norm].concat()
+            };
+            for k in available() {
+                for (i, (got, want)) in run(&k).iter().zip(run(&scalar::kernels())).enumerate() {
+                    let same = *got == want || got.is_nan() && want.is_nan();
+                    assert!(same, "{} of {x:?}: value {i} is {got}, not {want}", k.name);
+                }
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct Flags {
     /// Map the weights instead of reading them (nobody may change the file meanwhile).
     #[arg(long)]
     pub map: bool,
-    /// Kernel set: scalar, avx2, avx512vnni.
+    /// Kernel set: scalar, avx2, avx512vnni, neon, dotprod (what the processor has).
     #[arg(long)]
     pub kernels: Option<String>,
     /// How finely activations are quantized: fast is what generation uses unless told otherwise, fine costs up to twice the

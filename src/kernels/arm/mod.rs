@@ -1,0 +1,79 @@
+//! AArch64: NEON alone, and NEON with the dot products of `dotprod`. A set is a constructor that may decline.
+//!
+//! NEON is part of every AArch64 that has a standard library; only `sdot` asks for more. Every kernel is therefore written
+//! once, over [`dot::Dot`]: what differs is how products become sums.
+//!
+//! There is no set for `i8mm`: `smmla` takes eight neighbouring columns of a row where a panel has four, and zipping weights
+//! and activations and unzipping sums takes about as many instructions as it saves.
+#![expect(unsafe_code, reason = "vector intrinsics; every function's proof stands in front of it")]
+
+mod attention;
+mod blocks;
+mod decoded;
+mod dot;
+mod float;
+mod lanes;
+mod pairs;
+mod vectors;
+
+use std::arch::is_aarch64_feature_detected;
+
+use self::dot::{Dot, DotProd, Neon};
+use super::{Acts, Kernels, Panels, scalar};
+use crate::quant::{BlockType, runs};
+use crate::weights::layout::panel_block;
+
+/// The set that every AArch64 runs.
+pub(super) fn neon() -> Option<Kernels> {
+    is_aarch64_feature_detected!("neon").then_some(set::<Neon>("neon"))
+}
+
+/// The set for processors with `sdot`: most since ARMv8.2, all since ARMv8.4.
+pub(super) fn dotprod() -> Option<Kernels> {
+    let both = is_aarch64_feature_detected!("neon") && is_aarch64_feature_detected!("dotprod");
+    both.then_some(set::<DotProd>("dotprod"))
+}
+
+fn set<D: Dot>(name: &'static str) -> Kernels {
+    Kernels {
+        name,
+        matmul: matmul::<D>,
+        quantize: vectors::quantize,
+        rms_norm: vectors::rms_norm,
+        silu_mul: vectors::silu_mul,
+        // The compiler makes vectors of the plain loop, as it may use NEON everywhere.
+        add: scalar::add,
+        attn_scores: attention::attn_scores,
+        attn_mix: attention::attn_mix,
+        softmax: vectors::softmax,
+    }
+}
+
+/// `$then` with the constant `$n`: the largest tile that `$left` tokens, at least one, fill. Answers `$n`.
+macro_rules! by_tokens {
+    ($left:expr, $n:ident => $then:expr) => {
+        match $left {
+            4.. => by_tokens!(@ 4, $n, $then),
+            3 => by_tokens!(@ 3, $n, $then),
+            2 => by_tokens!(@ 2, $n, $then),
+            _ => by_tokens!(@ 1, $n, $then),
+        }
+    };
+    (@ $tile:literal, $n:ident, $then:expr) => {{
+        const $n: usize = $tile;
+        $then;
+        $n
+    }};
+}
+use by_tokens;
+
+fn matmul<D: Dot>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+    if panel_block(w.ty).0 == 1 {
+        return float::matmul(w, x, out);
+    }
+    // Q2_K and Q3_K have runs, but their panels need no decoding.
+    if matches!(w.ty, BlockType::Q2K | BlockType::Q3K) {
+        return blocks::matmul::<D>(w, x, out);
+    }
+    runs::with_runs!(w.ty, T => decoded::matmul::<T, D>(w, x, out), _ => blocks::matmul::<D>(w, x, out));
+}
