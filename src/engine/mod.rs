@@ -11,6 +11,7 @@ mod kv;
 mod linear;
 mod onnx;
 mod ops;
+mod profile;
 
 pub use context::{Context, RunControl};
 pub use decoder::{Decoder, DecoderOptions, LoadedBytes};
@@ -18,6 +19,7 @@ pub use importance::{ColumnSquares, Squares};
 pub use kv::{KvType, kv_bytes};
 pub use onnx::{OnnxClassifier, OnnxOptions, VerifyFile};
 pub(crate) use onnx::{on_own_stack, read_regular};
+pub use profile::{Phase, Profile, Work};
 
 use crate::error::Error;
 
