@@ -1,4 +1,4 @@
-//! Bytes that begin on a cache line, in huge pages where they are many and the system has such pages.
+//! Bytes that begin on a cache line.
 
 use memmap2::MmapMut;
 
@@ -6,8 +6,10 @@ use crate::error::{Error, Result};
 
 const LINE: usize = 64;
 
-/// Blocks from this size on are asked of the system in whole pages, which come zeroed. The size of a huge page.
-const MAPPED: usize = 2 << 20;
+/// Blocks from this size on are asked of the system in whole pages: they come zeroed, where a vector would be zeroed again.
+/// Not in huge pages: where the page cache fills the memory, as it does after reading a model, making room for them takes
+/// longer than the rest of loading.
+const MAPPED: usize = 1 << 20;
 
 /// A block of memory whose first byte lies on a cache line, zero at first.
 #[derive(Debug)]
@@ -32,9 +34,6 @@ impl AlignedBytes {
         if len >= MAPPED
             && let Ok(pages) = MmapMut::map_anon(len)
         {
-            // A wish: where it is not granted, small pages serve as well, a little slower.
-            #[cfg(target_os = "linux")]
-            let _ = pages.advise(memmap2::Advice::HugePage);
             return Ok(Self { memory: Memory::Pages(pages), start: 0, len });
         }
         let refused = || Error::memory(format!("{len} bytes for weights could not be had"));
