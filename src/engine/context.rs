@@ -1,12 +1,14 @@
 //! One conversation's past, and the runs that extend it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::plan::eval;
 
 use super::decoder::Decoder;
 use super::ops::{AttentionState, Turn};
+use super::profile::Profile;
 use super::{Stopped, from_tract};
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
@@ -19,6 +21,8 @@ pub struct RunControl<'a> {
     pub cancel: CancelFlag,
     /// Hears of `(tokens done, tokens to do)` after every batch.
     pub progress: Option<&'a mut (dyn FnMut(usize, usize) + Send)>,
+    /// Is told where the time went. Without it no clock is read.
+    pub profile: Option<&'a mut Profile>,
 }
 
 /// Tokens scored together: their logits are kept until their probabilities are known.
@@ -84,7 +88,7 @@ impl Context {
         let (mut done, mut logits) = (0, Vec::new());
         while done < ids.len() {
             let batch = self.batch(&ids[done..], self.decoder.batch);
-            logits = self.run(batch, &control.cancel)?;
+            logits = self.run(batch, control)?;
             done += batch.len();
             if let Some(progress) = control.progress.as_mut() {
                 progress(done, ids.len());
@@ -110,7 +114,7 @@ impl Context {
         let mut out = Vec::with_capacity(inputs.len());
         while out.len() < inputs.len() {
             let batch = self.batch(&inputs[out.len()..], SCORE_BATCH);
-            let logits = self.run(batch, &control.cancel)?; // (S, vocabulary)
+            let logits = self.run(batch, control)?; // (S, vocabulary)
             for row in logits.chunks_exact(vocab) {
                 let next = ids.get(out.len() + 1).copied().unwrap_or(0) as usize;
                 out.push(log_probability(row, next)?);
@@ -159,7 +163,9 @@ impl Context {
     }
 
     /// One pass of the graph over `ids`. All or nothing.
-    fn run(&mut self, ids: &[u32], cancel: &CancelFlag) -> Result<Vec<f32>> {
+    fn run(&mut self, ids: &[u32], control: &mut RunControl<'_>) -> Result<Vec<f32>> {
+        let RunControl { cancel, profile, .. } = control;
+        let start = profile.is_some().then(Instant::now);
         let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
         let (state, model, past) = (&mut self.state, &self.decoder.model, self.len);
         // Nothing is computed on the host's thread: its rounding mode is its own.
@@ -171,11 +177,18 @@ impl Context {
                 if cancel.is_raised() {
                     return Err(Stopped.into());
                 }
-                eval(ctx, state, node, inputs)
+                let Some(profile) = profile.as_deref_mut() else { return eval(ctx, state, node, inputs) };
+                let start = Instant::now();
+                let outputs = eval(ctx, state, node, inputs);
+                profile.add_node(&node.name, start.elapsed());
+                outputs
             })?;
             let logits = outputs.remove(0);
             Ok(logits.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
         });
+        if let Some((profile, start)) = profile.as_mut().zip(start) {
+            profile.add_run(start.elapsed());
+        }
         match result {
             Ok(logits) => {
                 self.len += ids.len();

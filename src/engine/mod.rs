@@ -11,6 +11,7 @@ mod kv;
 mod linear;
 mod onnx;
 mod ops;
+mod profile;
 mod scratch;
 
 pub use context::{Context, RunControl};
@@ -19,6 +20,7 @@ pub use importance::{ColumnSquares, Squares};
 pub use kv::{KvType, kv_bytes};
 pub use onnx::{OnnxClassifier, OnnxOptions, VerifyFile};
 pub(crate) use onnx::{on_own_stack, read_regular};
+pub use profile::{Phase, Profile, Work};
 
 use crate::error::Error;
 

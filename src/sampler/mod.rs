@@ -86,8 +86,9 @@ impl Sampler {
             let value = logits.get(bad).copied().unwrap_or(f32::NAN);
             return Err(Error::numeric(format!("the logit of token {bad} is {value}; expected a finite number")));
         }
-        self.logits.clear();
-        self.logits.extend_from_slice(logits);
+        self.logits.resize(logits.len(), 0.0);
+        // Adding zero makes minus zero the zero that it equals.
+        self.logits.iter_mut().zip(logits).for_each(|(to, from)| *to = from + 0.0);
         if self.options.penalizes() {
             penalty::apply(&mut self.logits, history, &self.options, &mut self.recent)?;
         }

@@ -47,7 +47,7 @@ fn by_definition(
         }
         tokens.push((id, changed));
     }
-    tokens.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    tokens.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap().then(a.0.cmp(&b.0)));
     if options.top_k > 0 {
         tokens.truncate(options.top_k as usize);
     }
@@ -120,6 +120,53 @@ fn filters_keep_what_a_full_sort_keeps() {
     for options in &each {
         compare(&vec![1.5; LLAMA4], &[], None, options);
     }
+}
+
+/// Random settings over random shapes of logits, from one sure token to all alike, with masks and histories.
+#[test]
+fn random_filters_keep_what_a_full_sort_keeps() {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(77);
+    let mut fraction = || (rng.next_u64() >> 40) as f32 / (1 << 24) as f32;
+    for round in 0..160 {
+        let size = [LLAMA4, 30_011, 3000, 257][round % 4];
+        let spread = [0.05, 0.5, 2.0, 8.0, 30.0][round % 5];
+        let step = if fraction() < 0.25 { 0.25 } else { 1e-4 };
+        let logits = random_logits(size, 1000 + round as u64, spread, step);
+        let mut on = |value: f32, off: f32| if fraction() < 0.5 { value } else { off };
+        let (k, p, min, penalty) = (on(1.0, 0.0), on(1.0, 0.0), on(1.0, 0.0), on(1.0, 0.0));
+        let options = SamplerOptions {
+            temperature: 0.2 + 2.0 * fraction(),
+            top_k: (k * fraction().powi(4) * size as f32) as u32,
+            top_p: if p > 0.0 { fraction().max(1e-6) } else { 1.0 },
+            min_p: min * fraction().powi(3),
+            repetition_penalty: 1.0 + penalty * fraction(),
+            frequency_penalty: penalty * fraction(),
+            presence_penalty: penalty * fraction(),
+            ..SamplerOptions::default()
+        };
+        let history: Vec<u32> = (0..70).map(|i| (i * i * 31 + round as u32) % size as u32).collect();
+        let mask = TokenMask::from_fn(size as u32, |id| !(id ^ id >> 3).is_multiple_of(3));
+        compare(&logits, &history, (round % 3 > 0).then_some(&mask), &options);
+    }
+}
+
+/// Each id in turn at its own fraction of the mass, where so many are left that no list of them is made.
+#[test]
+fn a_draw_among_many_goes_by_mass_in_id_order() {
+    let logits: Vec<f32> = (0..5000).map(|id| if id % 7 == 0 { f32::NEG_INFINITY } else { (id % 5) as f32 }).collect();
+    let mut filter = Filter::default();
+    filter.apply(&logits, 4.0, &plain());
+    let kept = filter.kept();
+    assert_eq!(kept.len(), logits.iter().filter(|x| x.is_finite()).count());
+    let total: f64 = kept.iter().map(|token| f64::from(token.1)).sum();
+    let mut before = 0.0;
+    for &(id, mass) in &kept {
+        let middle = (before + f64::from(mass) / 2.0) / total;
+        assert_eq!(filter.draw(middle), Some(id));
+        before += f64::from(mass);
+    }
+    assert_eq!(filter.draw(0.0), Some(1));
+    assert_eq!(filter.draw(1.0), Some(4999));
 }
 
 #[test]

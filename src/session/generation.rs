@@ -168,7 +168,7 @@ impl Generation {
         let history = self.history()?;
         let (at, total) = (history.context.len(), history.ids.len());
         let next = history.ids.get(at..(at + batch).min(total)).unwrap_or_default();
-        let logits = history.context.feed(next, &mut RunControl { cancel, progress: None })?;
+        let logits = history.context.feed(next, &mut RunControl { cancel, ..RunControl::default() })?;
         let done = history.context.len();
         self.stats.prefill_ms += ms_since(start);
         self.stats.prompt_tokens = done - first;
@@ -210,7 +210,7 @@ impl Generation {
         if history.context.len() >= limit {
             return self.close(EndReason::ContextFull);
         }
-        let logits = history.context.feed(&[id], &mut RunControl { cancel, progress: None })?;
+        let logits = history.context.feed(&[id], &mut RunControl { cancel, ..RunControl::default() })?;
         history.ids.push(id);
         self.stats.decode_ms += ms_since(start);
         self.phase = Phase::Decode { logits };

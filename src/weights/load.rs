@@ -1,6 +1,6 @@
 //! Reading tensors into kernel order, or leaving them to the map or the pager.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -32,35 +32,46 @@ pub(super) struct Piece {
     pub(super) bytes: usize,
 }
 
-/// Bytes of file order read at a time.
-const STEP: usize = 4 << 20;
+/// Bytes of file order that a thread reads at a time; they and what becomes of them fit the processor's caches.
+const STEP: usize = 1 << 20;
 
-/// Reads a piece in steps and lays it out in `out`. `tick` hears of each step's bytes and may end the work.
+/// Reads `piece` and those that follow it in its tensor, as many as `out` holds, and lays them out there. The threads take
+/// steps in the order of the file, so that some read while others lay out. `tick` hears of each step's bytes and may end the
+/// work; it is called by one thread at a time, and never again once it failed.
 pub(super) fn read_panels(
     gguf: &Gguf,
     piece: &Piece,
     out: &mut [u8],
-    tick: &mut dyn FnMut(u64) -> Result<()>,
+    tick: &mut (dyn FnMut(u64) -> Result<()> + Send),
 ) -> Result<()> {
     let tensor = gguf.tensors().get(piece.tensor).ok_or_else(|| Error::internal("a piece of no tensor"))?;
     let row_bytes = piece.ty.row_bytes(piece.cols)?;
     let panel = panel_bytes(piece.ty, piece.cols)?;
     let panels_a_step = (STEP / (row_bytes * PANEL_ROWS).max(1)).max(1);
-    let mut buffer = AlignedBytes::zeroed((panels_a_step * PANEL_ROWS).min(piece.rows) * row_bytes)?;
-    for (step, out) in out.chunks_mut(panels_a_step * panel).enumerate() {
-        let first = step * panels_a_step * PANEL_ROWS;
-        let rows = (piece.rows.saturating_sub(first)).min(panels_a_step * PANEL_ROWS);
-        let offset = (piece.first_row + first) as u64 * row_bytes as u64;
+    let rows_a_step = (panels_a_step * PANEL_ROWS).min(piece.rows);
+    let steps = out.chunks_mut(piece.bytes.max(1)).enumerate().flat_map(|(copy, out)| {
+        let steps = out.chunks_mut((panels_a_step * panel).max(1)).enumerate();
+        steps.map(move |(step, out)| (copy * piece.rows, step * panels_a_step * PANEL_ROWS, out))
+    });
+    let tick = Mutex::new((tick, None::<Error>));
+    let room = || AlignedBytes::zeroed(rows_a_step * row_bytes);
+    steps.par_bridge().try_for_each_init(room, |buffer, (copy, first, out)| {
+        let rows = piece.rows.saturating_sub(first).min(rows_a_step);
+        let offset = (piece.first_row + copy + first) as u64 * row_bytes as u64;
+        let buffer = buffer.as_mut().map_err(|e| e.clone())?;
         let bytes =
             buffer.bytes_mut().get_mut(..rows * row_bytes).ok_or_else(|| Error::internal("a step without room"))?;
         gguf.read(tensor, offset, bytes)?;
-        bytes
-            .par_chunks(PANEL_ROWS * row_bytes)
-            .zip(out.par_chunks_exact_mut(panel))
-            .try_for_each(|(rows, panel)| pack_panel(piece.ty, rows, row_bytes, piece.cols, panel))?;
-        tick(bytes.len() as u64)?;
-    }
-    Ok(())
+        for (rows, panel) in bytes.chunks(PANEL_ROWS * row_bytes).zip(out.chunks_exact_mut(panel)) {
+            pack_panel(piece.ty, rows, row_bytes, piece.cols, panel)?;
+        }
+        let mut tick = tick.lock().unwrap_or_else(PoisonError::into_inner);
+        let (tick, failed) = &mut *tick;
+        if failed.is_none() {
+            *failed = tick(bytes.len() as u64).err();
+        }
+        failed.clone().map_or(Ok(()), Err)
+    })
 }
 
 /// A small tensor as numbers.
@@ -85,7 +96,7 @@ pub struct Loader<'a> {
     maps: Option<Vec<Arc<FileMap>>>,
     pager: Option<Arc<Pager>>,
     progress: Progress,
-    on_progress: &'a mut dyn FnMut(Progress) -> bool,
+    on_progress: &'a mut (dyn FnMut(Progress) -> bool + Send),
 }
 
 impl<'a> Loader<'a> {
@@ -102,7 +113,7 @@ impl<'a> Loader<'a> {
         total: u64,
         mapped: bool,
         expert_budget: Option<u64>,
-        on_progress: &'a mut dyn FnMut(Progress) -> bool,
+        on_progress: &'a mut (dyn FnMut(Progress) -> bool + Send),
     ) -> Result<Self> {
         let maps = mapped.then(|| map_parts(&gguf)).transpose()?;
         let pager = expert_budget.filter(|_| !mapped).map(|budget| Arc::new(Pager::new(Arc::clone(&gguf), budget)));
@@ -176,13 +187,11 @@ impl<'a> Loader<'a> {
         let whole =
             one.checked_mul(copies).ok_or_else(|| Error::limit(format!("tensor {name} does not fit memory")))?;
         let mut bytes = AlignedBytes::zeroed(whole)?;
-        for (copy, out) in bytes.bytes_mut().chunks_exact_mut(one.max(1)).enumerate() {
-            let Self { progress, on_progress, .. } = self;
-            read_panels(&self.gguf, &piece(copy), out, &mut |read| {
-                progress.done += read;
-                if on_progress(*progress) { Ok(()) } else { Err(Error::cancelled("loading was cancelled by the host")) }
-            })?;
-        }
+        let Self { progress, on_progress, .. } = self;
+        read_panels(&self.gguf, &piece(0), bytes.bytes_mut(), &mut |read| {
+            progress.done += read;
+            if on_progress(*progress) { Ok(()) } else { Err(Error::cancelled("loading was cancelled by the host")) }
+        })?;
         let bytes = Arc::new(bytes);
         Ok((0..copies).map(|c| matrix(Store::Resident { bytes: Arc::clone(&bytes), at: c * one })).collect())
     }

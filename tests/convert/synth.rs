@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use palisade::convert::{Control, Conversion, Routing, Shape, SynthOptions, Types};
-use palisade::engine::{ColumnSquares, Decoder, DecoderOptions, RunControl};
+use palisade::engine::{ColumnSquares, Decoder, DecoderOptions, Phase, Profile, RunControl, Work};
 use palisade::gguf::Gguf;
 use palisade::model::Model;
 use palisade::quant::BlockType;
@@ -158,6 +158,38 @@ fn sticky_routing_keeps_its_expert_as_often_as_asked() {
             assert!(used.len() > options.shape.experts as usize / 2, "layer {layer} uses {} experts", used.len());
         }
     }
+}
+
+/// Every phase of a run is timed, none twice, and the work is what the shapes ask for.
+#[test]
+fn a_profile_accounts_for_the_run() {
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("m.gguf");
+    write(&small("scout", BlockType::Q4_0, Routing::Uniform, 9), &path);
+    let gguf = Arc::new(Gguf::open(&path).unwrap());
+    let decoder = Arc::new(Decoder::load(&gguf, &DecoderOptions::default(), &mut |_| true).unwrap());
+    let mut talk = decoder.conversation().unwrap();
+    let mut profile = Profile::default();
+    let start = std::time::Instant::now();
+    let logits = talk.feed(&[1, 2, 3], &mut RunControl { profile: Some(&mut profile), ..Default::default() }).unwrap();
+    let whole = start.elapsed();
+    let phases = Phase::ALL.map(|phase| profile.phase(phase));
+    assert!(phases.iter().all(|time| !time.is_zero()), "{profile:?}");
+    assert!(profile.total() <= whole);
+    assert_eq!(phases.iter().sum::<std::time::Duration>() + profile.overhead(), profile.total());
+    let unwatched = decoder.conversation().unwrap().feed(&[1, 2, 3], &mut RunControl::default()).unwrap();
+    assert_eq!(logits, unwatched);
+
+    // Query and output matrix, keys and values, router, shared and one routed expert; Q4_0 takes 18 bytes for 32 weights.
+    let layer = 2 * 512 * 256 + 2 * 512 * 128 + 16 * 512 + 2 * 3 * 512 * 256;
+    let work = Work::of(decoder.model()).unwrap();
+    assert_eq!((work.layer_macs, work.output_macs), (4 * layer, 512 * 2048));
+    let ty = |m: &palisade::model::MatrixRef| m.ty;
+    let model = decoder.model();
+    assert_eq!((ty(&model.layers[0].q), ty(&model.output)), (BlockType::Q4_0, BlockType::Q6K));
+    let router = 16 * 512;
+    let blocks = (4 * (layer - router)) / 32 * 18 + 4 * router * 4;
+    assert_eq!(work.bytes, blocks + 512 * 2048 / 256 * 210);
 }
 
 #[test]

@@ -4,16 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use palisade::engine::{Context, Decoder, RunControl};
+use palisade::engine::{Context, Decoder, Phase, Profile, RunControl, Work};
 use palisade::{Error, Result};
 
 use crate::{load, output};
 
-/// Prints {"prefill_tps","decode_tps","load_ms","peak_rss_bytes","kv_bytes","threads","kernels"}. The tokens are fixed and no text comes
-/// out of them.
+/// Prints {"prefill_tps","decode_tps","prefill_gmac_s","decode_bytes","decode_gb_s","load_ms","peak_rss_bytes","kv_bytes","threads",
+/// "kernels"}. The tokens are fixed and no text comes out of them. "decode_bytes" are the weights that one token reads and the keys
+/// and values of the conversation at its end; "prefill_gmac_s" counts the matrices' multiplications, not attention's.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  palisade bench MODEL.gguf -p 512 -n 64 -t 2\n  palisade bench MODEL.gguf -d 16384 -p 1 -n 32 --kv q8_0"
+    after_help = "Example:\n  palisade bench MODEL.gguf -p 512 -n 64 -t 2\n  palisade bench MODEL.gguf -d 16384 -p 1 -n 32 --kv q8_0\n  palisade bench MODEL.gguf --profile"
 )]
 pub struct Args {
     /// GGUF file (the first one of a split model).
@@ -30,6 +31,9 @@ pub struct Args {
     /// Repetitions; the medians are printed.
     #[arg(short = 'r', long, default_value_t = 3)]
     repeat: usize,
+    /// Times each phase of the graph: a table on stderr, and "profile" in the JSON with milliseconds a token.
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     flags: load::Flags,
     /// Accepted for symmetry: the output is JSON anyway.
@@ -53,24 +57,35 @@ pub fn run(args: &Args) -> Result<()> {
     let (mut prefill, mut decode) = (Vec::new(), Vec::new());
     let mut conversation = at_depth(&decoder, before)?;
     let mut kv_bytes = 0;
+    let mut profiles = args.profile.then(<(Profile, Profile)>::default);
     for round in 0..args.repeat {
         // A chunk that was dropped on the way cannot be gone back to: then the depth is computed again.
         if round > 0 && (args.depth == 0 || conversation.truncate(args.depth).is_err()) {
             conversation = at_depth(&decoder, before)?;
         }
         let start = Instant::now();
-        conversation.feed(prompt, &mut RunControl::default())?;
+        let profile = profiles.as_mut().map(|(prefill, _)| prefill);
+        conversation.feed(prompt, &mut RunControl { profile, ..RunControl::default() })?;
         prefill.push(prompt.len() as f64 / start.elapsed().as_secs_f64());
         let start = Instant::now();
         for id in rest {
-            conversation.feed(&[*id], &mut RunControl::default())?;
+            let profile = profiles.as_mut().map(|(_, decode)| decode);
+            conversation.feed(&[*id], &mut RunControl { profile, ..RunControl::default() })?;
         }
         decode.push(rest.len() as f64 / start.elapsed().as_secs_f64());
         kv_bytes = conversation.bytes();
     }
-    output::json(&serde_json::json!({
-        "prefill_tps": median(&mut prefill),
-        "decode_tps": median(&mut decode),
+    let work = Work::of(decoder.model())?;
+    let (prefill_tps, decode_tps) = (median(&mut prefill), median(&mut decode));
+    let batches = args.prompt.div_ceil(decoder.batch());
+    let prefill_macs = work.layer_macs as f64 + work.output_macs as f64 * batches as f64 / args.prompt as f64;
+    let decode_bytes = work.bytes.saturating_add(kv_bytes);
+    let mut report = serde_json::json!({
+        "prefill_tps": prefill_tps,
+        "decode_tps": decode_tps,
+        "prefill_gmac_s": prefill_macs * prefill_tps / 1e9,
+        "decode_bytes": decode_bytes,
+        "decode_gb_s": decode_bytes as f64 * decode_tps / 1e9,
         "load_ms": output::millis(load_time),
         "peak_rss_bytes": peak_rss(),
         "kv_bytes": kv_bytes,
@@ -78,7 +93,33 @@ pub fn run(args: &Args) -> Result<()> {
         "kernels": decoder.kernels(),
         "prefill_tps_all": prefill,
         "decode_tps_all": decode,
-    }))
+    });
+    if let (Some((prefill, decode)), Some(report)) = (&profiles, report.as_object_mut()) {
+        let (prefill, decode) = (rows(prefill, args.prompt * args.repeat), rows(decode, rest.len() * args.repeat));
+        table(&prefill, &decode);
+        let json = |rows: Vec<(&'static str, f64)>| -> serde_json::Map<_, _> {
+            rows.into_iter().map(|(name, ms)| (name.to_owned(), ms.into())).collect()
+        };
+        report.insert("profile".to_owned(), serde_json::json!({ "prefill": json(prefill), "decode": json(decode) }));
+    }
+    output::json(&report)
+}
+
+/// Milliseconds a token of each phase, of what is in none, and of all.
+fn rows(profile: &Profile, tokens: usize) -> Vec<(&'static str, f64)> {
+    let phases = Phase::ALL.iter().map(|phase| (phase.name(), profile.phase(*phase)));
+    let rest = [("overhead", profile.overhead()), ("total", profile.total())];
+    phases.chain(rest).map(|(name, time)| (name, time.as_secs_f64() * 1000.0 / tokens as f64)).collect()
+}
+
+/// The rows of both on stderr, with their shares of the total.
+fn table(prefill: &[(&str, f64)], decode: &[(&str, f64)]) {
+    let total = |rows: &[(&str, f64)]| rows.last().map_or(f64::NAN, |row| row.1);
+    let (whole, step) = (total(prefill), total(decode));
+    eprintln!("{:<17} {:>10} {:>7} {:>10} {:>7}", "ms a token", "prefill", "%", "decode", "%");
+    for ((name, p), (_, d)) in prefill.iter().zip(decode) {
+        eprintln!("{name:<17} {p:>10.4} {:>7.2} {d:>10.4} {:>7.2}", p / whole * 100.0, d / step * 100.0);
+    }
 }
 
 /// A conversation that holds `before`.
