@@ -7,7 +7,8 @@
 # Needs the aarch64-unknown-linux-gnu standard library for the Rust compiler in use (RUSTC names another one), a C cross
 # compiler with a static C library, and qemu for user programs. AARCH64_CPUS lists qemu's processors. Each test learns from
 # AARCH64_QEMU_CPU where it runs, and `an_emulated_processor_runs_the_sets_it_has` insists on that processor's kernel sets.
-# An emulator says nothing about speed and keeps memory in stricter order than a real processor may.
+# An emulator says nothing about speed and keeps memory in stricter order than a real processor may; a test that starts a
+# program of its own fails here unless the system hands ARM programs to qemu.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
