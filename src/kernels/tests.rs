@@ -226,7 +226,7 @@ fn panels_take_no_more_than_the_file() {
 
 #[test]
 fn every_set_quantizes_as_scalar_does() {
-    let mut cases = vec![values(320, 1), vec![0.0; 32], vec![-1e-30; 32], vec![3e38; 32]];
+    let mut cases = vec![values(320, 1), vec![0.0; 32], vec![-1e-30; 32], vec![3e38; 32], vec![-1e-38; 32]];
     cases.push((0..64).map(|i| if i == 40 { f32::NAN } else { 1.0 }).collect());
     cases.push((0..64).map(|i| if i == 3 { f32::INFINITY } else { 1.0 }).collect());
     for x in cases {

@@ -121,7 +121,9 @@ unsafe fn quantize_avx2(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut 
             let max = _mm_max_ps(_mm256_castps256_ps128(max), _mm256_extractf128_ps(max, 1));
             let max = _mm_max_ps(max, _mm_movehl_ps(max, max));
             let max = _mm_cvtss_f32(_mm_max_ss(max, _mm_movehdup_ps(max)));
-            if !max.is_finite() || _mm256_movemask_ps(strange) != 0 {
+            // Below 3.7e-37 the inverse is infinite: there too the scalar set says what comes out.
+            let endless = max > 0.0 && !(127.0 / max).is_finite();
+            if !max.is_finite() || endless || _mm256_movemask_ps(strange) != 0 {
                 scalar::quantize(
                     &x[32 * b..][..32],
                     &mut q[32 * b..][..32],
