@@ -36,8 +36,8 @@ pub(super) struct Piece {
 const STEP: usize = 1 << 20;
 
 /// Reads `piece` and those that follow it in its tensor, as many as `out` holds, and lays them out there. One thread at a
-/// time reads, in the order of the file, so that the system can read ahead; the others lay out meanwhile. `tick` hears of each step's bytes and may end the
-/// work; it is called by one thread at a time, and never again once it failed.
+/// time reads, in the order of the file, so that the system can read ahead; the others lay out meanwhile. `tick` hears of
+/// each step's bytes and may end the work; it is called by one thread at a time, and never again once it failed.
 pub(super) fn read_panels(
     gguf: &Gguf,
     piece: &Piece,
