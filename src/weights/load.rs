@@ -1,6 +1,6 @@
 //! Reading tensors into kernel order, or leaving them to the map or the pager.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
@@ -32,12 +32,12 @@ pub(super) struct Piece {
     pub(super) bytes: usize,
 }
 
-/// Bytes of file order that a thread reads at a time; they and what becomes of them fit the processor's caches.
+/// Bytes of file order read at a time; they and what becomes of them fit the processor's caches.
 const STEP: usize = 1 << 20;
 
-/// Reads `piece` and those that follow it in its tensor, as many as `out` holds, and lays them out there. The threads take
-/// steps in the order of the file, so that some read while others lay out. `tick` hears of each step's bytes and may end the
-/// work; it is called by one thread at a time, and never again once it failed.
+/// Reads `piece` and those that follow it in its tensor, as many as `out` holds, and lays them out there. One thread at a
+/// time reads, in the order of the file, so that the system can read ahead; the others lay out meanwhile. `tick` hears of
+/// each step's bytes and may end the work; it is called by one thread at a time, and never again once it failed.
 pub(super) fn read_panels(
     gguf: &Gguf,
     piece: &Piece,
@@ -53,25 +53,35 @@ pub(super) fn read_panels(
         let steps = out.chunks_mut((panels_a_step * panel).max(1)).enumerate();
         steps.map(move |(step, out)| (copy * piece.rows, step * panels_a_step * PANEL_ROWS, out))
     });
-    let tick = Mutex::new((tick, None::<Error>));
-    let room = || AlignedBytes::zeroed(rows_a_step * row_bytes);
-    steps.par_bridge().try_for_each_init(room, |buffer, (copy, first, out)| {
+    let spare = Mutex::new(Vec::new());
+    // What `par_bridge` asks of its iterator it asks from one thread at a time.
+    let read = steps.map(|(copy, first, out)| {
         let rows = piece.rows.saturating_sub(first).min(rows_a_step);
         let offset = (piece.first_row + copy + first) as u64 * row_bytes as u64;
-        let buffer = buffer.as_mut().map_err(|e| e.clone())?;
-        let bytes =
-            buffer.bytes_mut().get_mut(..rows * row_bytes).ok_or_else(|| Error::internal("a step without room"))?;
-        gguf.read(tensor, offset, bytes)?;
+        let buffer = lock(&spare).pop();
+        let mut buffer = buffer.map_or_else(|| AlignedBytes::zeroed(rows_a_step * row_bytes), Ok)?;
+        let bytes = buffer.bytes_mut().get_mut(..rows * row_bytes);
+        gguf.read(tensor, offset, bytes.ok_or_else(|| Error::internal("a step without room"))?)?;
+        Ok::<_, Error>((buffer, rows * row_bytes, out))
+    });
+    let tick = Mutex::new((tick, None::<Error>));
+    read.par_bridge().try_for_each(|step| {
+        let (buffer, len, out) = step?;
+        let bytes = buffer.get(0..len).unwrap_or_default();
         for (rows, panel) in bytes.chunks(PANEL_ROWS * row_bytes).zip(out.chunks_exact_mut(panel)) {
             pack_panel(piece.ty, rows, row_bytes, piece.cols, panel)?;
         }
-        let mut tick = tick.lock().unwrap_or_else(PoisonError::into_inner);
-        let (tick, failed) = &mut *tick;
+        lock(&spare).push(buffer);
+        let (tick, failed) = &mut *lock(&tick);
         if failed.is_none() {
-            *failed = tick(bytes.len() as u64).err();
+            *failed = tick(len as u64).err();
         }
         failed.clone().map_or(Ok(()), Err)
     })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A small tensor as numbers.

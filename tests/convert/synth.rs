@@ -160,6 +160,36 @@ fn sticky_routing_keeps_its_expert_as_often_as_asked() {
     }
 }
 
+/// Loading on any number of threads tells of every byte once, in order, gives the same weights, and stops when it is told to.
+#[test]
+fn loading_reports_every_byte_and_can_be_stopped() {
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("m.gguf");
+    write(&small("scout", BlockType::Q4K, Routing::Uniform, 4), &path);
+    let gguf = Arc::new(Gguf::open(&path).unwrap());
+    let load = |threads: usize, stop_at: usize| {
+        let options = DecoderOptions { threads, ..Default::default() };
+        let mut seen = vec![];
+        let decoder = Decoder::load(&gguf, &options, &mut |progress| {
+            seen.push((progress.done, progress.total));
+            seen.len() < stop_at
+        });
+        (decoder, seen)
+    };
+    let logits = [1, 2, 4].map(|threads| {
+        let (decoder, seen) = load(threads, usize::MAX);
+        assert!(seen.is_sorted_by(|a, b| a.0 < b.0 && a.1 == b.1));
+        assert!(seen.last().is_some_and(|(done, total)| done == total));
+        let mut talk = Arc::new(decoder.unwrap()).conversation().unwrap();
+        talk.feed(&[5, 6, 7], &mut RunControl::default()).unwrap()
+    });
+    assert!(logits[0] == logits[1] && logits[0] == logits[2]);
+    for threads in [1, 4] {
+        let (decoder, seen) = load(threads, 2);
+        assert_eq!((decoder.unwrap_err().kind(), seen.len()), (palisade::Kind::Cancelled, 2));
+    }
+}
+
 /// Every phase of a run is timed, none twice, and the work is what the shapes ask for.
 #[test]
 fn a_profile_accounts_for_the_run() {
