@@ -4,11 +4,13 @@
 //! opens no file; what tract computes while it loads is weighed ([`fold`]).
 
 mod airlock;
+mod attention;
 mod files;
 mod fold;
 mod gather;
 mod load;
 mod operators;
+mod recognize;
 mod tensor;
 mod wire;
 
