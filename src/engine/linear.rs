@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::scratch;
 use crate::error::Result;
 use crate::kernels::{Acts, Kernels, Panels};
 use crate::weights::layout::PANEL_ROWS;
@@ -20,20 +21,21 @@ pub(super) fn linear(k: &Kernels, w: &Matrix, x: &Acts) -> Result<Vec<f32>> {
     Ok(linear_all(k, &[(w, x)])?.pop().unwrap_or_default())
 }
 
-/// As [`linear`] for several pairs of matrix and activations, in one go over the threads.
+/// As [`linear`] for several pairs of matrix and activations, in one go over the threads. The results are [`scratch`] buffers:
+/// whoever does not pass one on gives it back.
 ///
 /// # Errors
 /// As there.
 pub(super) fn linear_all(k: &Kernels, jobs: &[(&Matrix, &Acts)]) -> Result<Vec<Vec<f32>>> {
     let pinned = jobs.iter().map(|(w, _)| w.pin()).collect::<Result<Vec<_>>>()?;
     let mut outputs: Vec<Vec<f32>> =
-        jobs.iter().map(|(w, x)| vec![0.0f32; w.panels() * rows(w, x) * PANEL_ROWS]).collect();
+        jobs.iter().map(|(w, x)| scratch::take(w.panels() * rows(w, x) * PANEL_ROWS)).collect();
     let mut tasks: Vec<Task<'_>> = Vec::new();
     for ((pinned, (w, x)), out) in pinned.iter().zip(jobs).zip(&mut outputs) {
         let panels = w.panels();
-        // An even number of panels suits the sets that take two at a time.
+        // Four panels suit the sets that take two or four at a time.
         let share = panels.div_ceil(rayon::current_num_threads()).max(1);
-        let a_task = (TASK_BYTES / w.panel_bytes().max(1)).clamp(1, share).next_multiple_of(2);
+        let a_task = (TASK_BYTES / w.panel_bytes().max(1)).clamp(1, share).next_multiple_of(4);
         let each = (a_task * rows(w, x) * PANEL_ROWS).max(1);
         tasks.extend(out.chunks_mut(each).enumerate().map(|(i, out)| Task { pinned, x, first: i * a_task, out }));
     }
@@ -71,7 +73,7 @@ fn ordered(w: &Matrix, x: &Acts, mut out: Vec<f32>) -> Vec<f32> {
         out.truncate(rows);
         return out;
     }
-    let mut ordered = vec![0.0f32; x.tokens() * rows];
+    let mut ordered = scratch::take(x.tokens() * rows);
     ordered.par_chunks_mut(TOKENS * rows).enumerate().for_each(|(group, ordered)| {
         for (t, row) in ordered.chunks_exact_mut(rows).enumerate() {
             let at = (group * TOKENS + t) * planes;
@@ -91,5 +93,6 @@ fn ordered(w: &Matrix, x: &Acts, mut out: Vec<f32>) -> Vec<f32> {
             }
         }
     });
+    scratch::give(out);
     ordered
 }

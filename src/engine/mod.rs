@@ -11,6 +11,7 @@ mod kv;
 mod linear;
 mod onnx;
 mod ops;
+mod scratch;
 
 pub use context::{Context, RunControl};
 pub use decoder::{Decoder, DecoderOptions, LoadedBytes};

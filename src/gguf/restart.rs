@@ -251,7 +251,9 @@ impl Restart<'_> {
             return Err(Error::argument(format!("{path} is there and is no regular file")));
         }
         if !replace {
-            return Err(Error::argument(format!("{path} is there already; name another file or ask to replace it")));
+            return Err(Error::argument(format!(
+                "{path} is there already; name another file, or ask to replace it (--force in the tool)"
+            )));
         }
         Ok(())
     }

@@ -93,6 +93,12 @@ impl Acts {
         }
     }
 
+    /// The single-precision values, to be used again.
+    #[must_use]
+    pub fn into_values(self) -> Vec<f32> {
+        self.values
+    }
+
     /// Number of rows.
     #[must_use]
     pub fn tokens(&self) -> usize {

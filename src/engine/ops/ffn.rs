@@ -8,6 +8,7 @@ use tract_onnx::tract_hir::internal::*;
 use super::{identity, rows_like, tensor, values};
 use crate::engine::importance::Watch;
 use crate::engine::linear::{linear, linear_all};
+use crate::engine::scratch;
 use crate::error::Result;
 use crate::kernels::{Acts, Kernels, Precision};
 use crate::weights::Matrix;
@@ -69,10 +70,9 @@ impl EvalOp for FeedForward {
         let width = *x.shape().last().context("no columns")?;
         let mut acts = Acts::new(values(&x)?.to_vec(), width);
         acts.quantize(&self.kernels, self.precision);
-        let mut out = values(&residual)?.to_vec();
-        let y = self.run(&acts)?;
-        (self.kernels.add)(&mut out, &y);
-        Ok(tvec!(tensor(out, width)?))
+        let mut y = self.run(&acts)?;
+        (self.kernels.add)(&mut y, values(&residual)?);
+        Ok(tvec!(tensor(y, width)?))
     }
 }
 
@@ -119,9 +119,10 @@ impl FeedForward {
             } else {
                 self.mlp(part, &x.gather(&tokens), Some(&scales))?
             };
-            for (t, routed) in tokens.iter().zip(routed.chunks_exact(width)) {
-                (self.kernels.add)(&mut y[t * width..(t + 1) * width], routed);
+            for (t, sum) in tokens.iter().zip(routed.chunks_exact(width)) {
+                (self.kernels.add)(&mut y[t * width..(t + 1) * width], sum);
             }
+            scratch::give(routed);
         }
         Ok(y)
     }
@@ -136,10 +137,13 @@ impl FeedForward {
         hidden.par_chunks_mut(ffn).zip(up.par_chunks(ffn)).enumerate().for_each(|(t, (gate, up))| {
             (self.kernels.silu_mul)(gate, up, scales.map_or(1.0, |s| s[t]));
         });
+        scratch::give(up);
         let mut hidden = Acts::new(hidden, ffn);
         self.watch(&["down"], part.expert, &hidden, None);
         hidden.quantize(&self.kernels, self.precision);
-        linear(&self.kernels, &part.w.down, &hidden)
+        let y = linear(&self.kernels, &part.w.down, &hidden);
+        scratch::give(hidden.into_values());
+        y
     }
 
     /// The shared expert and the chosen ones over one token, side by side: two goes over the threads instead of two each.

@@ -6,7 +6,7 @@ use super::super::scalar::matmul_shape;
 use super::super::{Acts, Kernels, Panels};
 use super::avx2::{self, Rows};
 use super::avx512;
-use super::{attention, common, decoded, pairs};
+use super::{attention, decoded, float512, pairs};
 use crate::quant::{BlockType, runs};
 use crate::weights::layout::{PANEL_ROWS, panel_block};
 
@@ -26,6 +26,12 @@ pub(in super::super) fn kernels() -> Option<Kernels> {
     })
 }
 
+/// Bytes of a block of a panel.
+const Q4_0: usize = 144;
+const Q8_0: usize = 272;
+const Q4_K: usize = 1184;
+const Q6_K: usize = 1680;
+
 /// Tokens whose activations stay in the second-level cache while panels go by.
 const TOKEN_BLOCK: usize = 64;
 
@@ -44,15 +50,29 @@ fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
 fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     if panel_block(w.ty).0 == 1 {
-        return common::matmul_float(w, x, out);
+        return float512::matmul(w, x, out);
+    }
+    if tokens == 1 {
+        for (bytes, out) in w.bytes.chunks(4 * panel).zip(out.chunks_mut(4 * PANEL_ROWS)) {
+            if bytes.len() == 4 * panel {
+                // SAFETY: this table is only handed out when the processor has what it uses; `matmul_shape` has checked
+                // that `x` is quantized and as wide as the panels; four whole panels.
+                unsafe { strip::<1, 2>(w.ty, bytes, panel, x, 0, out) };
+                continue;
+            }
+            for (bytes, out) in bytes.chunks(2 * panel).zip(out.chunks_mut(2 * PANEL_ROWS)) {
+                // SAFETY: as above, with one or two whole panels.
+                unsafe { pair::<1>(w.ty, bytes, panel, x, 0, out) };
+            }
+        }
+        return;
     }
     for first in (0..tokens).step_by(TOKEN_BLOCK) {
         let last = (first + TOKEN_BLOCK).min(tokens);
         for (bytes, out) in w.bytes.chunks(2 * panel).zip(out.chunks_mut(2 * tokens * PANEL_ROWS)) {
             let mut t = first;
             while t < last {
-                // SAFETY: this table is only handed out when the processor has what it uses; `matmul_shape` has checked
-                // that `x` is quantized and as wide as the panels; the tile's tokens exist.
+                // SAFETY: as above; the tile's tokens exist.
                 t += unsafe {
                     match last - t {
                         8.. => pair::<8>(w.ty, bytes, panel, x, t, out),
@@ -79,37 +99,57 @@ unsafe fn pair<const N: usize>(
     t: usize,
     out: &mut [f32],
 ) -> usize {
-    if bytes.len() == panel {
-        let out = &mut out[t * PANEL_ROWS..(t + N) * PANEL_ROWS];
-        // SAFETY: one whole panel, the caller's other promises.
-        unsafe { avx2::tile::<N>(ty, bytes, x, t, out) };
-        return N;
-    }
-    let rows = Rows::<N>::new(x, t);
-    let blocks = panel / panel_block(ty).1;
-    let (a, b) = (bytes.as_ptr(), bytes[panel..].as_ptr());
-    // SAFETY: two whole panels of `blocks` blocks, `N` rows as wide.
-    let acc = unsafe {
-        match ty {
-            BlockType::Q8_0 => q8_0(a, b, blocks, &rows),
-            BlockType::Q4_0 => q4_0(a, b, blocks, &rows),
-            BlockType::Q4K => q4_k(a, b, blocks, &rows),
-            BlockType::Q2K => pairs::q2_k_avx512(a, b, blocks, &rows),
-            BlockType::Q3K => pairs::q3_k_avx512(a, b, blocks, &rows),
-            _ => q6_k(a, b, blocks, &rows),
-        }
-    };
-    let (first, second) = out.split_at_mut(x.q_rows() * PANEL_ROWS);
-    for (i, acc) in acc.iter().enumerate() {
-        let at = (t + i) * PANEL_ROWS;
-        let (low, high) = (&mut first[at..at + PANEL_ROWS], &mut second[at..at + PANEL_ROWS]);
-        // SAFETY: eight values each.
-        unsafe {
-            _mm256_storeu_ps(low.as_mut_ptr(), _mm512_castps512_ps256(*acc));
-            _mm256_storeu_ps(high.as_mut_ptr(), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(*acc), 1)));
+    // SAFETY: the caller's promises.
+    unsafe {
+        if bytes.len() == panel {
+            avx2::tile::<N>(ty, bytes, x, t, &mut out[t * PANEL_ROWS..(t + N) * PANEL_ROWS]);
+        } else {
+            strip::<N, 1>(ty, bytes, panel, x, t, out);
         }
     }
     N
+}
+
+/// `2 P` panels times `N` tokens from `t` on; `out` is `(2 P, tokens, 8)`.
+///
+/// # Safety
+/// The set's features; `bytes` is `2 P` whole panels of `panel` bytes; `x` is quantized; `t + N` rows exist.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn strip<const N: usize, const P: usize>(
+    ty: BlockType,
+    bytes: &[u8],
+    panel: usize,
+    x: &Acts,
+    t: usize,
+    out: &mut [f32],
+) {
+    let rows = Rows::<N>::new(x, t);
+    let blocks = panel / panel_block(ty).1;
+    let panels: [[*const u8; 2]; P] = std::array::from_fn(|p| [2 * p, 2 * p + 1].map(|i| bytes[i * panel..].as_ptr()));
+    // SAFETY: whole panels of `blocks` blocks, `N` rows as wide.
+    let acc = unsafe {
+        match ty {
+            BlockType::Q8_0 => q8_0(&panels, blocks, &rows),
+            BlockType::Q4_0 => q4_0(&panels, blocks, &rows),
+            BlockType::Q4K => q4_k(&panels, blocks, &rows),
+            BlockType::Q2K => pairs::q2_k_avx512(&panels, blocks, &rows),
+            BlockType::Q3K => pairs::q3_k_avx512(&panels, blocks, &rows),
+            _ => q6_k(&panels, blocks, &rows),
+        }
+    };
+    for (acc, out) in acc.iter().zip(out.chunks_exact_mut(2 * x.q_rows() * PANEL_ROWS)) {
+        let (first, second) = out.split_at_mut(x.q_rows() * PANEL_ROWS);
+        for (i, acc) in acc.iter().enumerate() {
+            let at = (t + i) * PANEL_ROWS;
+            let (low, high) = (&mut first[at..at + PANEL_ROWS], &mut second[at..at + PANEL_ROWS]);
+            let upper = _mm512_extractf64x4_pd(_mm512_castps_pd(*acc), 1);
+            // SAFETY: eight values each.
+            unsafe {
+                _mm256_storeu_ps(low.as_mut_ptr(), _mm512_castps512_ps256(*acc));
+                _mm256_storeu_ps(high.as_mut_ptr(), _mm256_castpd_ps(upper));
+            }
+        }
+    }
 }
 
 /// 32 bytes of each panel, side by side.
@@ -143,6 +183,57 @@ pub(super) unsafe fn quad(q: *const i8, at: usize) -> __m512i {
     _mm512_set1_epi32(unsafe { q.add(at).cast::<i32>().read_unaligned() })
 }
 
+/// Bytes between what is computed and what is asked for from memory when one token goes by: the time of a miss.
+pub(super) const AHEAD: usize = 4096;
+
+/// Asks for `$bytes` bytes of both panels, [`AHEAD`] from `$at` on, past the panels that are computed side by side with these.
+/// Only for one token: with more, the panel is used long enough for the processor to fetch on its own.
+macro_rules! ahead {
+    ($n:ident, $a:expr, $b:expr, $at:expr, $bytes:expr, $skip:expr) => {
+        if $n == 1 {
+            for line in (0..$bytes).step_by(64) {
+                // A hint: no address is too far.
+                let far = avx512::AHEAD + $skip + $at + line;
+                _mm_prefetch::<_MM_HINT_T0>($a.wrapping_add(far).cast());
+                _mm_prefetch::<_MM_HINT_T0>($b.wrapping_add(far).cast());
+            }
+        }
+    };
+}
+pub(super) use ahead;
+
+/// A kernel over `P` pairs of panels, block by block: `$body` adds block `$n` at `$a` and `$b` to `$acc`.
+macro_rules! by_blocks {
+    ($(#[$doc:meta])* $name:ident, $bytes:expr, |$a:ident, $b:ident, $n:ident, $rows:ident, $acc:ident, $skip:ident| $body:block) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// The set's features; whole panels of `blocks` blocks; each of the `N` rows is as wide.
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+        pub(super) unsafe fn $name<const N: usize, const P: usize>(
+            panels: &[[*const u8; 2]; P],
+            blocks: usize,
+            $rows: &Rows<N>,
+        ) -> [[__m512; N]; P] {
+            let mut acc = [[_mm512_setzero_ps(); N]; P];
+            for $n in 0..blocks {
+                // Near the end of a panel the next bytes lie behind the panels at its side.
+                let $skip = if $bytes * ($n + 1) + avx512::AHEAD > $bytes * blocks { (2 * P - 1) * $bytes * blocks } else { 0 };
+                for p in 0..P {
+                    // SAFETY: block `n` of each panel and of each row exist.
+                    unsafe {
+                        let ($a, $b) = (panels[p][0].add($bytes * $n), panels[p][1].add($bytes * $n));
+                        let $acc = &mut acc[p];
+                        $body
+                    }
+                }
+            }
+            acc
+        }
+    };
+}
+pub(super) use by_blocks;
+
 /// Integer dot products of one block of 32 columns with each of `N` rows, its two halves apart: `[[__m512i; 2]; N]`. `w` are
 /// unsigned bytes, quad by quad. A macro, because as a function its result would travel through memory.
 macro_rules! dots {
@@ -174,78 +265,53 @@ unsafe fn nibbles(a: *const u8, b: *const u8) -> [__m512i; 8] {
     w
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn q4_0<const N: usize>(a: *const u8, b: *const u8, blocks: usize, rows: &Rows<N>) -> [__m512; N] {
-    let mut acc = [_mm512_setzero_ps(); N];
-    for n in 0..blocks {
-        // SAFETY: block `n` of each panel and of each row exist.
-        unsafe {
-            let (a, b) = (a.add(144 * n), b.add(144 * n));
-            let d = scales(a, b);
-            let dots = dots!(N, nibbles(a.add(16), b.add(16)), rows, 32 * n);
-            for i in 0..N {
-                let sum = *rows.sums[i].add(2 * n) + *rows.sums[i].add(2 * n + 1);
-                let dot = _mm512_sub_epi32(_mm512_add_epi32(dots[i][0], dots[i][1]), _mm512_set1_epi32(8 * sum));
-                let scale = _mm512_mul_ps(d, _mm512_set1_ps(*rows.scales[i].add(n)));
-                acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc[i]);
-            }
-        }
+by_blocks!(q4_0, Q4_0, |a, b, n, rows, acc, skip| {
+    ahead!(N, a, b, 0, Q4_0, skip);
+    let d = scales(a, b);
+    let dots = dots!(N, nibbles(a.add(16), b.add(16)), rows, 32 * n);
+    for i in 0..N {
+        let sum = *rows.sums[i].add(2 * n) + *rows.sums[i].add(2 * n + 1);
+        let dot = _mm512_sub_epi32(_mm512_add_epi32(dots[i][0], dots[i][1]), _mm512_set1_epi32(8 * sum));
+        let scale = _mm512_mul_ps(d, _mm512_set1_ps(*rows.scales[i].add(n)));
+        acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc[i]);
     }
-    acc
-}
+});
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn q8_0<const N: usize>(a: *const u8, b: *const u8, blocks: usize, rows: &Rows<N>) -> [__m512; N] {
-    let flip = _mm512_set1_epi8(-128);
-    let mut acc = [_mm512_setzero_ps(); N];
-    for n in 0..blocks {
-        // SAFETY: block `n` of each panel and of each row exist.
-        unsafe {
-            let (a, b) = (a.add(272 * n), b.add(272 * n));
-            let d = scales(a, b);
-            // w + 128 is unsigned; 128 times the block's sum comes off below.
-            let mut w = [_mm512_setzero_si512(); 8];
-            for (c, w) in w.iter_mut().enumerate() {
-                *w = _mm512_xor_si512(load(a.add(16 + 32 * c), b.add(16 + 32 * c)), flip);
-            }
-            let dots = dots!(N, w, rows, 32 * n);
-            for i in 0..N {
-                let sum = *rows.sums[i].add(2 * n) + *rows.sums[i].add(2 * n + 1);
-                let dot = _mm512_sub_epi32(_mm512_add_epi32(dots[i][0], dots[i][1]), _mm512_set1_epi32(128 * sum));
-                let scale = _mm512_mul_ps(d, _mm512_set1_ps(*rows.scales[i].add(n)));
-                acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc[i]);
-            }
-        }
+by_blocks!(q8_0, Q8_0, |a, b, n, rows, acc, skip| {
+    ahead!(N, a, b, 0, Q8_0, skip);
+    let d = scales(a, b);
+    // w + 128 is unsigned; 128 times the block's sum comes off below.
+    let mut w = [_mm512_setzero_si512(); 8];
+    for (c, w) in w.iter_mut().enumerate() {
+        *w = _mm512_xor_si512(load(a.add(16 + 32 * c), b.add(16 + 32 * c)), _mm512_set1_epi8(-128));
     }
-    acc
-}
+    let dots = dots!(N, w, rows, 32 * n);
+    for i in 0..N {
+        let sum = *rows.sums[i].add(2 * n) + *rows.sums[i].add(2 * n + 1);
+        let dot = _mm512_sub_epi32(_mm512_add_epi32(dots[i][0], dots[i][1]), _mm512_set1_epi32(128 * sum));
+        let scale = _mm512_mul_ps(d, _mm512_set1_ps(*rows.scales[i].add(n)));
+        acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc[i]);
+    }
+});
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn q4_k<const N: usize>(a: *const u8, b: *const u8, blocks: usize, rows: &Rows<N>) -> [__m512; N] {
-    let mut acc = [_mm512_setzero_ps(); N];
-    for n in 0..blocks {
-        // SAFETY: block `n` of each panel exists and has eight sub-blocks; so has each row.
-        unsafe {
-            let (a, b) = (a.add(1184 * n), b.add(1184 * n));
-            let (d, dmin) = (scales(a, b), scales(a.add(16), b.add(16)));
-            for sub in 0..8 {
-                let (at, small) = (8 * n + sub, 8 * sub);
-                let dots = dots!(N, nibbles(a.add(160 + 128 * sub), b.add(160 + 128 * sub)), rows, 32 * at);
-                // Six bits times a block's sum stays below 2^24: the products are exact in single precision.
-                let scale = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes(a.add(32 + small), b.add(32 + small))));
-                let min = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes(a.add(96 + small), b.add(96 + small))));
-                for i in 0..N {
-                    let s = _mm512_set1_ps(*rows.scales[i].add(at));
-                    let sum = _mm512_set1_ps((*rows.sums[i].add(2 * at) + *rows.sums[i].add(2 * at + 1)) as f32);
-                    let scaled = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_add_epi32(dots[i][0], dots[i][1])));
-                    acc[i] = _mm512_fmadd_ps(scaled, _mm512_mul_ps(d, s), acc[i]);
-                    acc[i] = _mm512_fnmadd_ps(_mm512_mul_ps(min, sum), _mm512_mul_ps(dmin, s), acc[i]);
-                }
-            }
+by_blocks!(q4_k, Q4_K, |a, b, n, rows, acc, skip| {
+    let (d, dmin) = (scales(a, b), scales(a.add(16), b.add(16)));
+    for sub in 0..8 {
+        ahead!(N, a, b, Q4_K / 8 * sub, Q4_K / 8, skip);
+        let (at, small) = (8 * n + sub, 8 * sub);
+        let dots = dots!(N, nibbles(a.add(160 + 128 * sub), b.add(160 + 128 * sub)), rows, 32 * at);
+        // Six bits times a block's sum stays below 2^24: the products are exact in single precision.
+        let scale = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes(a.add(32 + small), b.add(32 + small))));
+        let min = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes(a.add(96 + small), b.add(96 + small))));
+        for i in 0..N {
+            let s = _mm512_set1_ps(*rows.scales[i].add(at));
+            let sum = _mm512_set1_ps((*rows.sums[i].add(2 * at) + *rows.sums[i].add(2 * at + 1)) as f32);
+            let scaled = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_add_epi32(dots[i][0], dots[i][1])));
+            acc[i] = _mm512_fmadd_ps(scaled, _mm512_mul_ps(d, s), acc[i]);
+            acc[i] = _mm512_fnmadd_ps(_mm512_mul_ps(min, sum), _mm512_mul_ps(dmin, s), acc[i]);
         }
     }
-    acc
-}
+});
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
 unsafe fn six_bits(a: *const u8, b: *const u8) -> [__m512i; 8] {
@@ -261,32 +327,24 @@ unsafe fn six_bits(a: *const u8, b: *const u8) -> [__m512i; 8] {
     w
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn q6_k<const N: usize>(a: *const u8, b: *const u8, blocks: usize, rows: &Rows<N>) -> [__m512; N] {
-    let mut acc = [_mm512_setzero_ps(); N];
-    for n in 0..blocks {
-        // SAFETY: block `n` of each panel exists and has eight sub-blocks of 192 bytes; so has each row.
-        unsafe {
-            let (a, b) = (a.add(1680 * n), b.add(1680 * n));
-            let d = scales(a, b);
-            for sub in 0..8 {
-                let (at, chunks) = (8 * n + sub, 144 + 192 * sub);
-                let dots = dots!(N, six_bits(a.add(chunks), b.add(chunks)), rows, 32 * at);
-                // 128 · 16 · 32 · 127, twice, stays below 2^24: exact in single precision.
-                let scale = [0, 1].map(|h| {
-                    let small = 16 + 8 * (2 * sub + h);
-                    _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes(a.add(small), b.add(small))))
-                });
-                for i in 0..N {
-                    let half = |h: usize| {
-                        let offset = _mm512_set1_epi32(32 * *rows.sums[i].add(2 * at + h));
-                        _mm512_mul_ps(scale[h], _mm512_cvtepi32_ps(_mm512_sub_epi32(dots[i][h], offset)))
-                    };
-                    let dot = _mm512_add_ps(half(0), half(1));
-                    acc[i] = _mm512_fmadd_ps(dot, _mm512_mul_ps(d, _mm512_set1_ps(*rows.scales[i].add(at))), acc[i]);
-                }
-            }
+by_blocks!(q6_k, Q6_K, |a, b, n, rows, acc, skip| {
+    let d = scales(a, b);
+    for sub in 0..8 {
+        ahead!(N, a, b, Q6_K / 8 * sub, Q6_K / 8, skip);
+        let (at, chunks) = (8 * n + sub, 144 + 192 * sub);
+        let dots = dots!(N, six_bits(a.add(chunks), b.add(chunks)), rows, 32 * at);
+        // 128 · 16 · 32 · 127, twice, stays below 2^24: exact in single precision.
+        let scale = [0, 1].map(|h| {
+            let small = 16 + 8 * (2 * sub + h);
+            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes(a.add(small), b.add(small))))
+        });
+        for i in 0..N {
+            let half = |h: usize| {
+                let offset = _mm512_set1_epi32(32 * *rows.sums[i].add(2 * at + h));
+                _mm512_mul_ps(scale[h], _mm512_cvtepi32_ps(_mm512_sub_epi32(dots[i][h], offset)))
+            };
+            let dot = _mm512_add_ps(half(0), half(1));
+            acc[i] = _mm512_fmadd_ps(dot, _mm512_mul_ps(d, _mm512_set1_ps(*rows.scales[i].add(at))), acc[i]);
         }
     }
-    acc
-}
+});

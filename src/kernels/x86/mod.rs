@@ -7,6 +7,7 @@ mod avx2;
 mod avx512;
 mod common;
 mod decoded;
+mod float512;
 mod pairs;
 
 pub(super) use avx2::kernels as avx2;

@@ -170,95 +170,69 @@ unsafe fn two_bits_pair(a: *const u8, b: *const u8) -> [__m512i; 8] {
     w
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-pub(super) unsafe fn q2_k_avx512<const N: usize>(
-    a: *const u8,
-    b: *const u8,
-    blocks: usize,
-    rows: &Rows<N>,
-) -> [__m512; N] {
-    let mut acc = [_mm512_setzero_ps(); N];
-    for n in 0..blocks {
-        // SAFETY: block `n` of each panel exists and has eight sub-blocks; so has each row.
-        unsafe {
-            let (a, b) = (a.add(Q2_K * n), b.add(Q2_K * n));
-            let (d, dmin) = (avx512::scales(a, b), avx512::scales(a.add(16), b.add(16)));
-            for sub in 0..8 {
-                let (at, chunks) = (8 * n + sub, Q2_K_CHUNKS + 64 * sub);
-                let codes = [0, 1].map(|h| {
-                    let small = Q2_K_SCALES + 8 * (2 * sub + h);
-                    widened_pair(a.add(small), b.add(small))
-                });
-                let fifteen = _mm512_set1_epi32(15);
-                let scale = codes.map(|c| _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_and_si512(c, fifteen))));
-                let min = codes.map(|c| _mm512_mul_ps(dmin, _mm512_cvtepi32_ps(_mm512_srli_epi32(c, 4))));
-                let dots = avx512::dots!(N, two_bits_pair(a.add(chunks), b.add(chunks)), rows, 32 * at);
-                for i in 0..N {
-                    let sum = |h: usize| _mm512_set1_ps(*rows.sums[i].add(2 * at + h) as f32);
-                    let share = _mm512_mul_ps(scale[0], _mm512_cvtepi32_ps(dots[i][0]));
-                    let share = _mm512_fmadd_ps(scale[1], _mm512_cvtepi32_ps(dots[i][1]), share);
-                    let share = _mm512_fnmadd_ps(min[0], sum(0), share);
-                    let share = _mm512_fnmadd_ps(min[1], sum(1), share);
-                    acc[i] = _mm512_fmadd_ps(share, _mm512_set1_ps(*rows.scales[i].add(at)), acc[i]);
-                }
-            }
+avx512::by_blocks!(q2_k_avx512, Q2_K, |a, b, n, rows, acc, skip| {
+    let (d, dmin) = (avx512::scales(a, b), avx512::scales(a.add(16), b.add(16)));
+    for sub in 0..8 {
+        avx512::ahead!(N, a, b, Q2_K / 8 * sub, Q2_K / 8, skip);
+        let (at, chunks) = (8 * n + sub, Q2_K_CHUNKS + 64 * sub);
+        let codes = [0, 1].map(|h| {
+            let small = Q2_K_SCALES + 8 * (2 * sub + h);
+            widened_pair(a.add(small), b.add(small))
+        });
+        let fifteen = _mm512_set1_epi32(15);
+        let scale = codes.map(|c| _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_and_si512(c, fifteen))));
+        let min = codes.map(|c| _mm512_mul_ps(dmin, _mm512_cvtepi32_ps(_mm512_srli_epi32(c, 4))));
+        let dots = avx512::dots!(N, two_bits_pair(a.add(chunks), b.add(chunks)), rows, 32 * at);
+        for i in 0..N {
+            let sum = |h: usize| _mm512_set1_ps(*rows.sums[i].add(2 * at + h) as f32);
+            let share = _mm512_mul_ps(scale[0], _mm512_cvtepi32_ps(dots[i][0]));
+            let share = _mm512_fmadd_ps(scale[1], _mm512_cvtepi32_ps(dots[i][1]), share);
+            let share = _mm512_fnmadd_ps(min[0], sum(0), share);
+            let share = _mm512_fnmadd_ps(min[1], sum(1), share);
+            acc[i] = _mm512_fmadd_ps(share, _mm512_set1_ps(*rows.scales[i].add(at)), acc[i]);
         }
     }
-    acc
-}
+});
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-pub(super) unsafe fn q3_k_avx512<const N: usize>(
-    a: *const u8,
-    b: *const u8,
-    blocks: usize,
-    rows: &Rows<N>,
-) -> [__m512; N] {
-    let mut acc = [_mm512_setzero_ps(); N];
+avx512::by_blocks!(q3_k_avx512, Q3_K, |a, b, n, rows, acc, skip| {
     let four = _mm512_set1_epi8(4);
-    for n in 0..blocks {
-        // SAFETY: block `n` of each panel exists and has eight sub-blocks of 96 bytes; so has each row.
-        unsafe {
-            let (a, b) = (a.add(Q3_K * n), b.add(Q3_K * n));
-            let d = avx512::scales(a, b);
-            for sub in 0..8 {
-                let (at, chunks) = (8 * n + sub, Q3_K_CHUNKS + 96 * sub);
-                let scale = [0, 1].map(|h| {
-                    let (low, shift, high, shift2) = six_bits(2 * sub + h);
-                    let low = _mm512_srlv_epi32(widened_pair(a.add(low), b.add(low)), _mm512_set1_epi32(shift));
-                    let high = _mm512_srlv_epi32(widened_pair(a.add(high), b.add(high)), _mm512_set1_epi32(shift2));
-                    let low = _mm512_and_si512(low, _mm512_set1_epi32(15));
-                    let high = _mm512_slli_epi32(_mm512_and_si512(high, _mm512_set1_epi32(3)), 4);
-                    let code = _mm512_sub_epi32(_mm512_or_si512(low, high), _mm512_set1_epi32(32));
-                    _mm512_mul_ps(d, _mm512_cvtepi32_ps(code))
-                });
-                let third = avx512::load(a.add(chunks + 64), b.add(chunks + 64));
-                // The third bits of the quads, at bit 2 of their bytes.
-                let thirds = [
-                    _mm512_slli_epi16(third, 2),
-                    _mm512_slli_epi16(third, 1),
-                    third,
-                    _mm512_srli_epi16(third, 1),
-                    _mm512_srli_epi16(third, 2),
-                    _mm512_srli_epi16(third, 3),
-                    _mm512_srli_epi16(third, 4),
-                    _mm512_srli_epi16(third, 5),
-                ];
-                let mut w = two_bits_pair(a.add(chunks), b.add(chunks));
-                for (w, third) in w.iter_mut().zip(thirds) {
-                    *w = _mm512_or_si512(*w, _mm512_and_si512(third, four));
-                }
-                let dots = avx512::dots!(N, w, rows, 32 * at);
-                for i in 0..N {
-                    let dot = |h: usize| {
-                        let offset = _mm512_set1_epi32(4 * *rows.sums[i].add(2 * at + h));
-                        _mm512_cvtepi32_ps(_mm512_sub_epi32(dots[i][h], offset))
-                    };
-                    let share = _mm512_fmadd_ps(scale[1], dot(1), _mm512_mul_ps(scale[0], dot(0)));
-                    acc[i] = _mm512_fmadd_ps(share, _mm512_set1_ps(*rows.scales[i].add(at)), acc[i]);
-                }
-            }
+    let d = avx512::scales(a, b);
+    for sub in 0..8 {
+        avx512::ahead!(N, a, b, Q3_K / 8 * sub, Q3_K / 8, skip);
+        let (at, chunks) = (8 * n + sub, Q3_K_CHUNKS + 96 * sub);
+        let scale = [0, 1].map(|h| {
+            let (low, shift, high, shift2) = six_bits(2 * sub + h);
+            let low = _mm512_srlv_epi32(widened_pair(a.add(low), b.add(low)), _mm512_set1_epi32(shift));
+            let high = _mm512_srlv_epi32(widened_pair(a.add(high), b.add(high)), _mm512_set1_epi32(shift2));
+            let low = _mm512_and_si512(low, _mm512_set1_epi32(15));
+            let high = _mm512_slli_epi32(_mm512_and_si512(high, _mm512_set1_epi32(3)), 4);
+            let code = _mm512_sub_epi32(_mm512_or_si512(low, high), _mm512_set1_epi32(32));
+            _mm512_mul_ps(d, _mm512_cvtepi32_ps(code))
+        });
+        let third = avx512::load(a.add(chunks + 64), b.add(chunks + 64));
+        // The third bits of the quads, at bit 2 of their bytes.
+        let thirds = [
+            _mm512_slli_epi16(third, 2),
+            _mm512_slli_epi16(third, 1),
+            third,
+            _mm512_srli_epi16(third, 1),
+            _mm512_srli_epi16(third, 2),
+            _mm512_srli_epi16(third, 3),
+            _mm512_srli_epi16(third, 4),
+            _mm512_srli_epi16(third, 5),
+        ];
+        let mut w = two_bits_pair(a.add(chunks), b.add(chunks));
+        for (w, third) in w.iter_mut().zip(thirds) {
+            *w = _mm512_or_si512(*w, _mm512_and_si512(third, four));
+        }
+        let dots = avx512::dots!(N, w, rows, 32 * at);
+        for i in 0..N {
+            let dot = |h: usize| {
+                let offset = _mm512_set1_epi32(4 * *rows.sums[i].add(2 * at + h));
+                _mm512_cvtepi32_ps(_mm512_sub_epi32(dots[i][h], offset))
+            };
+            let share = _mm512_fmadd_ps(scale[1], dot(1), _mm512_mul_ps(scale[0], dot(0)));
+            acc[i] = _mm512_fmadd_ps(share, _mm512_set1_ps(*rows.scales[i].add(at)), acc[i]);
         }
     }
-    acc
-}
+});
