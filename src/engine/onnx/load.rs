@@ -224,6 +224,7 @@ mod tests {
         for file in ["legacy.onnx", "prompt-guard/model.onnx", "token_types.onnx"] {
             assert_eq!(count(file, "DisentangledAttention"), 2, "{file}");
             assert_eq!(count(file, "Places"), 2, "{file}");
+            assert_eq!(count(file, "Linear"), 2 * 6 + 2, "{file}");
             assert_eq!(count(file, "Softmax"), 0, "{file}");
         }
     }

@@ -17,6 +17,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::attention::{DisentangledAttention, Places, Plan};
 use super::gather::GatherRows;
+use super::linear::Product;
 use crate::kernels::{self, Kernels};
 
 /// Rows and tokens of the proof.
@@ -26,15 +27,25 @@ const TOLERANCE: f32 = 1e-4;
 /// Terms of a sum that are looked at.
 const MOST_TERMS: usize = 8;
 
-/// Replaces every disentangled attention of a decluttered graph.
+/// Replaces every disentangled attention of a decluttered graph, and then the products with constant weights. Without
+/// vector instructions the graph's own operations are the faster ones.
 pub(super) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     let kernels = kernels::best();
+    if kernels.name == "scalar" {
+        return Ok(model);
+    }
     let found: Vec<Found> =
         model.nodes().iter().filter_map(|n| find(&model, n, kernels)).filter(|f| proves(&model, f)).collect();
     for f in &found {
         f.replace(&mut model)?;
     }
-    if found.is_empty() { Ok(model) } else { model.into_decluttered() }
+    let mut model = model.into_decluttered()?;
+    for node in 0..model.nodes().len() {
+        if let Some(product) = Product::find(&model, model.node(node), kernels) {
+            product.replace(&mut model)?;
+        }
+    }
+    model.into_decluttered()
 }
 
 /// A disentangled attention: what it reads and the outlet it gives, `(batch, heads, seq, width)`.
@@ -60,8 +71,10 @@ fn peel(model: &TypedModel, outlet: OutletId) -> Peeled {
     let mut peeled = Peeled { outlet, factor: 1.0 };
     loop {
         let node = model.node(peeled.outlet.node);
-        if node.op_is::<AxisOp>() || node.op_is::<Tile>() {
-            peeled.outlet = node.inputs[0];
+        if let [input] = node.inputs[..]
+            && (node.op_is::<AxisOp>() || node.op_is::<Tile>())
+        {
+            peeled.outlet = input;
         } else if let Some((value, factor)) = scaled(model, node) {
             peeled = Peeled { outlet: value, factor: peeled.factor * factor };
         } else {
@@ -77,13 +90,13 @@ fn scaled(model: &TypedModel, node: &TypedNode) -> Option<(OutletId, f32)> {
     number(b).map(|n| (a, n)).or_else(|| number(a).map(|n| (b, n)))
 }
 
-fn binary<T: tract_onnx::tract_core::ops::binary::BinMiniOp>(node: &TypedNode) -> Option<[OutletId; 2]> {
+pub(super) fn binary<T: tract_onnx::tract_core::ops::binary::BinMiniOp>(node: &TypedNode) -> Option<[OutletId; 2]> {
     let op = node.op_as::<TypedBinOp>().filter(|op| op.0.is::<T>())?;
     op.1.is_none().then(|| node.inputs[..].try_into().ok()).flatten()
 }
 
 /// The inputs of a product of two single-precision tensors.
-fn product(node: &TypedNode) -> Option<[OutletId; 2]> {
+pub(super) fn product(node: &TypedNode) -> Option<[OutletId; 2]> {
     let op = node.op_as::<EinSum>().filter(|op| op.q_params.is_none() && op.operating_dt == f32::datum_type())?;
     (op.axes.output_count() == 1).then(|| node.inputs[..].try_into().ok()).flatten()
 }
