@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use crate::engine::ops::identity;
+use crate::engine::scratch;
 use crate::kernels::{Kernels, KvRows};
 
 /// Query rows that share a pass over keys and values.
@@ -18,12 +19,12 @@ pub(super) struct Plan {
     pub(super) heads: usize,
     /// Values in a head.
     pub(super) width: usize,
-    /// Relative positions as queries see them, `(heads, places, width)`.
+    /// Relative positions as queries see them, scaled, `(heads, places, width)`.
     pub(super) for_queries: Vec<f32>,
-    /// Relative positions as keys see them, `(heads, places, width)`.
+    /// Relative positions as keys see them, scaled, `(heads, places, width)`.
     pub(super) for_keys: Vec<f32>,
-    /// Factors of query · key, query · position and key · position in a score.
-    pub(super) factors: [f32; 3],
+    /// Factor of query · key in a score.
+    pub(super) factor: f32,
     /// The score of a masked pair.
     pub(super) masked: f32,
 }
@@ -37,7 +38,7 @@ impl Plan {
 
 /// Queries, keys and values `(batch, seq, heads · width)`, mask `(batch, 1, seq, seq)` that is true where a pair is left out,
 /// the [`Places`] of queries and of keys → `(batch, seq, heads · width)`. For query `i` and key `j` of a head the score is
-/// `a q[i]·k[j] + b q[i]·p[places[i, j]] + c k[j]·p'[places'[i, j]]`.
+/// `factor q[i]·k[j] + q[i]·p[places[i, j]] + k[j]·p'[places'[i, j]]`.
 #[derive(Debug, Clone)]
 pub(super) struct DisentangledAttention {
     pub(super) plan: Arc<Plan>,
@@ -132,8 +133,11 @@ fn span(places: &[u32]) -> (usize, usize) {
 impl Plan {
     /// The columns of one head, `(seq, width)`.
     fn head(&self, x: &[f32], head: usize) -> Vec<f32> {
-        let rows = x.chunks_exact(self.heads * self.width);
-        rows.flat_map(|row| row.get(head * self.width..(head + 1) * self.width).unwrap_or_default()).copied().collect()
+        let mut out = Vec::with_capacity(x.len() / self.heads.max(1));
+        for row in x.chunks_exact(self.heads * self.width) {
+            out.extend_from_slice(row.get(head * self.width..(head + 1) * self.width).unwrap_or_default());
+        }
+        out
     }
 
     /// Rows `span` of a head's relative positions.
@@ -145,10 +149,10 @@ impl Plan {
     /// One head; `out` is `(seq, width)`.
     fn attend(&self, head: usize, [q, k, v]: [Vec<f32>; 3], mask: &[bool], pairs: &Pairs<'_>, out: &mut [f32]) {
         let (kernels, width, seq) = (&self.kernels, self.width, pairs.seq);
-        let [of_keys, of_places, of_key_places] = self.factors;
         let (key_low, key_high) = pairs.key_span;
-        let key_wide = key_high - key_low;
-        let mut by_key = vec![0.0f32; seq * key_wide];
+        // Rows an odd number of cache lines apart: a query reads down a column, which must not fall on few lines.
+        let key_wide = ((key_high - key_low) / 32 * 2 + 3) * 16;
+        let mut by_key = scratch::take(seq * key_wide);
         let positions = KvRows::F32(self.positions(&self.for_keys, head, pairs.key_span));
         let rows = by_key.par_chunks_mut(TILE * key_wide).zip(k.par_chunks(TILE * width));
         rows.for_each(|(out, k)| (kernels.attn_scores)(k, width, positions, out, key_wide));
@@ -156,7 +160,8 @@ impl Plan {
         tiles.for_each(|(tile, ((out, q), &(low, high)))| {
             let (rows, wide) = (q.len() / width, high - low);
             let (mut scores, mut by_place) = (vec![0.0f32; rows * seq], vec![0.0f32; rows * wide]);
-            (kernels.attn_scores)(q, width, KvRows::F32(&k), &mut scores, seq);
+            let scaled: Vec<f32> = q.iter().map(|x| x * self.factor).collect();
+            (kernels.attn_scores)(&scaled, width, KvRows::F32(&k), &mut scores, seq);
             let positions = self.positions(&self.for_queries, head, (low, high));
             (kernels.attn_scores)(q, width, KvRows::F32(positions), &mut by_place, wide);
             for (r, (scores, by_place)) in scores.chunks_exact_mut(seq).zip(by_place.chunks_exact(wide)).enumerate() {
@@ -165,19 +170,21 @@ impl Plan {
                 let places = pairs.places.get(row.clone()).unwrap_or_default();
                 let key_places = pairs.key_places.get(row.clone()).unwrap_or_default();
                 let mask = mask.get(row).unwrap_or_default();
-                let keys = by_key.chunks_exact(key_wide).zip(mask);
-                for (((score, place), key_place), (by_key, masked)) in
-                    scores.iter_mut().zip(places).zip(key_places).zip(keys)
+                for ((score, place), masked) in scores.iter_mut().zip(places).zip(mask) {
+                    let by_place = by_place.get(*place as usize - low).copied().unwrap_or(f32::NAN);
+                    *score = if *masked { self.masked } else { *score + by_place };
+                }
+                for ((score, place), (by_key, masked)) in
+                    scores.iter_mut().zip(key_places).zip(by_key.chunks_exact(key_wide).zip(mask))
                 {
-                    let query = by_place.get(*place as usize - low).copied().unwrap_or(f32::NAN);
-                    let key = by_key.get(*key_place as usize - key_low).copied().unwrap_or(f32::NAN);
-                    let sum = of_keys * *score + (of_places * query + of_key_places * key);
-                    *score = if *masked { self.masked } else { sum };
+                    let by_key = by_key.get(*place as usize - key_low).copied().unwrap_or(f32::NAN);
+                    *score += if *masked { 0.0 } else { by_key };
                 }
                 (kernels.softmax)(scores);
             }
             (kernels.attn_mix)(&scores, seq, KvRows::F32(&v), width, out);
         });
+        scratch::give(by_key);
     }
 }
 

@@ -9,12 +9,14 @@ use tract_onnx::tract_core::ops::math::Add;
 use tract_onnx::tract_hir::internal::*;
 
 use super::recognize::{binary, product};
-use crate::engine::linear::linear;
 use crate::engine::ops::identity;
-use crate::kernels::{Acts, Kernels};
+use crate::engine::scratch;
+use crate::error::Result;
+use crate::kernels::{Acts, Kernels, Panels};
 use crate::weights::Matrix;
+use crate::weights::layout::PANEL_ROWS;
 
-/// Values of an output that are worth a task of their own.
+/// Values that are worth a task of their own.
 const TASK: usize = 1 << 14;
 
 /// The weights of one product.
@@ -57,14 +59,45 @@ impl EvalOp for Linear {
         if x.len() == 0 {
             return Ok(tvec!(Tensor::zero::<f32>(&shape)?.into_tvalue()));
         }
-        let values = x.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
-        let mut out = linear(&w.kernels, &w.matrix, &Acts::new(values, cols)).map_err(TractError::new)?;
-        if !w.bias.is_empty() {
-            out.par_chunks_mut((TASK / rows).max(1) * rows).for_each(|rows| {
-                rows.chunks_exact_mut(w.bias.len()).for_each(|row| (w.kernels.add)(row, &w.bias));
-            });
-        }
-        Ok(tvec!(Tensor::from_shape(&shape, &out)?.into_tvalue()))
+        let mut values = scratch::take(x.len());
+        values.copy_from_slice(x.try_as_plain_ram()?.as_slice::<f32>()?);
+        let acts = Acts::new(values, cols);
+        let mut out = Tensor::zero::<f32>(&shape)?;
+        w.product(&acts, out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?).map_err(TractError::new)?;
+        scratch::give(acts.into_values());
+        Ok(tvec!(out.into_tvalue()))
+    }
+}
+
+impl Weights {
+    /// `out` is `(tokens, rows)`.
+    fn product(&self, x: &Acts, out: &mut [f32]) -> Result<()> {
+        let (m, tokens) = (&self.matrix, x.tokens());
+        let pinned = m.pin()?;
+        let share = m.panels().div_ceil(rayon::current_num_threads()).max(1);
+        // Four panels suit the kernels that take two or four at a time.
+        let panels = (TASK * 4 / m.panel_bytes().max(1)).clamp(1, share).next_multiple_of(4);
+        let mut parts = scratch::take(m.panels() * tokens * PANEL_ROWS); // (panels, tokens, 8)
+        parts.par_chunks_mut(panels * tokens * PANEL_ROWS).enumerate().try_for_each(|(task, part)| {
+            let first = task * panels;
+            pinned.with_panels(first..first + part.len() / (tokens * PANEL_ROWS), |bytes| {
+                (self.kernels.matmul)(Panels { ty: m.ty(), cols: m.cols(), bytes }, x, part);
+            })
+        })?;
+        let group = (TASK / m.rows()).max(1);
+        out.par_chunks_mut(group * m.rows()).enumerate().for_each(|(at, rows)| {
+            for (t, row) in rows.chunks_exact_mut(m.rows()).enumerate() {
+                let mut panels = parts.as_chunks::<PANEL_ROWS>().0.iter().skip(at * group + t).step_by(tokens);
+                let (whole, rest) = row.as_chunks_mut::<PANEL_ROWS>();
+                whole.iter_mut().zip(&mut panels).for_each(|(to, from)| *to = *from);
+                rest.iter_mut().zip(panels.next().into_iter().flatten()).for_each(|(to, from)| *to = *from);
+                if !self.bias.is_empty() {
+                    (self.kernels.add)(row, &self.bias);
+                }
+            }
+        });
+        scratch::give(parts);
+        Ok(())
     }
 }
 

@@ -170,9 +170,9 @@ fn find(model: &TypedModel, node: &TypedNode, kernels: Kernels) -> Option<Found>
         kernels,
         heads: *by_query.positions.shape().first()?,
         width: *by_query.positions.shape().get(2)?,
-        for_queries: floats(&by_query.positions)?,
-        for_keys: floats(&by_key.positions)?,
-        factors: [factor * q.factor * k.factor, by_query.factor, by_key.factor],
+        for_queries: scaled_values(&by_query.positions, by_query.factor)?,
+        for_keys: scaled_values(&by_key.positions, by_key.factor)?,
+        factor: factor * q.factor * k.factor,
         masked: fill,
     };
     let fits = by_query.positions.shape() == by_key.positions.shape() && by_query.positions.rank() == 3;
@@ -181,8 +181,8 @@ fn find(model: &TypedModel, node: &TypedNode, kernels: Kernels) -> Option<Found>
     (fits && v.factor.to_bits() == 1f32.to_bits() && found.fits(model)?).then_some(found)
 }
 
-fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
-    Some(tensor.try_as_plain_ram().ok()?.as_slice::<f32>().ok()?.to_vec())
+fn scaled_values(tensor: &Tensor, factor: f32) -> Option<Vec<f32>> {
+    Some(tensor.try_as_plain_ram().ok()?.as_slice::<f32>().ok()?.iter().map(|x| x * factor).collect())
 }
 
 impl Found {
