@@ -94,7 +94,6 @@ impl EvalOp for DisentangledAttention {
                 }
             }
         }
-        drop(out_plain);
         Ok(tvec!(out.into_tvalue()))
     }
 }
@@ -236,4 +235,28 @@ impl TypedOp for Places {
     }
 
     as_op!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(index: &[i64], turned: bool) -> TractResult<Vec<u32>> {
+        let index = Tensor::from_shape(&[1, 2, 2], index)?.into_tvalue();
+        let out = Places { count: 4, turned }.eval(&EvalContext::out_of_plan(), tvec!(index))?;
+        Ok(out[0].try_as_plain_ram()?.as_slice::<u32>()?.to_vec())
+    }
+
+    #[test]
+    fn places_count_from_either_end_and_turn() {
+        assert_eq!(places(&[0, -1, 2, -4], false).unwrap(), [0, 3, 2, 0]);
+        assert_eq!(places(&[0, -1, 2, -4], true).unwrap(), [0, 2, 3, 0]);
+    }
+
+    #[test]
+    fn a_place_outside_is_an_error() {
+        for index in [4i64, -5, i64::MIN, i64::MAX] {
+            assert!(places(&[0, 0, 0, index], false).is_err(), "{index}");
+        }
+    }
 }
