@@ -70,9 +70,7 @@ impl EvalOp for DisentangledAttention {
         if out.len() == 0 {
             return Ok(tvec!(out.into_tvalue()));
         }
-        let plain = [q, k, v].map(|t| t.try_as_plain_ram());
-        let [q, k, v] = plain;
-        let (q, k, v) = (q?, k?, v?);
+        let (q, k, v) = (q.try_as_plain_ram()?, k.try_as_plain_ram()?, v.try_as_plain_ram()?);
         let (q, k, v) = (q.as_slice::<f32>()?, k.as_slice::<f32>()?, v.as_slice::<f32>()?);
         let (mask, places, key_places) =
             (mask.try_as_plain_ram()?, places.try_as_plain_ram()?, key_places.try_as_plain_ram()?);

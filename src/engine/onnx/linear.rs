@@ -143,7 +143,12 @@ impl Product {
             return None;
         }
         let weights = weights.into_tensor().permute_axes(&places?).ok()?;
-        let cols = weights.shape().get(1..)?.iter().product();
+        let wide = weights.shape().get(1..)?;
+        let dims = model.outlet_fact(x).ok()?.shape.dims();
+        let cols = wide.iter().product();
+        if !dims.get(lead.len()..)?.iter().zip(wide).all(|(d, w)| *d == w.to_dim()) {
+            return None;
+        }
         let matrix = Matrix::from_values(weights.try_as_plain_ram().ok()?.as_slice().ok()?, cols).ok()?;
         let (bias, out) = bias(model, node, matrix.rows()).unwrap_or((Vec::new(), OutletId::new(node.id, 0)));
         let folded = columns.len();

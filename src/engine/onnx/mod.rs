@@ -41,7 +41,7 @@ const STACK: usize = 8 << 20;
 const MOST_TOKENS: usize = 1 << 16;
 /// All weights together may have so many bytes.
 const MOST_WEIGHTS: u64 = 4 << 30;
-/// So many shapes may be named: the plan of each holds the weights of the model's matrix products once more.
+/// So many shapes may be named: each gets a plan of its own.
 const MOST_SHAPES: usize = 16;
 
 /// Is told the name and the SHA-256 of a file, and may refuse it.
@@ -50,8 +50,8 @@ pub type VerifyFile<'a> = &'a dyn Fn(&str, &str) -> Result<()>;
 /// How a classifier is loaded.
 #[derive(Clone, Copy, Default)]
 pub struct OnnxOptions<'a> {
-    /// The shapes (rows, two tokens or more) that will be run, at most sixteen: each gets a plan of its own, which takes
-    /// about half the time to run, and memory for the weights of the model's matrix products. None: any shape, one plan.
+    /// The shapes (rows, two tokens or more) that will be run, at most sixteen: each gets a plan of its own, in which all that
+    /// the length decides is computed ahead. None: any shape, one plan.
     pub shapes: &'a [(usize, usize)],
     /// Asked for every file before it is used. The digest is taken through the descriptor that is read.
     pub verify: Option<VerifyFile<'a>>,

@@ -257,9 +257,9 @@ fn difference(model: &TypedModel, found: &Found) -> TractResult<f32> {
     let (theirs, ours) = (theirs.try_as_plain_ram()?, ours.try_as_plain_ram()?);
     let (theirs, ours) = (theirs.as_slice::<f32>()?, ours.as_slice::<f32>()?);
     ensure!(theirs.len() == ours.len() && !ours.is_empty(), "{} values for {}", ours.len(), theirs.len());
+    ensure!(theirs.iter().chain(ours).all(|x| x.is_finite()), "no finite values");
     let largest = theirs.iter().fold(1e-3f32, |m, x| m.max(x.abs()));
-    // Not a number is no proof.
-    let far = theirs.iter().zip(ours).map(|(a, b)| (a - b).abs()).fold(0.0f32, |m, d| if d <= m { m } else { d });
+    let far = theirs.iter().zip(ours).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
     Ok(far / largest)
 }
 
