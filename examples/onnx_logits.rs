@@ -1,6 +1,6 @@
 //! Runs an ONNX classifier as the guard does and prints logits, latency and peak memory as one JSON object.
 //!
-//!     cargo run --release --example onnx_logits -- MODEL.onnx [--vocab N] [--plan BATCHxSEQ]… BATCHxSEQ…
+//!     cargo run --release --example onnx_logits -- MODEL.onnx [--vocab N] [--threads N] [--plan BATCHxSEQ]… BATCHxSEQ…
 //!
 //! Token ids come from the formula of tests/data/onnx/make_deberta.py, so that compare.py beside it can repeat them.
 #![expect(clippy::print_stdout, reason = "a program")]
@@ -18,17 +18,18 @@ const RUNS: usize = 7;
 fn main() -> Result<()> {
     let mut words = std::env::args().skip(1);
     let model = words.next().ok_or_else(|| Error::argument("expected MODEL.onnx and shapes such as 1x512"))?;
-    let (mut vocab, mut plans, mut shapes) = (1000usize, Vec::new(), Vec::new());
+    let (mut vocab, mut threads, mut plans, mut shapes) = (1000usize, None, Vec::new(), Vec::new());
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| Error::argument(format!("{word} expects a value")));
         match word.as_str() {
             "--vocab" => vocab = number(&value()?)?.max(2),
+            "--threads" => threads = Some(number(&value()?)?),
             "--plan" => plans.push(shape(&value()?)?),
             _ => shapes.push(shape(&word)?),
         }
     }
     let started = Instant::now();
-    let options = OnnxOptions { shapes: &plans, ..OnnxOptions::default() };
+    let options = OnnxOptions { shapes: &plans, threads, ..OnnxOptions::default() };
     let classifier = OnnxClassifier::open(Path::new(&model), &options)?;
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
     let loaded = status("VmHWM:");

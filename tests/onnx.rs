@@ -86,6 +86,20 @@ fn plans_for_named_shapes_give_the_same_and_no_other_shape_is_run() {
     }
 }
 
+#[test]
+fn the_logits_do_not_depend_on_the_number_of_threads() {
+    let (ids, mask) = case(300, 3, 255);
+    for name in ["legacy.onnx", "prompt-guard/model.onnx"] {
+        let [one, more] = [1, 3].map(|threads| {
+            let options = OnnxOptions { threads: Some(threads), ..OnnxOptions::default() };
+            let model = OnnxClassifier::open(&data().join(name), &options).unwrap();
+            let logits = model.logits(&ids, &mask, 3, 255, &|| Ok(())).unwrap();
+            logits.into_iter().map(f32::to_bits).collect::<Vec<u32>>()
+        });
+        assert_eq!(one, more, "{name}");
+    }
+}
+
 /// The folder that make_prompt_guard.py wrote, in a place where files can be added.
 fn prompt_guard() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

@@ -40,6 +40,27 @@ enum Store {
 }
 
 impl Matrix {
+    /// A matrix in memory from `values`, `(rows, cols)` in single precision.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Argument`] when the values are not `rows × cols`; [`crate::error::Kind::Memory`] when there is
+    /// no room.
+    pub fn from_values(values: &[f32], cols: usize) -> Result<Self> {
+        let ty = BlockType::F32;
+        let rows = values.len().checked_div(cols).unwrap_or(0);
+        if rows == 0 || values.len() != rows * cols {
+            return Err(Error::argument(format!("{} values in rows of {cols}", values.len())));
+        }
+        let panel = panel_bytes(ty, cols)?;
+        let whole = usize::try_from(packed_bytes(ty, rows, cols)?);
+        let mut bytes = AlignedBytes::zeroed(whole.map_err(|_| Error::limit(format!("{rows} rows of {cols}")))?)?;
+        for (rows, panel) in values.chunks(PANEL_ROWS * cols).zip(bytes.bytes_mut().chunks_exact_mut(panel)) {
+            let rows: Vec<u8> = rows.iter().flat_map(|x| x.to_le_bytes()).collect();
+            pack_panel(ty, &rows, ty.row_bytes(cols)?, cols, panel)?;
+        }
+        Ok(Self { ty, rows, cols, panel, store: Store::Resident { bytes: Arc::new(bytes), at: 0 } })
+    }
+
     /// Rows.
     #[must_use]
     pub fn rows(&self) -> usize {

@@ -68,7 +68,7 @@ fn before_broadcast(model: &TypedModel, indices: OutletId, rank: usize) -> Tract
 
 /// `data` (…, k), `indices` (…, t) with leading dimensions equal to those of `data` or 1 → (…, t).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct GatherRows;
+pub(super) struct GatherRows;
 
 impl Op for GatherRows {
     fn name(&self) -> StaticName {

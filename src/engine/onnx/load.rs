@@ -11,6 +11,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::airlock::{Checked, INPUTS};
 use super::fold;
+use super::recognize;
 use super::tensor::{Head, MOST_NAME, short};
 use super::wire::put_bytes;
 use crate::error::{Error, Result};
@@ -89,6 +90,7 @@ pub(super) fn load(
     let typed = typed.into_decluttered().map_err(bad)?;
     weigh_constants(&typed)?;
     let labels = labels(&typed, &batch)?;
+    let typed = recognize::rewrite(typed).map_err(bad)?;
     let mut fixed = Vec::new();
     for &(rows, tokens) in shapes {
         let symbols = HashMap::from([(batch.clone(), rows.to_dim()), (seq.clone(), tokens.to_dim())]);
@@ -201,4 +203,29 @@ fn bad(e: TractError) -> Error {
     }
     let text: String = format!("{e:#}").chars().take(MOST_NAME).collect();
     Error::corrupt(format!("not an ONNX classifier: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{OnnxClassifier, OnnxOptions};
+
+    /// How often an operation stands in the plan of a model for any shape.
+    fn count(file: &str, op: &str) -> usize {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/onnx").join(file);
+        let model = OnnxClassifier::open(&path, &OnnxOptions::default()).unwrap();
+        let plan = model.plans.general.as_ref().unwrap();
+        plan.model().nodes().iter().filter(|n| n.op.name() == op).count()
+    }
+
+    #[test]
+    fn the_attention_of_both_exporters_is_recognized_in_every_layer() {
+        for file in ["legacy.onnx", "prompt-guard/model.onnx", "token_types.onnx"] {
+            assert_eq!(count(file, "DisentangledAttention"), 2, "{file}");
+            assert_eq!(count(file, "Places"), 2, "{file}");
+            assert_eq!(count(file, "Linear"), 2 * 6 + 2, "{file}");
+            assert_eq!(count(file, "Softmax"), 0, "{file}");
+        }
+    }
 }

@@ -4,11 +4,14 @@
 //! opens no file; what tract computes while it loads is weighed ([`fold`]).
 
 mod airlock;
+mod attention;
 mod files;
 mod fold;
 mod gather;
+mod linear;
 mod load;
 mod operators;
+mod recognize;
 mod tensor;
 mod wire;
 
@@ -17,6 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::thread;
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use tract_onnx::prelude::*;
 
 use airlock::{Checked, MOST_BYTES};
@@ -37,7 +41,7 @@ const STACK: usize = 8 << 20;
 const MOST_TOKENS: usize = 1 << 16;
 /// All weights together may have so many bytes.
 const MOST_WEIGHTS: u64 = 4 << 30;
-/// So many shapes may be named: the plan of each holds the weights of the model's matrix products once more.
+/// So many shapes may be named: each gets a plan of its own.
 const MOST_SHAPES: usize = 16;
 
 /// Is told the name and the SHA-256 of a file, and may refuse it.
@@ -46,17 +50,20 @@ pub type VerifyFile<'a> = &'a dyn Fn(&str, &str) -> Result<()>;
 /// How a classifier is loaded.
 #[derive(Clone, Copy, Default)]
 pub struct OnnxOptions<'a> {
-    /// The shapes (rows, two tokens or more) that will be run, at most sixteen: each gets a plan of its own, which takes
-    /// about half the time to run, and memory for the weights of the model's matrix products. None: any shape, one plan.
+    /// The shapes (rows, two tokens or more) that will be run, at most sixteen: each gets a plan of its own, in which all that
+    /// the length decides is computed ahead. None: any shape, one plan.
     pub shapes: &'a [(usize, usize)],
     /// Asked for every file before it is used. The digest is taken through the descriptor that is read.
     pub verify: Option<VerifyFile<'a>>,
+    /// Threads that runs share; none: as many as the processor runs at a time. The logits do not depend on it.
+    pub threads: Option<usize>,
 }
 
 /// A loaded classifier. It takes `input_ids` and `attention_mask` (and `token_type_ids`, which get zeros), i64 of shape
 /// (batch, seq), and gives f32 logits of shape (batch, labels).
 pub struct OnnxClassifier {
     plans: Plans,
+    pool: ThreadPool,
 }
 
 impl OnnxClassifier {
@@ -82,7 +89,9 @@ impl OnnxClassifier {
     /// # Errors
     /// As [`OnnxClassifier::open`].
     pub fn from_bytes(name: &str, model: &[u8]) -> Result<Self> {
-        Self::load(model, ExternalFiles::new(None), &OnnxOptions::default()).map_err(|e| e.context(name))
+        // What is small enough to lie in memory whole gains nothing from threads.
+        let options = OnnxOptions { threads: Some(1), ..OnnxOptions::default() };
+        Self::load(model, ExternalFiles::new(None), &options).map_err(|e| e.context(name))
     }
 
     fn load(model: &[u8], mut files: ExternalFiles, options: &OnnxOptions<'_>) -> Result<Self> {
@@ -99,7 +108,7 @@ impl OnnxClassifier {
             files.digests()?.iter().try_for_each(|(name, hex)| verify(name, hex))?;
         }
         let plans = on_own_stack(|| load::load(&checked, &mut |head| tensor(head, &mut files), shapes))?;
-        let out = Self { plans };
+        let out = Self { plans, pool: pool(options.threads)? };
         shapes.iter().try_for_each(|(b, s)| out.plans.weigh(*b, *s))?;
         Ok(out)
     }
@@ -131,7 +140,7 @@ impl OnnxClassifier {
             )));
         }
         self.plans.weigh(batch, seq)?;
-        let logits = on_own_stack(|| self.run(ids, mask, batch, seq, stop))?;
+        let logits = self.pool.install(|| fenced(|| self.run(ids, mask, batch, seq, stop)))?;
         match logits.iter().find(|x| !x.is_finite()) {
             Some(x) => Err(Error::guard_invalid(format!("the classifier gave {x} for a logit"))),
             None => Ok(logits),
@@ -200,18 +209,30 @@ fn tensor(head: &Head<'_>, files: &mut ExternalFiles) -> Result<Tensor> {
     }
 }
 
+/// Threads with enough stack, on which a run and all of its operations stay.
+fn pool(threads: Option<usize>) -> Result<ThreadPool> {
+    // Zero asks for as many as the processor runs.
+    let threads = threads.map_or(0, |n| n.max(1));
+    let named = |i| format!("palisade-classifier-{i}");
+    let pool = ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK).thread_name(named).build();
+    pool.map_err(|e| Error::new(Kind::Memory, format!("threads for a classifier: {e}")))
+}
+
+/// Makes an error of a panic.
+fn fenced<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        std::mem::forget(payload);
+        Err(Error::internal("the ONNX runtime panicked"))
+    })
+}
+
 /// Runs `work` on a thread with enough stack and waits for it. A panic becomes an error.
 pub(crate) fn on_own_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let fenced = move || {
-        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
-            std::mem::forget(payload);
-            Err(Error::internal("the ONNX runtime panicked"))
-        })
-    };
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("palisade-classifier".into()).stack_size(STACK);
-        let handle =
-            builder.spawn_scoped(scope, fenced).map_err(|e| Error::new(Kind::Memory, format!("a thread: {e}")))?;
+        let handle = builder
+            .spawn_scoped(scope, || fenced(work))
+            .map_err(|e| Error::new(Kind::Memory, format!("a thread: {e}")))?;
         handle.join().unwrap_or_else(|_| Err(Error::internal("the classifier's thread died")))
     })
 }

@@ -49,7 +49,7 @@ macro_rules! identity {
         }
     };
 }
-pub(super) use identity;
+pub(in crate::engine) use identity;
 
 /// Single-precision values of a tensor.
 fn values(t: &Tensor) -> TractResult<&[f32]> {

@@ -78,7 +78,7 @@ impl Classifier {
         };
         Self::assemble(&config, &tokenizer, most_windows, recommended, || {
             let verify = |name: &str, found: &str| config.verify(name, found);
-            let options = OnnxOptions { shapes: &shapes, verify: Some(&verify) };
+            let options = OnnxOptions { shapes: &shapes, verify: Some(&verify), threads: None };
             OnnxClassifier::open(&folder.join("model.onnx"), &options)
         })
     }

@@ -24,6 +24,23 @@ impl Block {
     }
 }
 
+/// Where `KEYS` rows from row `first` on lie in single precision, of which `n` are asked for: where they are, or in `block`.
+///
+/// # Safety
+/// As [`unpack`].
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn singles(rows: KvRows<'_>, first: usize, n: usize, width: usize, block: &mut Block) -> *const f32 {
+    match rows {
+        KvRows::F32(x) if n == KEYS => x[first * width..][..KEYS * width].as_ptr(),
+        _ => {
+            // SAFETY: the caller's promise.
+            unsafe { unpack(rows, first, n, width, block) };
+            block.as_ptr()
+        }
+    }
+}
+
 /// Brings `n` rows from row `first` on to single precision; the rest of the `KEYS` rows become zero.
 ///
 /// # Safety
@@ -61,6 +78,15 @@ unsafe fn unpack(rows: KvRows<'_>, first: usize, n: usize, width: usize, out: &m
     }
 }
 
+/// The first `n` values; as a rule all of them, without a call.
+#[inline]
+fn put<const N: usize>(values: &[f32; N], out: &mut [f32], n: usize) {
+    match out.first_chunk_mut::<N>() {
+        Some(out) if n == N => *out = *values,
+        _ => out[..n].copy_from_slice(&values[..n]),
+    }
+}
+
 /// The lanes of the last `n` values of a row.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -92,10 +118,10 @@ macro_rules! attention {
             for first in (0..n).step_by(KEYS) {
                 let some = KEYS.min(n - first);
                 // SAFETY: the set's features as its constructor found; these keys exist.
-                unsafe { unpack(keys, first, some, width, &mut block) };
+                let keys = unsafe { singles(keys, first, some, width, &mut block) };
                 for (q, out) in q.chunks(ROWS * width).zip(scores.chunks_mut(ROWS * stride)) {
                     // SAFETY: as above; `attn_shape` has checked that `n` scores fit each row's stride.
-                    unsafe { by_rows!(q.len() / width, $dots(q, width, &block, some, &mut out[first..], stride)) };
+                    unsafe { by_rows!(q.len() / width, $dots(q, width, keys, some, &mut out[first..], stride)) };
                 }
             }
         }
@@ -109,10 +135,10 @@ macro_rules! attention {
             for first in (0..n).step_by(KEYS) {
                 let some = KEYS.min(n - first);
                 // SAFETY: the set's features as its constructor found; these values exist.
-                unsafe { unpack(values, first, some, width, &mut block) };
+                let values = unsafe { singles(values, first, some, width, &mut block) };
                 for (p, out) in p.chunks(ROWS * stride).zip(out.chunks_mut(ROWS * width)) {
                     // SAFETY: as above; `attn_shape` has checked that `n` weights fit each row's stride.
-                    unsafe { by_rows!(out.len() / width, $add(&p[first..], stride, &block, some, width, out)) };
+                    unsafe { by_rows!(out.len() / width, $add(&p[first..], stride, values, some, width, out)) };
                 }
             }
         }
@@ -133,12 +159,12 @@ const QUAD: usize = 4;
 unsafe fn dots_avx2<const R: usize>(
     q: &[f32],
     width: usize,
-    keys: &Block,
+    keys: *const f32,
     some: usize,
     out: &mut [f32],
     stride: usize,
 ) {
-    let (q, keys, whole) = (q.as_ptr(), keys.as_ptr(), width / 8 * 8);
+    let (q, whole) = (q.as_ptr(), width / 8 * 8);
     let last = lanes(width - whole);
     for first in (0..some).step_by(QUAD) {
         for r in 0..R {
@@ -166,8 +192,7 @@ unsafe fn dots_avx2<const R: usize>(
             let mut four = [0.0f32; QUAD];
             // SAFETY: four values.
             unsafe { _mm_storeu_ps(four.as_mut_ptr(), sums) };
-            let n = QUAD.min(some - first);
-            out[r * stride + first..][..n].copy_from_slice(&four[..n]);
+            put(&four, &mut out[r * stride + first..], QUAD.min(some - first));
         }
     }
 }
@@ -180,13 +205,13 @@ unsafe fn dots_avx2<const R: usize>(
 unsafe fn dots_avx512<const R: usize>(
     q: &[f32],
     width: usize,
-    keys: &Block,
+    keys: *const f32,
     some: usize,
     out: &mut [f32],
     stride: usize,
 ) {
     const PAIRS: usize = KEYS / 2;
-    let (q, keys, whole) = (q.as_ptr(), keys.as_ptr(), width / 8 * 8);
+    let (q, whole) = (q.as_ptr(), width / 8 * 8);
     let last = lanes(width - whole);
     let mut acc = [[_mm512_setzero_ps(); PAIRS]; R];
     let pair = |a: __m256, b: __m256| {
@@ -228,7 +253,7 @@ unsafe fn dots_avx512<const R: usize>(
             _mm_storeu_ps(eight.as_mut_ptr(), _mm512_castps512_ps128(sums));
             _mm_storeu_ps(eight.as_mut_ptr().add(PAIRS), _mm512_extractf32x4_ps(sums, 2));
         }
-        out[r * stride..][..some].copy_from_slice(&eight[..some]);
+        put(&eight, &mut out[r * stride..], some);
     }
 }
 
@@ -282,12 +307,12 @@ macro_rules! column_tail {
 unsafe fn add_avx2<const R: usize>(
     p: &[f32],
     stride: usize,
-    values: &Block,
+    values: *const f32,
     some: usize,
     width: usize,
     out: &mut [f32],
 ) {
-    let (p, values, out) = (p.as_ptr(), values.as_ptr(), out.as_mut_ptr());
+    let (p, out) = (p.as_ptr(), out.as_mut_ptr());
     let zero = _mm256_setzero_ps();
     // SAFETY: columns below `width` of rows that exist.
     unsafe {
@@ -344,12 +369,12 @@ unsafe fn add_avx2<const R: usize>(
 unsafe fn add_avx512<const R: usize>(
     p: &[f32],
     stride: usize,
-    values: &Block,
+    values: *const f32,
     some: usize,
     width: usize,
     out: &mut [f32],
 ) {
-    let (p, values, out) = (p.as_ptr(), values.as_ptr(), out.as_mut_ptr());
+    let (p, out) = (p.as_ptr(), out.as_mut_ptr());
     let zero = _mm512_setzero_ps();
     // SAFETY: columns below `width` of rows that exist.
     unsafe {

@@ -30,8 +30,7 @@ unsafe fn weights(ty: BlockType, p: *const u8) -> __m256 {
 
 /// `out` is `(panels, tokens, 8)`; the shapes were checked by `matmul_shape`.
 pub(super) fn matmul_float(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
-    // Panels and tokens that share a pass: enough independent sums to hide the latency of a fused multiply-add.
-    const TOKENS: usize = 4;
+    // Panels that share a pass: enough independent sums to hide the latency of a fused multiply-add.
     const PANELS: usize = 4;
     let (tokens, cols) = (x.tokens(), w.cols);
     let size = w.bytes.len() / (out.len() / (tokens.max(1) * PANEL_ROWS)).max(1);
@@ -49,16 +48,19 @@ pub(super) fn matmul_float(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
             }
             continue;
         }
-        for (x, out) in x.values().chunks(TOKENS * cols).zip(out.chunks_mut(TOKENS * PANEL_ROWS)) {
-            // SAFETY: as above, with one panel and as many rows of `cols` values as `out` has rows of eight.
-            unsafe {
-                match x.len() / cols {
-                    4 => panel_by_tokens::<4>(w.ty, bytes, cols, x, out),
-                    3 => panel_by_tokens::<3>(w.ty, bytes, cols, x, out),
-                    2 => panel_by_tokens::<2>(w.ty, bytes, cols, x, out),
+        let mut t = 0;
+        while t < tokens {
+            let (x, out) = (&x.values()[t * cols..], &mut out[t * PANEL_ROWS..]);
+            // SAFETY: as above, with one panel; the tile's tokens exist.
+            t += unsafe {
+                match tokens - t {
+                    12.. => panel_by_tokens::<12>(w.ty, bytes, cols, x, out),
+                    8.. => panel_by_tokens::<8>(w.ty, bytes, cols, x, out),
+                    4.. => panel_by_tokens::<4>(w.ty, bytes, cols, x, out),
+                    2.. => panel_by_tokens::<2>(w.ty, bytes, cols, x, out),
                     _ => panel_by_tokens::<1>(w.ty, bytes, cols, x, out),
                 }
-            }
+            };
         }
     }
 }
@@ -81,8 +83,15 @@ unsafe fn panels_by_token<const P: usize>(ty: BlockType, panels: &[u8], cols: us
     }
 }
 
+/// Answers `N`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn panel_by_tokens<const N: usize>(ty: BlockType, panel: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
+unsafe fn panel_by_tokens<const N: usize>(
+    ty: BlockType,
+    panel: &[u8],
+    cols: usize,
+    x: &[f32],
+    out: &mut [f32],
+) -> usize {
     let step = panel.len() / cols;
     let mut acc = [_mm256_setzero_ps(); N];
     // SAFETY: one panel of `cols` steps, `N` rows of `cols` activations, `8 N` outputs.
@@ -97,6 +106,7 @@ unsafe fn panel_by_tokens<const N: usize>(ty: BlockType, panel: &[u8], cols: usi
             _mm256_storeu_ps(out.as_mut_ptr().add(t * PANEL_ROWS), *acc);
         }
     }
+    N
 }
 
 pub(super) fn quantize(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
