@@ -33,6 +33,11 @@ FILES = {
 ROWS = [(f, p, n, 0) for f in FILES for p, n in ((512, 64), (128, 64))] + [("mini-q4_0", 1, 32, d) for d in (4096, 8192, 16384)]
 
 
+def wanted(row, o):
+    file, p, _, d = row
+    return file in o.rows.split(",") and str(d) in o.depths.split(",") and (d or str(p) in o.prompts.split(","))
+
+
 def touched(tool, path):
     """Bytes of weights that a decoded token reads: all but the embedding, and one expert a layer with experts."""
     seen = json.loads(subprocess.run([tool, "inspect", str(path), "--json"], stdout=subprocess.PIPE, text=True, check=True).stdout)
@@ -71,15 +76,15 @@ def main():
     a.add_argument("folder", type=Path)
     a.add_argument("--ik")
     a.add_argument("--rows", default=",".join(FILES))
+    a.add_argument("--prompts", default="512,128")
+    a.add_argument("--depths", default="0,4096,8192,16384")
     a.add_argument("--threads", default="2")
     a.add_argument("--rounds", type=int, default=3)
     a.add_argument("-r", "--repeat", type=int, default=2, help="measurements in one process")
     a.add_argument("--palisade", default=str(HERE.parent / "target/release/palisade"))
     o = a.parse_args()
-    wanted, results, before = o.rows.split(","), [], limits()
-    for file, p, n, d in ROWS:
-        if file not in wanted:
-            continue
+    results, before = [], limits()
+    for file, p, n, d in (row for row in ROWS if wanted(row, o)):
         path = o.folder / f"{file}.gguf"
         if not path.exists():
             subprocess.run([o.palisade, "synth", *FILES[file].split(), "--seed", "1", str(path)], check=True)
