@@ -7,7 +7,7 @@ use std::time::Instant;
 
 /// Far more than any cache.
 const BYTES: usize = 1 << 30;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 12;
 
 fn main() {
     let words: Vec<u64> = (0..BYTES as u64 / 8).collect();
