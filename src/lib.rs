@@ -2,7 +2,7 @@
 //!
 //! The rooms, from the top of the house down (ARCHITECTURE.md has the map and the reasons):
 //! `ffi` → `session` → `guard`, `license`, `audit`, `chat`, `tokenizer`, `sampler` → `engine` → `model`, `kernels` →
-//! `weights` → `gguf` → `quant` → `error`, `bytes`, `cancel`, `digest`. Beside `session` stands `convert`, which makes model
+//! `weights` → `gguf` → `quant` → `error`, `bytes`, `cancel`, `digest`, `files`. Beside `session` stands `convert`, which makes model
 //! files.
 
 pub mod audit;
@@ -14,6 +14,7 @@ pub mod digest;
 pub mod engine;
 pub mod error;
 pub mod ffi;
+mod files;
 pub mod gguf;
 pub mod guard;
 pub mod kernels;

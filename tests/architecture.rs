@@ -23,7 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("session", &["guard", "license", "audit", "chat", "tokenizer", "sampler", "engine", "kernels", "gguf", "weights"]),
     ("ffi", &["session", "guard", "license", "sampler"]),
 ];
-const CELLAR: &[&str] = &["error", "bytes", "cancel", "digest"];
+const CELLAR: &[&str] = &["error", "bytes", "cancel", "digest", "files"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -234,3 +234,18 @@ impl Random {
         (self.0 >> 33) as usize % bound
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_without_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for path in [fifo.as_path(), dir.path()] {
+        let vocabulary = Tokenizer::open_tiktoken(path, PreTokenizer::Llama4).map(|_| ());
+        let json = Tokenizer::open_tokenizer_json(path).map(|_| ());
+        for e in [vocabulary, json].map(Result::unwrap_err) {
+            assert!(e.kind() == Kind::Argument && e.message().contains("regular file"), "{e}");
+        }
+    }
+}

@@ -31,17 +31,6 @@ pub enum KvType {
 }
 
 impl KvType {
-    /// Its name, as `--kv` takes it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Q8_0 => "q8_0",
-        }
-    }
-
     /// Bytes of `values` values in whole blocks; `Auto` counts as half precision.
     fn bytes(self, values: u64) -> u64 {
         match self {

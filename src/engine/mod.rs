@@ -18,8 +18,8 @@ pub use context::{Context, RunControl};
 pub use decoder::{Decoder, DecoderOptions, LoadedBytes};
 pub use importance::{ColumnSquares, Squares};
 pub use kv::{KvType, kv_bytes};
+pub(crate) use onnx::on_own_stack;
 pub use onnx::{OnnxClassifier, OnnxOptions, VerifyFile};
-pub(crate) use onnx::{on_own_stack, read_regular};
 pub use profile::{Phase, Profile, Work};
 
 use crate::error::Error;

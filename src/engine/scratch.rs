@@ -12,10 +12,14 @@ thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A buffer of `n` values, which are whatever they are.
+/// A buffer of `n` values, which are whatever they are. A small request leaves the large buffers to those who need them.
 pub(super) fn take(n: usize) -> Vec<f32> {
     let found = FREE.with_borrow_mut(|free| {
-        let fits = free.iter().enumerate().filter(|(_, b)| b.capacity() >= n).min_by_key(|(_, b)| b.capacity());
+        let fits = free
+            .iter()
+            .enumerate()
+            .filter(|(_, b)| (n..=n.saturating_mul(4)).contains(&b.capacity()))
+            .min_by_key(|(_, b)| b.capacity());
         fits.map(|(i, _)| i).map(|i| free.swap_remove(i))
     });
     let mut buffer = found.unwrap_or_default();

@@ -1,10 +1,6 @@
-//! The guard's files: those inside the library and those a host names. All are weighed before they are read.
-
-use std::path::Path;
+//! The guard's files: those inside the library.
 
 use super::classifier::Files;
-use crate::engine;
-use crate::error::Result;
 
 /// The rules inside the library, by name.
 pub(super) const RULES: [(&str, &str); 4] = [
@@ -20,8 +16,3 @@ pub(super) const CLASSIFIER: Files<'static> = Files {
     model: include_bytes!("../../guards/classifier/model.onnx"),
     tokenizer: include_bytes!("../../guards/classifier/tokenizer.json"),
 };
-
-/// Reads a whole regular file of at most `most` bytes.
-pub(super) fn read_limited(path: &Path, most: usize) -> Result<Vec<u8>> {
-    engine::read_regular(path, most)
-}

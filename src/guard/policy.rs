@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::taxonomy::Category;
 use super::verdict::{Action, Side};
 use crate::error::{Error, Result};
+use crate::files::read_regular;
 
 /// The format this build reads.
 const VERSION: u32 = 1;
@@ -115,7 +116,7 @@ impl Policy {
     /// [`crate::Kind::Io`] when it cannot be read, and as [`Policy::parse`].
     pub fn load(path: &Path) -> Result<Self> {
         let name = path.display();
-        let bytes = super::assets::read_limited(path, MAX_BYTES)?;
+        let bytes = read_regular(path, MAX_BYTES)?;
         let text = std::str::from_utf8(&bytes).map_err(|e| Error::corrupt(format!("policy {name}: not UTF-8: {e}")))?;
         Self::parse(text).map_err(|e| e.context(format!("policy {name}")))
     }

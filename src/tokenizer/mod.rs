@@ -18,7 +18,6 @@ mod utf8;
 mod vocab;
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::Path;
 
 pub(crate) use classes::is_python_space;
@@ -29,6 +28,7 @@ pub use scan::PreTokenizer;
 pub use utf8::Utf8Stream;
 
 use crate::error::{Error, Result};
+use crate::files::read_regular;
 use classes::Classes;
 use parts::{Declared, Fields};
 use vocab::{Standing, Vocab, quote_bytes};
@@ -66,9 +66,9 @@ impl Tokenizer {
     /// [`Tokenizer::from_tiktoken`] on a file.
     ///
     /// # Errors
-    /// As there, and [`crate::Kind::Io`].
+    /// As there, [`crate::Kind::Io`], and [`crate::Kind::Argument`] for what is no regular file.
     pub fn open_tiktoken(path: &Path, family: PreTokenizer) -> Result<Self> {
-        let bytes = read(path, tiktoken::MAX_FILE_BYTES)?;
+        let bytes = read_regular(path, tiktoken::MAX_FILE_BYTES)?;
         Self::from_tiktoken(&bytes, family).map_err(|error| error.context(path.display()))
     }
 
@@ -83,9 +83,9 @@ impl Tokenizer {
     /// [`Tokenizer::from_tokenizer_json`] on a file.
     ///
     /// # Errors
-    /// As there, and [`crate::Kind::Io`].
+    /// As there, [`crate::Kind::Io`], and [`crate::Kind::Argument`] for what is no regular file.
     pub fn open_tokenizer_json(path: &Path) -> Result<Self> {
-        let bytes = read(path, json::MAX_FILE_BYTES)?;
+        let bytes = read_regular(path, json::MAX_FILE_BYTES)?;
         Self::from_tokenizer_json(&bytes).map_err(|error| error.context(path.display()))
     }
 
@@ -209,14 +209,4 @@ impl Tokenizer {
     fn vocab(&self) -> &Vocab {
         &self.vocab
     }
-}
-
-/// The bytes of a file of at most `limit` bytes, and of a longer one a byte more, so that it is seen to be longer.
-fn read(path: &Path, limit: usize) -> Result<Vec<u8>> {
-    let io = |error: std::io::Error| Error::io(path.display(), &error);
-    let file = std::fs::File::open(path).map_err(io)?;
-    let length = file.metadata().map_err(io)?.len();
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(usize::MAX).min(limit).saturating_add(1));
-    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(io)?;
-    Ok(bytes)
 }

@@ -1,65 +1,16 @@
 //! The files of a model: opened so that nothing waits, nothing outside the folder is read, and nothing is read twice.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{Read, Seek, SeekFrom, Take};
 use std::path::{Path, PathBuf};
 
 use super::tensor::Place;
-use crate::bytes;
 use crate::digest;
 use crate::error::{Error, Result};
+use crate::files::open_regular;
 
 /// A model may keep its weights in so many files beside it.
 const MOST_FILES: usize = 16;
-
-/// Reads a whole regular file of at most `most` bytes.
-///
-/// # Errors
-/// [`crate::Kind::Io`] when it cannot be read, [`crate::Kind::Argument`] when it is no regular file,
-/// [`crate::Kind::Limit`] when it is larger.
-pub(crate) fn read_regular(path: &Path, most: usize) -> Result<Vec<u8>> {
-    let name = path.display();
-    let (file, meta) = open(path, 0)?;
-    let limit = u64::try_from(most).unwrap_or(u64::MAX);
-    if meta.len() > limit {
-        return Err(Error::limit(format!("{name} has {} bytes, at most {most} are read", meta.len())));
-    }
-    let mut all = Vec::new();
-    all.try_reserve_exact(usize::try_from(meta.len()).unwrap_or(bytes::STEP))
-        .map_err(|e| Error::memory(format!("{name}: {} bytes: {e}", meta.len())))?;
-    file.take(limit.saturating_add(1)).read_to_end(&mut all).map_err(|e| Error::io(&name, &e))?;
-    if all.len() > most {
-        return Err(Error::limit(format!("{name} grew beyond {most} bytes while it was read")));
-    }
-    Ok(all)
-}
-
-/// A regular file; anything else is refused without waiting for it.
-#[cfg(unix)]
-fn open(path: &Path, flags: i32) -> Result<(File, Metadata)> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = OpenOptions::new();
-    // Opening a FIFO that nobody writes to would otherwise wait for a writer.
-    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | flags);
-    regular(path, options)
-}
-
-#[cfg(not(unix))]
-fn open(path: &Path, _: i32) -> Result<(File, Metadata)> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    regular(path, options)
-}
-
-fn regular(path: &Path, options: OpenOptions) -> Result<(File, Metadata)> {
-    let name = path.display();
-    let file = options.open(path).map_err(|e| Error::io(&name, &e))?;
-    let meta = file.metadata().map_err(|e| Error::io(&name, &e))?;
-    if !meta.is_file() {
-        return Err(Error::argument(format!("{name} is not a regular file")));
-    }
-    Ok((file, meta))
-}
 
 /// Files beside a model that hold its weights.
 #[derive(Debug)]
@@ -157,7 +108,7 @@ fn open_no_link(path: &Path) -> Result<(File, Metadata)> {
     if !before.file_type().is_file() {
         return Err(Error::unsupported(format!("{name} is a link or no file; copy the file into the folder")));
     }
-    let (file, meta) = open(path, libc::O_NOFOLLOW)?;
+    let (file, meta) = open_regular(path, libc::O_NOFOLLOW)?;
     if meta.nlink() != 1 {
         return Err(Error::unsupported(format!("{name} has {} hard links; copy the file", meta.nlink())));
     }
@@ -171,5 +122,5 @@ fn open_no_link(path: &Path) -> Result<(File, Metadata)> {
     if !before.file_type().is_file() {
         return Err(Error::unsupported(format!("{name} is a link or no file; copy the file into the folder")));
     }
-    open(path, 0)
+    open_regular(path, 0)
 }

@@ -28,11 +28,10 @@ use files::ExternalFiles;
 use load::Plans;
 use tensor::{Data, Head, short};
 
-pub(crate) use files::read_regular;
-
 use super::from_tract;
 use crate::digest;
 use crate::error::{Error, Kind, Result};
+use crate::files::read_regular;
 
 /// Loading and running walk the graph recursively, and a host's thread may have little stack (512 KiB on some systems).
 /// So both happen on a thread of our own; tract's scratch memory is freed on the thread that used it.

@@ -16,10 +16,11 @@ use super::pipeline::Recommended;
 use super::taxonomy::Category;
 use super::text::{JudgedText, ViewKind};
 use super::verdict::{CheckId, Evidence, Finding, Side};
-use super::{assets, windows};
+use super::windows;
 use crate::digest;
 use crate::engine::{OnnxClassifier, OnnxOptions};
 use crate::error::{Error, Result};
+use crate::files::read_regular;
 use config::{Config, Injection, Labels};
 use tokenizer::Tokenizer;
 
@@ -63,7 +64,7 @@ impl Classifier {
     }
 
     fn open(folder: &Path, most_windows: usize, recommended: &mut Recommended) -> Result<Self> {
-        let read = |name: &str, most: usize| assets::read_limited(&folder.join(name), most);
+        let read = |name: &str, most: usize| read_regular(&folder.join(name), most);
         let there = |name: &str| folder.join(name).symlink_metadata().is_ok();
         let config = if there("classifier.toml") || !there("config.json") {
             let text = read("classifier.toml", MOST_CONFIG_BYTES)?;
