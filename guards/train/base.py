@@ -105,15 +105,25 @@ def known_pieces(lm, rank, texts, size):
 
 
 def foreign_pieces(texts, size):
+    """The words of the other languages that occur in the most texts, then pieces that the trainer of a Unigram model finds
+    (Thai sets no spaces, so its words are found as pieces): {text: score}."""
     if not texts:
         return {}
     tok = empty_tokenizer()
+    counts = {}
+    for text in texts:
+        found = tok.pre_tokenizer.pre_tokenize_str(tok.normalizer.normalize_str(text))
+        for word in {w for w, _ in found if 1 < len(w) <= 16}:
+            counts[word] = counts.get(word, 0) + 1
+    words = sorted((w for w, n in counts.items() if n > 2), key=lambda w: (-counts[w], w))[: size * 3 // 5]
+    out = {w: math.log(counts[w] / len(texts) / 12) - PIECE_COST for w in words}
     trainer = trainers.UnigramTrainer(
         vocab_size=size, special_tokens=SPECIAL, unk_token="[UNK]", max_piece_length=16, show_progress=False
     )
     tok.train_from_iterator(texts, trainer)
     vocab = json.loads(tok.to_str())["model"]["vocab"]
-    return {text: s - PIECE_COST for text, s in vocab[len(SPECIAL) :]}
+    pieces = [(text, s - PIECE_COST) for text, s in vocab[len(SPECIAL) :] if text not in out]
+    return {**out, **dict(pieces)}
 
 
 def read_lexicon(path):
@@ -128,7 +138,7 @@ def read_lexicon(path):
         english, words = line.split(":", 1)
         for word in words.replace("/", ",").split(","):
             word = norm.normalize_str(word.strip())
-            if word and " " not in word:
+            if word and not re.search(r"[\s'-]", word):
                 out.setdefault(word, []).append(english.strip())
     return out
 
@@ -164,7 +174,7 @@ def assemble(lm, rank, english, foreign, lexicon, sizes):
         if word not in known:
             fresh.append((word, score(FRESH_RANK), torch.stack([lm.row(t) for t in translated]).mean(0)))
     have = {t for t, _ in entries} | {t for t, _, _ in fresh}
-    for text, s in sorted(learned.items(), key=lambda x: -x[1]):
+    for text, s in learned.items():
         if text not in have and len(fresh) < sizes["foreign"]:
             fresh.append((text, s, lm.row(text)))
     entries += [(t, s) for t, s, _ in fresh]
@@ -220,7 +230,7 @@ def main():
     args = ap.parse_args()
     keep = [int(x) for x in args.layers.split(",")]
     source = data.Source()
-    items = source.build("train", 40000, 1)
+    items = source.build("train", 40000, 1, foreign_share=0.4)
     english = [x["text"] for x in items if x.get("lang", "en") == "en"]
     foreign = [x["text"] for x in items if x.get("lang", "en") != "en"]
     random.Random(1).shuffle(foreign)

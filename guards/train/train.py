@@ -108,11 +108,29 @@ class Watch:
 
 def load(path, tok):
     saved = torch.load(path)
+    if path != str(START) and START.exists():
+        saved["state"] = transplanted(saved, tok)
     model = Guard(tok.get_vocab_size(), saved["known"], len(data.LABELS), layers=saved["layers"], ffn=saved["ffn"], max_tokens=MAX_TOKENS)
     missing, odd = model.load_state_dict(saved["state"], strict=False)
     if odd or (missing and "average" not in saved and not all(n.startswith(("query", "value", "mean", "fresh")) for n in missing)):
         raise SystemExit(f"{path}: missing {missing}, unknown {odd}")
     return model, saved
+
+
+def transplanted(saved, tok):
+    """A checkpoint's values for the vocabulary there is now: what was learned for a piece goes where the piece is."""
+    pieces = [tok.id_to_token(i) for i in range(tok.get_vocab_size())]
+    if saved["pieces"] == pieces:
+        return saved["state"]
+    start = torch.load(START)
+    old = {p: i for i, p in enumerate(saved["pieces"])}
+    fresh = torch.zeros(len(pieces) - start["known"] + 1, saved["state"]["fresh.weight"].shape[1])
+    for i, piece in enumerate(pieces[start["known"] :], start["known"]):
+        at = old.get(piece, 0) - saved["known"]
+        if at >= 0:
+            fresh[i - start["known"] + 1] = saved["state"]["fresh.weight"][at + 1]
+    saved["known"] = start["known"]
+    return {**saved["state"], "table": start["state"]["table"], "fresh.weight": fresh}
 
 
 def optimizer(model, lr):
@@ -135,6 +153,7 @@ def main():
     ap.add_argument("--batch", type=int, default=32)
     ap.add_argument("--lr", type=float, default=1.5e-4)
     ap.add_argument("--seed", type=int, default=1)
+    ap.add_argument("--foreign-share", type=float, default=0.35, help="examples in other languages than English")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--start", default=str(START), help="what base.py made, or a checkpoint to go on from")
     ap.add_argument("--checkpoint", default=str(OUT / "checkpoint.pt"))
@@ -153,7 +172,7 @@ def main():
     began, epoch, done = time.time(), 0, 0.0
     while done < 1:
         start, total, n = time.time(), 0.0, 0
-        items = [x for x in source.build("train", args.per_epoch, args.seed * 1000 + epoch) if fits(x)]
+        items = [x for x in source.build("train", args.per_epoch, args.seed * 1000 + epoch, foreign_share=args.foreign_share) if fits(x)]
         rows, y = encode(tok, items, rng, lexicon, drop=0.03), targets_of(items)
         prepared = time.time() - start
         for group in batches(rows, args.batch, rng):
@@ -176,16 +195,16 @@ def main():
                     v.mul_(0.99).add_(state[k], alpha=0.01)
         spent = time.time() - start
         print(f"epoch {epoch} loss {total / max(n, 1):.4f} {spent:.0f}s, {prepared:.0f}s preparing, {100 * done:.0f} % {watch.report(model)}", flush=True)
-        save(args.checkpoint, model, average, saved)
+        save(args.checkpoint, model, average, saved, tok)
         epoch += 1
     model.load_state_dict(average, strict=False)
     print("averaged", watch.report(model), flush=True)
 
 
-def save(path, model, average, saved):
+def save(path, model, average, saved, tok):
     state = {**{k: v for k, v in average.items()}, "table": model.table}
     keep = {k: saved[k] for k in ("known", "layers", "ffn")}
-    torch.save({"state": state, "average": True, **keep}, path)
+    torch.save({"state": state, "average": True, "pieces": [tok.id_to_token(i) for i in range(tok.get_vocab_size())], **keep}, path)
 
 
 if __name__ == "__main__":
