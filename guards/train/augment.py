@@ -54,8 +54,20 @@ def spread_residue(text, rng):
     return "".join(c + marks if c == " " and rng.random() < 0.4 else c for c in text)
 
 
+def torn(text, rng, harmless):
+    """A text whose start or end is missing, as units of a stream and windows show it. An unsafe one loses little."""
+    words = text.split(" ")
+    if len(words) < 9:
+        return text
+    most = len(words) // 2 if harmless else max(1, len(words) // 8)
+    cut = rng.randint(1, most)
+    return " ".join(words[cut:] if rng.random() < 0.5 else words[:-cut])
+
+
 def augmented(item, rng, lexicon):
     text = item["text"]
+    if rng.random() < 0.08:
+        text = torn(text, rng, not item["labels"])
     if lexicon and item.get("lang", "en") == "en" and rng.random() < 0.12:
         text = mixed(text, rng, lexicon)
     text = noisy(text, rng)

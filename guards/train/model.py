@@ -98,6 +98,16 @@ class Guard(nn.Module):
         return self
 
 
+def pad(rows):
+    width = max(len(r) for r in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for i, r in enumerate(rows):
+        ids[i, : len(r)] = torch.tensor(r)
+        mask[i, : len(r)] = 1
+    return ids, mask
+
+
 def loss_of(out, targets, smooth=0.02):
     """Binary cross entropy for detection, cross entropy over labels for the unsafe rows."""
     unsafe = (targets.sum(1) > 0).float()

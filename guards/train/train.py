@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 import data
 from augment import augmented
 from base import read_translations
-from model import Guard, loss_of
+from model import Guard, loss_of, pad
 
 OUT = data.ROOT / "classifier"
 START = OUT / "start.pt"
@@ -43,16 +43,6 @@ def targets_of(items):
         for label in item["labels"]:
             y[i, data.LABELS.index(label)] = 1
     return y
-
-
-def pad(rows):
-    width = max(len(r) for r in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    mask = torch.zeros(len(rows), width, dtype=torch.long)
-    for i, r in enumerate(rows):
-        ids[i, : len(r)] = torch.tensor(r)
-        mask[i, : len(r)] = 1
-    return ids, mask
 
 
 def batches(rows, size, rng):
