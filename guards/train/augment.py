@@ -64,11 +64,20 @@ def torn(text, rng, harmless):
     return " ".join(words[cut:] if rng.random() < 0.5 else words[:-cut])
 
 
-def augmented(item, rng, lexicon):
-    text = item["text"]
+def padded(text, rng, calm):
+    """The text among harmless ones, as in a long message or several joined ones."""
+    before, after = rng.choices(calm, k=rng.randint(0, 5)), rng.choices(calm, k=rng.randint(0, 5))
+    return rng.choice((" ", " ", "\n")).join([*before, text, *after])
+
+
+def augmented(item, rng, lexicon, calm):
+    """One example's text as training shows it; `calm` holds short harmless texts by language."""
+    text, lang = item["text"], item.get("lang", "en")
+    if rng.random() < 0.08 and calm.get(lang):
+        text = padded(text, rng, calm[lang])
     if rng.random() < 0.08:
         text = torn(text, rng, not item["labels"])
-    if lexicon and item.get("lang", "en") == "en" and rng.random() < 0.12:
+    if lexicon and lang == "en" and rng.random() < 0.12:
         text = mixed(text, rng, lexicon)
     text = noisy(text, rng)
     if rng.random() < 0.02:

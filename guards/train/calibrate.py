@@ -1,4 +1,4 @@
-"""Temperature and thresholds, from texts that training does not see: dev and challenge, with or without other languages."""
+"""Temperature, from texts that training does not see in all languages, and thresholds, from the English ones."""
 
 import numpy as np
 import onnxruntime
@@ -48,7 +48,8 @@ class Calibration:
         more than their share of what is left get a higher one."""
         scores = self.scores(path)
         top, lead = scores.max(1), scores.argmax(1)
-        benign = ~self.unsafe
+        english = np.array([x.get("lang", "en") == "en" for x in self.items])
+        benign = ~self.unsafe & english
         side = np.array([x["side"] for x in self.items])
         both = float(np.quantile(top[benign], 1 - target))
         out = {}
@@ -58,7 +59,10 @@ class Calibration:
             own, share = float(np.quantile(top[rows], 1 - target)), rows.sum() / (rows.sum() + 300)
             base = share * own + (1 - share) * both
             out[name] = [min(0.98, self.raised(base, top[rows & (lead == j)], rows.sum() * target / 5)) for j in range(len(data.LABELS))]
-        print(f"benign {int(benign.sum())}, threshold {both:.3f}; recall {np.mean(top[self.unsafe] >= both):.3f}")
+        for name, rows in (("English", english), ("other languages", ~english)):
+            if rows.any():
+                caught, false = np.mean(top[self.unsafe & rows] >= both), np.mean(top[~self.unsafe & rows] >= both)
+                print(f"{name}: threshold {both:.3f}, recall {caught:.3f}, false positives {false:.3f}")
         return out
 
     @staticmethod

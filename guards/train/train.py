@@ -21,12 +21,18 @@ MAX_TOKENS, STRIDE = 128, 80
 
 def encode(tok, items, rng=None, lexicon=None, drop=0.0):
     """Rows of ids with the side's marker in front."""
-    texts = [augmented(x, rng, lexicon) if rng else x["text"] for x in items]
+    calm = {}
+    for x in items if rng else ():
+        if not x["labels"] and len(x["text"]) < 120:
+            calm.setdefault(x.get("lang", "en"), []).append(x["text"])
+    texts = [augmented(x, rng, lexicon, calm) if rng else x["text"] for x in items]
     marker = {side: tok.token_to_id(f"[{side.upper()}]") for side in ("input", "output")}
     size, rows = tok.get_vocab_size(), []
     for item, enc in zip(items, tok.encode_batch(texts, add_special_tokens=False)):
-        # A long text is judged window by window; training keeps the whole text only when it fits.
         ids = enc.ids[: MAX_TOKENS - 1]
+        if rng and item["labels"] and len(enc.ids) > len(ids):
+            # A long text is judged window by window; the unsafe part of this one may lie in another window.
+            ids = tok.encode(item["text"], add_special_tokens=False).ids[: MAX_TOKENS - 1]
         if rng and drop:
             ids = [1 if rng.random() < drop else i for i in ids]
             if not item["labels"] and rng.random() < 0.08:
