@@ -210,9 +210,9 @@ class Source:
                 line = Line(text, labels, kind, split, lang)
                 self.foreign.setdefault((split, lang, cat, polarity), []).append(line)
 
-    @property
-    def languages(self):
-        return sorted({lang for _, lang, _, _ in self.foreign})
+    def languages(self, split="train", polarity=None):
+        """Those with lines in a split; small lists have none in dev."""
+        return sorted({x for where, x, _, p in self.foreign if where == split and polarity in (None, p)})
 
     def draw_foreign(self, rng, split, lang, unsafe):
         """One example of another language as (text, labels, side)."""
@@ -222,8 +222,10 @@ class Source:
         polarity = "unsafe" if unsafe else "benign"
         pool = self.foreign.get((split, lang, cat, polarity))
         if not pool:
-            places = (k for k in self.foreign if k[1] == lang and k[3] == polarity)
-            pool = [x for k in sorted(places) if k[0] == split for x in self.foreign[k]]
+            places = sorted(k for k in self.foreign if k[1] == lang and k[3] == polarity)
+            pool = [x for k in places if k[0] == split for x in self.foreign[k]]
+            # As in `pool`: harmless padding may come from training where a small split has none.
+            pool = pool or [x for k in places if k[0] == "train" for x in self.foreign[k]]
         return self.render(rng, split, rng.choice(pool), polarity)
 
     def foreign_padded(self, rng, split, lang, text, low, high):
@@ -236,7 +238,11 @@ class Source:
         return rng.choice([" ", " ", "\n"]).join([*around[:at], text, *around[at:]])
 
     def foreign_example(self, rng, split, unsafe, lang=None):
-        lang = lang or rng.choice(self.languages)
+        if lang is None:
+            # Languages are drawn by the number of their unsafe lines: small lists would repeat themselves.
+            names = self.languages(split, "unsafe" if unsafe else "benign")
+            count = Counter(x for (_, x, _, p), v in self.foreign.items() if p == "unsafe" for _ in v)
+            lang = rng.choices(names, [count[x] for x in names])[0]
         text, labels, side = self.draw_foreign(rng, split, lang, unsafe)
         roll = rng.random()
         if roll < 0.07:
@@ -395,6 +401,7 @@ class Source:
         while len(out) < count and tries < count * 20:
             tries += 1
             unsafe = rng.random() < unsafe_share
+            # No draw where the share is none: the English examples stay what they were.
             foreign = foreign_share > 0 and rng.random() < foreign_share
             item = self.foreign_example(rng, split, unsafe) if foreign else self.example(rng, split, unsafe)
             key = (item["text"].lower(), item["side"])
@@ -427,7 +434,7 @@ def main():
         for split in SPLITS:
             n = sum(len(v) for (s, _, p), v in source.lines.items() if s == split and p == polarity)
             print(polarity, split, n, "authored lines")
-    for lang in source.languages:
+    for lang in source.languages():
         n = Counter(p for (_, x, _, p), v in source.foreign.items() if x == lang for _ in v)
         print(lang, n["unsafe"], "unsafe,", n["benign"], "benign authored lines")
 

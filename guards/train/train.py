@@ -149,7 +149,7 @@ def main():
     ap.add_argument("--batch", type=int, default=32)
     ap.add_argument("--lr", type=float, default=1.5e-4)
     ap.add_argument("--seed", type=int, default=1)
-    ap.add_argument("--foreign-share", type=float, default=0.35, help="examples in other languages than English")
+    ap.add_argument("--foreign-share", type=float, default=0.4, help="examples in other languages than English")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--start", default=str(START), help="what base.py made, or a checkpoint to go on from")
     ap.add_argument("--checkpoint", default=str(OUT / "checkpoint.pt"))
@@ -158,7 +158,7 @@ def main():
     torch.manual_seed(args.seed)
     rng = random.Random(args.seed)
     tok = Tokenizer.from_file(str(OUT / "tokenizer.json"))
-    source, lexicon = data.Source(), read_translations(data.ROOT / "train" / "lexicon.txt")
+    lexicon = read_translations(data.ROOT / "train" / "lexicon.txt")
     watch = Watch(tok)
     model, saved = load(args.start, tok)
     model.train()
@@ -168,6 +168,7 @@ def main():
     began, epoch, done = time.time(), 0, 0.0
     while done < 1:
         start, total, n = time.time(), 0.0, 0
+        source = data.Source()  # lists that grew meanwhile count
         items = [x for x in source.build("train", args.per_epoch, args.seed * 1000 + epoch, foreign_share=args.foreign_share) if fits(x)]
         rows, y = encode(tok, items, rng, lexicon, drop=0.03), targets_of(items)
         prepared = time.time() - start
