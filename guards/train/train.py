@@ -65,6 +65,7 @@ def fits(item):
 
 def predict(model, rows, size=64):
     """Detection and label outputs of the heads, (texts, labels + 1)."""
+    training = model.training
     model.eval()
     out = np.zeros((len(rows), model.labels + 1), dtype=np.float32)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
@@ -72,7 +73,7 @@ def predict(model, rows, size=64):
         for i in range(0, len(order), size):
             group = order[i : i + size]
             out[group] = model.heads(*pad([rows[j] for j in group])).float().numpy()
-    model.train()
+    model.train(training)
     return out
 
 
