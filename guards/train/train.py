@@ -14,8 +14,8 @@ from augment import augmented
 from base import read_translations
 from model import Guard, loss_of, pad
 
-OUT = data.ROOT / "classifier"
-START = OUT / "start.pt"
+WORK = data.ROOT / "train" / "work"
+START = WORK / "start.pt"
 MAX_TOKENS, STRIDE = 128, 80
 
 
@@ -153,12 +153,12 @@ def main():
     ap.add_argument("--foreign-share", type=float, default=0.4, help="examples in other languages than English")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--start", default=str(START), help="what base.py made, or a checkpoint to go on from")
-    ap.add_argument("--checkpoint", default=str(OUT / "checkpoint.pt"))
+    ap.add_argument("--checkpoint", default=str(WORK / "checkpoint.pt"))
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     rng = random.Random(args.seed)
-    tok = Tokenizer.from_file(str(OUT / "tokenizer.json"))
+    tok = Tokenizer.from_file(str(WORK / "tokenizer.json"))
     lexicon = read_translations(data.ROOT / "train" / "lexicon.txt")
     watch = Watch(tok)
     model, saved = load(args.start, tok)
