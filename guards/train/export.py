@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import shutil
 
 import numpy as np
 import onnx
@@ -12,8 +13,9 @@ from tokenizers import Tokenizer
 
 import data
 from calibrate import Calibration
-from train import MAX_TOKENS, OUT, STRIDE, encode, load, pad
+from train import MAX_TOKENS, STRIDE, WORK, encode, load, pad
 
+OUT = data.ROOT / "classifier"
 # Matrices with fewer values stay in single precision.
 SMALL = 1 << 14
 
@@ -137,6 +139,7 @@ def main():
     ap.add_argument("--target-fpr", type=float, default=0.0125)
     args = ap.parse_args()
     torch.set_num_threads(1)
+    shutil.copyfile(WORK / "tokenizer.json", OUT / "tokenizer.json")
     tok = Tokenizer.from_file(str(OUT / "tokenizer.json"))
     model, _ = load(args.checkpoint, tok)
     model = model.merge().eval()
