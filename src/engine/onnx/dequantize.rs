@@ -112,3 +112,41 @@ fn integers(x: &Tensor) -> TractResult<Vec<i32>> {
 fn fill<T: Copy + Into<i32>>(out: &mut [f32], x: &[T], (scale, zero): (f32, i32)) {
     out.iter_mut().zip(x).for_each(|(out, x)| *out = (*x).into().wrapping_sub(zero) as f32 * scale);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(axis: i64, x: Tensor, scale: &[f32], zero: Option<Tensor>) -> TractResult<Vec<f32>> {
+        let inputs = 2 + usize::from(zero.is_some());
+        let scale = Tensor::from_shape(&[scale.len()], scale)?;
+        let out = Dequantize { axis, inputs }.values(&x, &scale, zero.map(Arc::new).as_ref())?;
+        Ok(out.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
+    }
+
+    #[test]
+    fn each_place_along_the_axis_has_its_scale() {
+        let x = || Tensor::from_shape(&[2, 3], &[-128i8, 127, 1, 2, 3, 4]).unwrap();
+        assert_eq!(values(1, x(), &[1.0, 2.0, 4.0], None).unwrap(), [-128.0, 254.0, 4.0, 2.0, 6.0, 16.0]);
+        assert_eq!(values(-2, x(), &[1.0, 2.0], None).unwrap(), [-128.0, 127.0, 1.0, 4.0, 6.0, 8.0]);
+        let zero = Tensor::from_shape(&[2], &[1i8, -1]).unwrap();
+        assert_eq!(values(0, x(), &[1.0, 2.0], Some(zero)).unwrap(), [-129.0, 126.0, 0.0, 6.0, 8.0, 10.0]);
+    }
+
+    #[test]
+    fn one_scale_serves_all_whatever_the_axis() {
+        let x = Tensor::from_shape(&[3], &[0u8, 128, 255]).unwrap();
+        let zero = Tensor::from_shape(&[], &[128u8]).unwrap();
+        assert_eq!(values(7, x, &[0.5], Some(zero)).unwrap(), [-64.0, 0.0, 63.5]);
+    }
+
+    #[test]
+    fn scales_that_do_not_fit_are_an_error() {
+        let x = || Tensor::from_shape(&[2, 3], &[0i8; 6]).unwrap();
+        assert!(values(1, x(), &[1.0, 2.0], None).is_err());
+        assert!(values(2, x(), &[1.0, 2.0], None).is_err());
+        assert!(values(i64::MIN, x(), &[1.0, 2.0], None).is_err());
+        assert!(values(0, x(), &[1.0, 2.0], Some(Tensor::from_shape(&[2], &[0u8, 0]).unwrap())).is_err());
+        assert!(values(0, Tensor::from_shape(&[2], &[1i64, 2]).unwrap(), &[1.0], None).is_err());
+    }
+}
