@@ -18,6 +18,10 @@ use crate::kernels::{Kernels, KvRows};
 
 /// Query rows that share a pass over keys and values.
 const TILE: usize = 32;
+/// Heads of so many values have their scores made column by column …
+const SHORT: usize = 32;
+/// … over so many keys, whose scores stay in registers and the first cache.
+const FEW: usize = 512;
 /// Rows and tokens of the proof.
 const PROOF: (usize, usize) = (2, 5);
 /// What a value of the proof may differ by, against the largest one.
@@ -138,12 +142,19 @@ impl Plan {
     /// One head; `out` is `(seq, width)`.
     fn attend(&self, [q, k, v]: [Vec<f32>; 3], seq: usize, mask: Option<(&Mask, usize)>, out: &mut [f32]) {
         let (kernels, width) = (&self.kernels, self.width);
+        // Short products leave a kernel of dot products little to do between its sums across lanes.
+        let turned = (width <= SHORT && seq <= FEW).then(|| turned(&k, width));
         let tiles = out.par_chunks_mut(TILE * width).zip(q.par_chunks(TILE * width)).enumerate();
         tiles.for_each(|(tile, (out, q))| {
             let mut scores = scratch::take(q.len() / width * seq);
             let mut scaled = scratch::take(q.len());
             scaled.iter_mut().zip(q).for_each(|(s, x)| *s = x * self.factor);
-            (kernels.attn_scores)(&scaled, width, KvRows::F32(&k), &mut scores, seq);
+            if let Some(turned) = &turned {
+                scores.fill(0.0);
+                (kernels.attn_mix)(&scaled, width, KvRows::F32(turned), seq, &mut scores);
+            } else {
+                (kernels.attn_scores)(&scaled, width, KvRows::F32(&k), &mut scores, seq);
+            }
             for (r, row) in scores.chunks_exact_mut(seq).enumerate() {
                 if let Some((mask, batch)) = mask {
                     (kernels.add)(row, mask.row(batch, tile * TILE + r));
@@ -155,17 +166,26 @@ impl Plan {
             scratch::give(scores);
             scratch::give(scaled);
         });
-        [q, k, v].into_iter().for_each(scratch::give);
+        [q, k, v].into_iter().chain(turned).for_each(scratch::give);
     }
 
     fn softmax(&self, row: &mut [f32]) {
         if row.iter().all(|x| *x == f32::NEG_INFINITY) {
             return row.fill(if self.empty_is_zero { 0.0 } else { f32::NAN });
         }
-        // The kernels take no infinities; this is as good as one beside a finite score. A NaN stays.
+        // No kernel set is asked for infinities; this is as good as one beside a finite score. A NaN stays.
         row.iter_mut().for_each(|x| *x = if *x < f32::MIN / 2.0 { f32::MIN / 2.0 } else { *x });
         (self.kernels.softmax)(row);
     }
+}
+
+/// Rows of `width` values as columns.
+fn turned(rows: &[f32], width: usize) -> Vec<f32> {
+    let mut out = scratch::take(rows.len());
+    for (at, column) in out.chunks_exact_mut(rows.len() / width.max(1)).enumerate() {
+        column.iter_mut().zip(rows.iter().skip(at).step_by(width)).for_each(|(to, x)| *to = *x);
+    }
+    out
 }
 
 /// An attention of a graph: what it reads and the outlet it gives.

@@ -168,13 +168,12 @@ impl EvalOp for LayerNorm {
         ensure!(x.shape().last() == Some(&columns), "{columns} columns of {:?}", x.shape());
         let mut out = Tensor::zero::<f32>(x.shape())?;
         let group = (TASK / columns).max(1) * columns;
-        let (mut x, mut to) = (x.try_as_plain_ram_mut()?, out.try_as_plain_ram_mut()?);
+        let (mut x, mut plain) = (x.try_as_plain_ram_mut()?, out.try_as_plain_ram_mut()?);
         let rows = x.as_slice_mut::<f32>()?.par_chunks_mut(group);
-        rows.zip(to.as_slice_mut::<f32>()?.par_chunks_mut(group)).for_each(|(x, out)| {
+        rows.zip(plain.as_slice_mut::<f32>()?.par_chunks_mut(group)).for_each(|(x, out)| {
             let rows = x.chunks_exact_mut(columns).zip(out.chunks_exact_mut(columns));
             rows.for_each(|(x, out)| self.norm.row(x, out));
         });
-        drop(to);
         Ok(tvec!(out.into_tvalue()))
     }
 }
