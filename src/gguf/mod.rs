@@ -110,7 +110,7 @@ impl Gguf {
         Self::join(vec![part], vec![header]).map_err(|e| e.context(name))
     }
 
-    /// The format version of the first part, 2 or 3.
+    /// The format version of the first part: 2 or 3, or that of packed files.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rayon::prelude::*;
 
 use super::aligned::AlignedBytes;
+use super::direct::Direct;
 use super::layout::{PANEL_ROWS, pack_panel, panel_bytes};
 use super::packed::{Place, read_place, stored};
 use super::pager::Page;
@@ -112,6 +113,8 @@ pub struct Loader<'a> {
     group: Option<(u32, Arc<AlignedBytes>)>,
     /// The pager's slot of each section that it knows, by where the section begins.
     sections: HashMap<u64, usize>,
+    /// How a packed file is read.
+    direct: Direct,
     progress: Progress,
     on_progress: &'a mut (dyn FnMut(Progress) -> bool + Send),
 }
@@ -135,7 +138,8 @@ impl<'a> Loader<'a> {
         let maps = mapped.then(|| map_parts(&gguf)).transpose()?;
         let pager = expert_budget.filter(|_| !mapped).map(|budget| Arc::new(Pager::new(Arc::clone(&gguf), budget)));
         let (group, sections, progress) = (None, HashMap::new(), Progress { done: 0, total });
-        Ok(Self { gguf, maps, pager, group, sections, progress, on_progress })
+        let direct = gguf.packed().and(gguf.parts().first()).map_or_else(Direct::none, Direct::open);
+        Ok(Self { gguf, maps, pager, group, sections, direct, progress, on_progress })
     }
 
     fn find(&self, name: &str) -> Result<(usize, BlockType)> {
@@ -286,9 +290,9 @@ impl<'a> Loader<'a> {
     /// Reads a range of a packed file that stands for `plain` bytes of a GGUF file.
     fn read_stored(&mut self, part: usize, at: u64, len: usize, plain: u64) -> Result<AlignedBytes> {
         let mut bytes = AlignedBytes::zeroed(len)?;
-        let Self { progress, on_progress, .. } = self;
+        let Self { progress, on_progress, direct, .. } = self;
         let (before, mut done) = (progress.done, 0u64);
-        read_place(&self.gguf, part, at, bytes.bytes_mut(), &mut |read| {
+        read_place(&self.gguf, direct, (part, at), bytes.bytes_mut(), &mut |read| {
             done += read;
             let share = u128::from(plain) * u128::from(done) / (len as u128).max(1);
             progress.done = before.saturating_add(u64::try_from(share).unwrap_or(plain));

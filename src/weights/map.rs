@@ -57,3 +57,16 @@ pub fn free_bytes(folder: &Path) -> Option<u64> {
 pub fn free_bytes(_folder: &Path) -> Option<u64> {
     None
 }
+
+/// Reads the bytes at `offset` that the system has in its cache, without waiting for the disk; `None` when it has not the
+/// first of them.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(super) fn read_cached(file: &File, offset: u64, out: &mut [u8]) -> Option<usize> {
+    use std::os::fd::AsRawFd;
+    let room = libc::iovec { iov_base: out.as_mut_ptr().cast(), iov_len: out.len() };
+    let offset = i64::try_from(offset).ok()?;
+    // SAFETY: `room` is the memory of `out`, which lives through the call and which nobody else uses meanwhile; the file is
+    // open as long as it is borrowed.
+    let n = unsafe { libc::preadv2(file.as_raw_fd(), &raw const room, 1, offset, libc::RWF_NOWAIT) };
+    usize::try_from(n).ok()
+}

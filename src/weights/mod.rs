@@ -2,6 +2,7 @@
 //! or mapped from the file when the host asks for it.
 
 mod aligned;
+mod direct;
 pub mod layout;
 mod load;
 mod map;

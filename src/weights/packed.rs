@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::direct::Direct;
 use super::layout::{layout_name, panel_bytes};
 use super::load::{Piece, read_panels};
 use super::packed_bytes;
@@ -68,15 +69,15 @@ pub fn check_layouts(gguf: &Gguf) -> Result<()> {
 /// Fills `out` from `at` on, several steps at a time and in the order of the file. `tick` hears of bytes and may end the work.
 pub(super) fn read_place(
     gguf: &Gguf,
-    part: usize,
-    at: u64,
+    direct: &Direct,
+    (part, at): (usize, u64),
     out: &mut [u8],
     tick: &mut (dyn FnMut(u64) -> Result<()> + Send),
 ) -> Result<()> {
     let file = gguf.parts().get(part).ok_or_else(|| Error::internal("a place in no part"))?;
     let tick = Mutex::new((tick, None::<Error>));
     out.chunks_mut(STEP).enumerate().par_bridge().try_for_each(|(step, out)| {
-        file.read_at(at.saturating_add(step as u64 * STEP as u64), out)?;
+        direct.read(file, at.saturating_add(step as u64 * STEP as u64), out)?;
         let (tick, failed) = &mut *tick.lock().unwrap_or_else(PoisonError::into_inner);
         if failed.is_none() {
             *failed = tick(out.len() as u64).err();

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::aligned::AlignedBytes;
+use super::direct::Direct;
 use super::load::{Piece, read_panels};
 use super::packed::{Place, read_place};
 use crate::error::{Error, Result};
@@ -118,7 +119,9 @@ impl Pager {
         let mut bytes = spare.map_or_else(|| AlignedBytes::zeroed(what.bytes()), Ok)?;
         match &what {
             Page::Rows(piece) => read_panels(&self.gguf, piece, bytes.bytes_mut(), &mut |_| Ok(()))?,
-            Page::Place(place) => read_place(&self.gguf, place.part, place.at, bytes.bytes_mut(), &mut |_| Ok(()))?,
+            Page::Place(place) => {
+                read_place(&self.gguf, &Direct::none(), (place.part, place.at), bytes.bytes_mut(), &mut |_| Ok(()))?;
+            }
         }
         let page = Arc::new(bytes);
         let mut cache = self.lock();

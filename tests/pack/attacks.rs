@@ -35,8 +35,10 @@ impl Victim {
 
     /// Where the last occurrence of `what` in the header ends.
     fn after(&self, what: &str) -> usize {
-        let found = self.bytes[..self.start].windows(what.len()).rposition(|w| w == what.as_bytes());
-        found.unwrap_or_else(|| panic!("no {what}")) + what.len()
+        // With its length in front, as every text of a header has it.
+        let text = [&(what.len() as u64).to_le_bytes(), what.as_bytes()].concat();
+        let found = self.bytes[..self.start].windows(text.len()).rposition(|w| w == text);
+        found.unwrap_or_else(|| panic!("no {what}")) + text.len()
     }
 
     /// Where the elements of an array of numbers begin.

@@ -59,3 +59,32 @@ fn what_cannot_be_done_is_said() {
     let dry = tool(&["pack", "--dry-run"], &fixture("scout-kmix"));
     assert!(dry.status.success() && String::from_utf8_lossy(&dry.stdout).contains("rows8.q4_k/1"));
 }
+
+/// The way of the SDK: an engine with its guard, its licence gate and its sessions, as the C functions open it.
+#[test]
+fn a_guarded_answer_from_a_packed_model_is_the_one_of_its_gguf() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model/palisade-demo.gguf");
+    let out = folder.path().join("demo.palp");
+    super::pack(&model, &out);
+    let answer = |model: &Path, more: &[&str]| {
+        let state = folder.path().to_str().unwrap();
+        let args = [
+            "generate",
+            "--prompt",
+            "When do you open?",
+            "--temperature",
+            "0",
+            "--accept-license",
+            "--state-dir",
+            state,
+        ];
+        let out = tool(&[&args[..], more].concat(), model);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let expected = answer(&model, &[]);
+    assert!(expected.len() > 10, "{expected:?}");
+    assert_eq!(answer(&out, &[]), expected);
+    assert_eq!(answer(&out, &["--map"]), expected);
+}
