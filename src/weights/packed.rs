@@ -24,12 +24,7 @@ pub(super) struct Place {
 }
 
 /// How `tensor` is stored, if it is packed. Its layout and size are compared with what this build's kernels read.
-pub(super) fn stored<'a>(
-    tensor: &'a TensorInfo,
-    ty: BlockType,
-    rows: usize,
-    cols: usize,
-) -> Result<Option<&'a Stored>> {
+pub(super) fn stored(tensor: &TensorInfo, ty: BlockType, rows: usize, cols: usize) -> Result<Option<&Stored>> {
     let Some(stored) = &tensor.stored else { return Ok(None) };
     check_layout(&tensor.name, &stored.layout, ty)?;
     let expected = packed_bytes(ty, rows, cols)?;
