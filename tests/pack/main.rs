@@ -144,7 +144,10 @@ fn sections_are_aligned_and_an_expert_is_one_of_them() {
     let packed = gguf.packed().unwrap();
     let mut end = None;
     for run in packed.runs() {
-        assert!(run.at % 4096 == 0 && run.stride % 4096 == 0 && end.is_none_or(|end| end == run.at), "{run:?}");
+        assert!(
+            run.at.is_multiple_of(4096) && run.stride.is_multiple_of(4096) && end.is_none_or(|end| end == run.at),
+            "{run:?}"
+        );
         end = Some(run.at + run.stride * run.count);
     }
     let position = |name: &str| gguf.tensors().iter().position(|t| t.name == name).unwrap();
@@ -155,7 +158,11 @@ fn sections_are_aligned_and_an_expert_is_one_of_them() {
     for i in experts {
         let t = &gguf.tensors()[i];
         let stored = t.stored.as_ref().unwrap();
-        assert!(t.offset % 64 == 0 && t.offset + stored.bytes <= run.at + run.stride && stored.stride == run.stride);
+        assert!(
+            t.offset.is_multiple_of(64)
+                && t.offset + stored.bytes <= run.at + run.stride
+                && stored.stride == run.stride
+        );
     }
 }
 
