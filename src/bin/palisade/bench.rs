@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use palisade::engine::{Context, Decoder, Phase, Profile, RunControl, Work};
+use palisade::gguf::{Gguf, Part};
 use palisade::{Error, Result};
 
 use crate::{load, output};
@@ -14,10 +15,10 @@ use crate::{load, output};
 /// and values of the conversation at its end; "prefill_gmac_s" counts the matrices' multiplications, not attention's.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  palisade bench MODEL.gguf -p 512 -n 64 -t 2\n  palisade bench MODEL.gguf -d 16384 -p 1 -n 32 --kv q8_0\n  palisade bench MODEL.gguf --profile"
+    after_help = "Example:\n  palisade bench MODEL.gguf -p 512 -n 64 -t 2\n  palisade bench MODEL.gguf -d 16384 -p 1 -n 32 --kv q8_0\n  palisade bench MODEL.gguf --profile\n  palisade bench MODEL.palp --load -r 5"
 )]
 pub struct Args {
-    /// GGUF file (the first one of a split model).
+    /// GGUF file (the first one of a split model) or packed file.
     model: PathBuf,
     /// Tokens to prefill.
     #[arg(short = 'p', long, default_value_t = 512)]
@@ -34,6 +35,10 @@ pub struct Args {
     /// Times each phase of the graph: a table on stderr, and "profile" in the JSON with milliseconds a token.
     #[arg(long)]
     profile: bool,
+    /// Only open the model, -r times, and print {"load_ms","file_bytes","gb_s","peak_rss_bytes","packed","load_ms_all"}. What
+    /// the system keeps of the file in memory decides much: the first time may be another than the next.
+    #[arg(long)]
+    load: bool,
     #[command(flatten)]
     flags: load::Flags,
     /// Accepted for symmetry: the output is JSON anyway.
@@ -44,6 +49,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     if args.prompt == 0 || args.generate == 0 || args.repeat == 0 {
         return Err(Error::argument("-p, -n and -r need at least 1"));
+    }
+    if args.load {
+        return loads(args);
     }
     let mut options = args.flags.decoder_options();
     let all = args.depth.saturating_add(args.prompt).saturating_add(args.generate);
@@ -103,6 +111,29 @@ pub fn run(args: &Args) -> Result<()> {
         report.insert("profile".to_owned(), serde_json::json!({ "prefill": json(prefill), "decode": json(decode) }));
     }
     output::json(&report)
+}
+
+/// How long opening takes.
+fn loads(args: &Args) -> Result<()> {
+    let gguf = Gguf::open(&args.model)?;
+    let (packed, file) = (gguf.packed().is_some(), gguf.parts().iter().map(Part::len).sum::<u64>());
+    drop(gguf);
+    let mut all = Vec::new();
+    for _ in 0..args.repeat {
+        let (decoder, time) = load::decoder(&args.model, &args.flags.decoder_options())?;
+        all.push(output::millis(time));
+        drop(decoder);
+    }
+    let each = all.clone();
+    let load_ms = median(&mut all);
+    output::json(&serde_json::json!({
+        "load_ms": load_ms,
+        "file_bytes": file,
+        "gb_s": file as f64 / load_ms / 1e6,
+        "peak_rss_bytes": peak_rss(),
+        "packed": packed,
+        "load_ms_all": each,
+    }))
 }
 
 /// Milliseconds a token of each phase, of what is in none, and of all.

@@ -20,6 +20,7 @@ mod inspect;
 mod license;
 mod load;
 mod output;
+mod pack;
 mod quantize;
 mod score;
 mod synth;
@@ -66,6 +67,8 @@ enum Command {
     Convert(convert::Args),
     /// Write a GGUF file again with other block types.
     Quantize(quantize::Args),
+    /// Write a GGUF file again in the order that the kernels read: it opens at the speed of the disk.
+    Pack(pack::Args),
     /// Write a synthetic model of any shape.
     Synth(synth::Args),
 }
@@ -84,6 +87,7 @@ fn main() -> std::process::ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Quantize(args) => quantize::run(&args),
+        Command::Pack(args) => pack::run(&args),
         Command::Synth(args) => synth::run(&args),
     };
     output::finish(result)

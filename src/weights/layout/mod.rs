@@ -29,6 +29,17 @@ use crate::quant::{BlockType, runs};
 /// Rows in a panel.
 pub const PANEL_ROWS: usize = 8;
 
+/// Version of a type's panels: one more whenever a byte of them moves, so that packed files of the old order are refused.
+fn version(_ty: BlockType) -> u32 {
+    1
+}
+
+/// The name under which packed files keep panels of this type. All kernel sets read the same panels.
+#[must_use]
+pub fn layout_name(ty: BlockType) -> String {
+    format!("rows8.{}/{}", ty.name().to_lowercase(), version(ty))
+}
+
 /// Columns and bytes of one block of a panel.
 #[must_use]
 pub fn panel_block(ty: BlockType) -> (usize, usize) {
@@ -125,14 +136,21 @@ fn pack_q4_k(src: &[u8], row: usize, dst: &mut [u8]) {
         let (scale, min) = q4_k_scale(packed, sub);
         dst[32 + 8 * sub + row] = scale;
         dst[96 + 8 * sub + row] = min;
-        let bytes = &src[16 + 32 * (sub / 2)..][..32];
-        let nibble = |j: usize| if sub % 2 == 0 { bytes[j] & 15 } else { bytes[j] >> 4 };
-        let chunks = &mut dst[160 + 128 * sub..][..128];
-        for j in 0..16 {
-            chunks[32 * (j / 4) + 4 * row + j % 4] = nibble(j) | nibble(j + 16) << 4;
+    }
+    // Four columns at a time: 32 bytes carry eight quads of one sub-block below and of the next above.
+    for (pair, chunks) in dst[160..].chunks_exact_mut(256).enumerate() {
+        let quad = |i: usize| pairs::word(&src[16 + 32 * pair..], i);
+        let (even, odd) = chunks.split_at_mut(128);
+        for c in 0..4 {
+            let (a, b) = (quad(c), quad(c + 4));
+            pairs::put_word(even, 8 * c + row, a & NIBBLES | (b & NIBBLES) << 4);
+            pairs::put_word(odd, 8 * c + row, a >> 4 & NIBBLES | b & !NIBBLES);
         }
     }
 }
+
+/// The low nibbles of four bytes.
+const NIBBLES: u32 = 0x0f0f_0f0f;
 
 /// The six-bit scale and min of sub-block `sub`, which cross byte borders in the file.
 fn q4_k_scale(packed: &[u8], sub: usize) -> (u8, u8) {
@@ -153,21 +171,19 @@ fn pack_q6_k(src: &[u8], row: usize, dst: &mut [u8]) {
     for (sub, &scale) in scales.iter().enumerate() {
         dst[16 + 8 * sub + row] = scale;
     }
-    let value = |col: usize| {
-        let (half, c) = (col / 128, col % 128);
-        let (l, group) = (c % 32, c / 32);
-        let nibbles = low[64 * half + l + 32 * (group % 2)];
-        let nibble = if group < 2 { nibbles & 15 } else { nibbles >> 4 };
-        nibble | (high[32 * half + l] >> (2 * group) & 3) << 4
+    // Quad `q` of sub-block `sub`: four nibbles and four pairs of bits.
+    let nibbles = |sub: usize, q: usize| {
+        let (half, group) = (sub / 4, sub % 4);
+        pairs::word(low, 16 * half + 8 * (group % 2) + q) >> (4 * (group / 2)) & NIBBLES
     };
-    for block in 0..8 {
-        let at = 144 + 192 * block;
-        for j in 0..16 {
-            let (a, b) = (value(32 * block + j), value(32 * block + j + 16));
-            let (quad, lane) = (j / 4, 4 * row + j % 4);
-            dst[at + 32 * quad + lane] = (a & 15) | (b & 15) << 4;
-            dst[at + 128 + lane] |= (a >> 4) << (2 * quad);
-            dst[at + 160 + lane] |= (b >> 4) << (2 * quad);
+    let bits = |sub: usize, q: usize| pairs::word(high, 8 * (sub / 4) + q) >> (2 * (sub % 4)) & pairs::TWO_BITS;
+    for (sub, chunks) in dst[144..].chunks_exact_mut(192).enumerate() {
+        for c in 0..4 {
+            pairs::put_word(chunks, 8 * c + row, nibbles(sub, c) | nibbles(sub, c + 4) << 4);
+        }
+        for h in 0..2 {
+            let all = (0..4).fold(0, |all, f| all | bits(sub, 4 * h + f) << (2 * f));
+            pairs::put_word(chunks, 32 + 8 * h + row, all);
         }
     }
 }
