@@ -6,9 +6,10 @@ use super::super::scalar::matmul_shape;
 use super::super::{Acts, Kernels, Panels};
 use super::avx2::{self, Rows};
 use super::avx512;
-use super::{attention, decoded, float512, pairs};
+use super::{attention, codes, decoded, float512, pairs};
 use crate::quant::{BlockType, runs};
-use crate::weights::layout::{PANEL_ROWS, panel_block};
+use crate::weights::layout::codes::with_codes;
+use crate::weights::layout::{PANEL_ROWS, is_reordered, panel_block};
 
 /// The set, when the processor has AVX-512 F, BW, VL and VNNI.
 pub(in super::super) fn kernels() -> Option<Kernels> {
@@ -36,7 +37,7 @@ const Q6_K: usize = 1680;
 const TOKEN_BLOCK: usize = 64;
 
 fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
-    if matches!(w.ty, BlockType::Q2K | BlockType::Q3K) {
+    if is_reordered(w.ty) {
         return matmul_panels(w, x, out);
     }
     runs::with_runs!(
@@ -102,7 +103,7 @@ unsafe fn pair<const N: usize>(
     // SAFETY: the caller's promises.
     unsafe {
         if bytes.len() == panel {
-            avx2::tile::<N>(ty, bytes, x, t, &mut out[t * PANEL_ROWS..(t + N) * PANEL_ROWS]);
+            avx2::tile::<false, N>(ty, bytes, x, t, &mut out[t * PANEL_ROWS..(t + N) * PANEL_ROWS]);
         } else {
             strip::<N, 1>(ty, bytes, panel, x, t, out);
         }
@@ -134,7 +135,9 @@ unsafe fn strip<const N: usize, const P: usize>(
             BlockType::Q4K => q4_k(&panels, blocks, &rows),
             BlockType::Q2K => pairs::q2_k_avx512(&panels, blocks, &rows),
             BlockType::Q3K => pairs::q3_k_avx512(&panels, blocks, &rows),
-            _ => q6_k(&panels, blocks, &rows),
+            _ => {
+                with_codes!(ty, T => codes::wide::<T, N, P>(&panels, blocks, &rows), _ => q6_k(&panels, blocks, &rows))
+            }
         }
     };
     for (acc, out) in acc.iter().zip(out.chunks_exact_mut(2 * x.q_rows() * PANEL_ROWS)) {
@@ -253,7 +256,7 @@ pub(super) use dots;
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn nibbles(a: *const u8, b: *const u8) -> [__m512i; 8] {
+pub(super) unsafe fn nibbles(a: *const u8, b: *const u8) -> [__m512i; 8] {
     let low = _mm512_set1_epi8(15);
     let mut w = [_mm512_setzero_si512(); 8];
     for c in 0..4 {
