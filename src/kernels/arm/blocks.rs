@@ -6,14 +6,15 @@ use super::super::scalar::matmul_shape;
 use super::super::{Acts, BLOCK, Panels};
 use super::dot::{Dot, Half};
 use super::lanes::{Floats, Ints, four, two};
-use super::{by_tokens, pairs};
+use super::{by_tokens, codes, pairs};
 use crate::quant::BlockType;
+use crate::weights::layout::codes::with_codes;
 use crate::weights::layout::{PANEL_ROWS, panel_block};
 
 /// Tokens whose activations stay in the second-level cache while panels go by.
 const TOKEN_BLOCK: usize = 64;
 
-/// `Kernels::matmul` for Q8_0, Q4_0, Q4_K, Q6_K, Q2_K and Q3_K.
+/// `Kernels::matmul` for Q8_0, Q4_0, Q4_K, Q6_K and the types whose panels have an order of their own.
 pub(super) fn matmul<D: Dot>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     for first in (0..tokens).step_by(TOKEN_BLOCK) {
@@ -47,7 +48,11 @@ pub(super) unsafe fn tile<D: Dot, const N: usize>(ty: BlockType, panel: &[u8], x
             BlockType::Q4K => q4_k::<D, N>(panel.as_ptr(), blocks, &rows),
             BlockType::Q2K => pairs::q2_k::<D, N>(panel.as_ptr(), blocks, &rows),
             BlockType::Q3K => pairs::q3_k::<D, N>(panel.as_ptr(), blocks, &rows),
-            _ => q6_k::<D, N>(panel.as_ptr(), blocks, &rows),
+            _ => with_codes!(
+                ty,
+                T => codes::codes::<T, D, N>(panel.as_ptr(), blocks, &rows),
+                _ => q6_k::<D, N>(panel.as_ptr(), blocks, &rows)
+            ),
         }
     };
     for (acc, out) in acc.iter().zip(out.chunks_exact_mut(PANEL_ROWS)) {
@@ -115,14 +120,14 @@ impl<const N: usize> Rows<N> {
 }
 
 /// Unsigned bytes in the order of [`Half`].
-type Bytes = [[uint8x16_t; 4]; 2];
+pub(super) type Bytes = [[uint8x16_t; 4]; 2];
 
 /// Four neighbouring chunks.
 ///
 /// # Safety
 /// They exist.
 #[inline(always)]
-unsafe fn chunks(p: *const u8) -> Bytes {
+pub(super) unsafe fn chunks(p: *const u8) -> Bytes {
     // SAFETY: the caller's promise; NEON.
     unsafe { two(|rows| four(|c| vld1q_u8(p.add(32 * c + 16 * rows)))) }
 }
@@ -136,7 +141,7 @@ pub(super) fn signed(w: Bytes) -> Half {
 
 /// The low nibbles, or where `HIGH` is 1, the high ones.
 #[inline(always)]
-fn nibbles<const HIGH: usize>(bytes: Bytes) -> Bytes {
+pub(super) fn nibbles<const HIGH: usize>(bytes: Bytes) -> Bytes {
     // SAFETY: NEON, which every AArch64 with a standard library has.
     unsafe {
         let low = vdupq_n_u8(15);

@@ -9,6 +9,7 @@
 
 mod attention;
 mod blocks;
+mod codes;
 mod decoded;
 mod dot;
 mod float;
@@ -20,8 +21,8 @@ use std::arch::is_aarch64_feature_detected;
 
 use self::dot::{Dot, DotProd, Neon};
 use super::{Acts, Kernels, Panels, scalar};
-use crate::quant::{BlockType, runs};
-use crate::weights::layout::panel_block;
+use crate::quant::runs;
+use crate::weights::layout::{is_reordered, panel_block};
 
 /// The set that every AArch64 runs.
 pub(super) fn neon() -> Option<Kernels> {
@@ -71,8 +72,8 @@ fn matmul<D: Dot>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     if panel_block(w.ty).0 == 1 {
         return float::matmul(w, x, out);
     }
-    // Q2_K and Q3_K have runs, but their panels need no decoding.
-    if matches!(w.ty, BlockType::Q2K | BlockType::Q3K) {
+    // These have runs, but their panels need no decoding.
+    if is_reordered(w.ty) {
         return blocks::matmul::<D>(w, x, out);
     }
     runs::with_runs!(w.ty, T => decoded::matmul::<T, D>(w, x, out), _ => blocks::matmul::<D>(w, x, out));
