@@ -88,6 +88,16 @@ impl<const N: usize> Rows<N> {
         unsafe { vld1q_s8(self.q[i].add(BLOCK * b + 16 * h)) }
     }
 
+    /// Where block `b` of token `i` begins.
+    ///
+    /// # Safety
+    /// As [`Rows::half`].
+    #[inline(always)]
+    pub(super) unsafe fn block(&self, i: usize, b: usize) -> *const i8 {
+        // SAFETY: the caller's promise.
+        unsafe { self.q[i].add(BLOCK * b) }
+    }
+
     /// The block's scale.
     ///
     /// # Safety
@@ -237,15 +247,12 @@ unsafe fn q4_k<D: Dot, const N: usize>(panel: *const u8, blocks: usize, rows: &R
             for sub in 0..8 {
                 let at = 8 * b + sub;
                 let dots = nibble_dots::<D, N>(block.add(160 + 128 * sub), rows, at);
-                // Six bits times a block's sum stays below 2^24: the products are exact in single precision.
-                let scale = Ints::bytes(block.add(32 + 8 * sub)).to_floats();
-                let min = Ints::bytes(block.add(96 + 8 * sub)).to_floats();
+                let scale = d.times(Ints::bytes(block.add(32 + 8 * sub)).to_floats());
+                let min = dmin.times(Ints::bytes(block.add(96 + 8 * sub)).to_floats());
                 for i in 0..N {
-                    let s = Floats::splat(rows.scale(i, at));
-                    let scaled = scale.times(dots[i].to_floats());
-                    let least = min.times(Floats::splat(rows.sum(i, at) as f32));
-                    acc[i] = acc[i].plus_product(scaled, d.times(s));
-                    acc[i] = acc[i].minus_product(least, dmin.times(s));
+                    let share = scale.times(dots[i].to_floats());
+                    let share = share.minus_product(min, Floats::splat(rows.sum(i, at) as f32));
+                    acc[i] = acc[i].plus_product(share, Floats::splat(rows.scale(i, at)));
                 }
             }
         }

@@ -86,7 +86,7 @@ unsafe fn add_half<T: Codes, D: Dot, const H: usize, const N: usize>(
 /// # Safety
 /// The block's head exists.
 #[inline(always)]
-unsafe fn factors<T: Codes>(block: *const u8, sub: usize) -> (Floats, Floats) {
+pub(super) unsafe fn factors<T: Codes>(block: *const u8, sub: usize) -> (Floats, Floats) {
     let zero = Floats::splat(0.0);
     // The bits of eight bytes from bit `shift` on that `mask` has.
     let bits = |at: usize, shift: usize, mask: i32| {

@@ -118,6 +118,8 @@ pub(super) struct Rows<const N: usize> {
     pub(super) q: [*const i8; N],
     pub(super) scales: [*const f32; N],
     pub(super) sums: [*const i32; N],
+    /// Sums of blocks, negated.
+    pub(super) less: [*const i32; N],
 }
 
 impl<const N: usize> Rows<N> {
@@ -127,6 +129,7 @@ impl<const N: usize> Rows<N> {
             q: std::array::from_fn(|i| x.q[(t + i) * cols..].as_ptr()),
             scales: std::array::from_fn(|i| x.scales[(t + i) * (cols / BLOCK)..].as_ptr()),
             sums: std::array::from_fn(|i| x.sums[(t + i) * (cols / 16)..].as_ptr()),
+            less: std::array::from_fn(|i| x.less[(t + i) * (cols / BLOCK)..].as_ptr()),
         }
     }
 }
@@ -278,16 +281,14 @@ unsafe fn q4_k<const V: bool, const N: usize>(panel: *const u8, blocks: usize, r
             for sub in 0..8 {
                 let at = 8 * b + sub;
                 let dots = nibble_dots!(V, N, block.add(160 + 128 * sub), rows, 32 * at);
-                // Six bits times a block's sum stays below 2^24: the products are exact in single precision.
                 let scale = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(block.add(32 + 8 * sub).cast())));
                 let min = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(block.add(96 + 8 * sub).cast())));
+                let (scale, min) = (_mm256_mul_ps(d, scale), _mm256_mul_ps(dmin, min));
                 for i in 0..N {
-                    let s = _mm256_set1_ps(*rows.scales[i].add(at));
-                    let sum = _mm256_set1_ps((*rows.sums[i].add(2 * at) + *rows.sums[i].add(2 * at + 1)) as f32);
-                    let scaled = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(dots[i]));
-                    let least = _mm256_mul_ps(min, sum);
-                    acc[i] = _mm256_fmadd_ps(scaled, _mm256_mul_ps(d, s), acc[i]);
-                    acc[i] = _mm256_fnmadd_ps(least, _mm256_mul_ps(dmin, s), acc[i]);
+                    let less = _mm256_cvtepi32_ps(_mm256_set1_epi32(*rows.less[i].add(at)));
+                    let share = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(dots[i]));
+                    let share = _mm256_fmadd_ps(min, less, share);
+                    acc[i] = _mm256_fmadd_ps(share, _mm256_set1_ps(*rows.scales[i].add(at)), acc[i]);
                 }
             }
         }

@@ -9,12 +9,14 @@ use crate::weights::layout::codes::{Codes, Head, NIBBLES};
 
 /// Scales and minima of a block as bytes: (four sub-blocks, panel, sub-block, row).
 #[repr(C, align(64))]
-struct Small<const P: usize> {
+pub(super) struct Small<const P: usize> {
     scales: [[[u8; 32]; P]; 2],
     mins: [[[u8; 32]; P]; 2],
 }
 
 impl<const P: usize> Small<P> {
+    pub(super) const ZERO: Self = Self { scales: [[[0; 32]; P]; 2], mins: [[[0; 32]; P]; 2] };
+
     /// Where those of sub-block `sub` begin in panel `p`.
     fn at(of: &[[[u8; 32]; P]; 2], p: usize, sub: usize) -> *const u8 {
         of[sub / 4][p][8 * (sub % 4)..].as_ptr()
@@ -26,7 +28,7 @@ impl<const P: usize> Small<P> {
     /// AVX2; the block's head exists.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn read<T: Codes>(&mut self, p: usize, block: *const u8) {
+    pub(super) unsafe fn read<T: Codes>(&mut self, p: usize, block: *const u8) {
         let (four, high) = (_mm256_set1_epi8(15), _mm256_set1_epi8(0x30));
         let low = |v: __m256i| _mm256_and_si256(v, four);
         let upper = |v: __m256i| low(_mm256_srli_epi16(v, 4));
@@ -95,7 +97,7 @@ pub(super) unsafe fn short<T: Codes, const V: bool, const N: usize>(
     let (levels, sizes) = (wide(table::<T>(|l| if V { l ^ -128 } else { l })), wide(table::<T>(i8::wrapping_abs)));
     let less = if T::TABLE.is_some() { if V { 128 } else { 0 } } else { i32::from(T::LESS) };
     let (low, one, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi8(16), _mm256_set1_epi16(1));
-    let mut small = Small::<1> { scales: [[[0; 32]]; 2], mins: [[[0; 32]]; 2] };
+    let mut small = Small::<1>::ZERO;
     let mut acc = [_mm256_setzero_ps(); N];
     for b in 0..blocks {
         // SAFETY: block `b` of the panel exists and has its sub-blocks; so has each row.
@@ -179,39 +181,70 @@ pub(super) unsafe fn short<T: Codes, const V: bool, const N: usize>(
     acc
 }
 
-/// The eight quads of a sub-block of two panels.
+/// The kernels' bytes are `2^shift` more than the integers; 0 where they are equal.
+pub(super) const fn shift<T: Codes>() -> i32 {
+    if T::TABLE.is_some() {
+        7
+    } else if T::LESS == 0 {
+        0
+    } else {
+        T::LESS.ilog2() as i32
+    }
+}
+
+/// Quads `c` and `c + 4` of a sub-block of two panels, `c` being below 4.
 ///
 /// # Safety
 /// The set's features; the sub-block's chunks exist in each panel.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn quads<T: Codes>(a: *const u8, b: *const u8, levels: __m512i) -> [__m512i; 8] {
-    // SAFETY: the caller's promise.
-    let mut w = unsafe { avx512::nibbles(a, b) };
-    if T::FIFTH {
-        let one = _mm512_set1_epi8(16);
-        // SAFETY: the caller's promise.
-        let bits = unsafe { avx512::load(a.add(NIBBLES), b.add(NIBBLES)) };
-        let fifths = [
-            _mm512_slli_epi16(bits, 4),
-            _mm512_slli_epi16(bits, 3),
-            _mm512_slli_epi16(bits, 2),
-            _mm512_slli_epi16(bits, 1),
-            bits,
-            _mm512_srli_epi16(bits, 1),
-            _mm512_srli_epi16(bits, 2),
-            _mm512_srli_epi16(bits, 3),
-        ];
-        for (w, bits) in w.iter_mut().zip(fifths) {
-            *w = _mm512_or_si512(*w, _mm512_and_si512(bits, one));
+#[inline(always)]
+pub(super) unsafe fn two_quads<T: Codes>(a: *const u8, b: *const u8, c: usize) -> [__m512i; 2] {
+    // SAFETY: the caller's promises; sixteen bytes of a table.
+    unsafe {
+        let (bytes, low) = (avx512::load(a.add(32 * c), b.add(32 * c)), _mm512_set1_epi8(15));
+        let mut first = _mm512_and_si512(bytes, low);
+        let mut second = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low);
+        if T::FIFTH {
+            let (bits, one) = (avx512::load(a.add(NIBBLES), b.add(NIBBLES)), _mm512_set1_epi8(16));
+            let up = _mm512_sll_epi16(bits, _mm_cvtsi32_si128(4 - c as i32));
+            let down = _mm512_srl_epi16(bits, _mm_cvtsi32_si128(c as i32));
+            first = _mm512_or_si512(first, _mm512_and_si512(up, one));
+            second = _mm512_or_si512(second, _mm512_and_si512(down, one));
+        }
+        if T::TABLE.is_some() {
+            let levels = const { table_bits::<T>() };
+            let levels = _mm512_broadcast_i32x4(_mm_set_epi64x(levels[1], levels[0]));
+            first = _mm512_shuffle_epi8(levels, first);
+            second = _mm512_shuffle_epi8(levels, second);
+        }
+        [first, second]
+    }
+}
+
+/// What the codes stand for where they are places in a table, 128 more, the first lowest.
+const fn table_bits<T: Codes>() -> [i64; 2] {
+    let mut bits = [0; 2];
+    if let Some(table) = T::TABLE {
+        let mut i = 0;
+        while i < 16 {
+            bits[i / 8] |= ((table[i] as u8 ^ 128) as i64) << (8 * (i % 8));
+            i += 1;
         }
     }
-    if T::TABLE.is_some() {
-        for w in &mut w {
-            *w = _mm512_shuffle_epi8(levels, *w);
-        }
+    bits
+}
+
+/// The eight quads of a sub-block of two panels.
+///
+/// # Safety
+/// As [`two_quads`].
+#[inline(always)]
+unsafe fn quads<T: Codes>(a: *const u8, b: *const u8) -> [__m512i; 8] {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let ([w0, w4], [w1, w5]) = (two_quads::<T>(a, b, 0), two_quads::<T>(a, b, 1));
+        let ([w2, w6], [w3, w7]) = (two_quads::<T>(a, b, 2), two_quads::<T>(a, b, 3));
+        [w0, w1, w2, w3, w4, w5, w6, w7]
     }
-    w
 }
 
 /// `P` pairs of panels.
@@ -224,11 +257,7 @@ pub(super) unsafe fn wide<T: Codes, const N: usize, const P: usize>(
     blocks: usize,
     rows: &Rows<N>,
 ) -> [[__m512; N]; P] {
-    let levels = table::<T>(|l| l ^ -128);
-    // SAFETY: sixteen bytes.
-    let levels = _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(levels.as_ptr().cast()) });
-    let less = if T::TABLE.is_some() { 128 } else { i32::from(T::LESS) };
-    let mut small = Small::<2> { scales: [[[0; 32]; 2]; 2], mins: [[[0; 32]; 2]; 2] };
+    let mut small = Small::<2>::ZERO;
     let mut acc = [[_mm512_setzero_ps(); N]; P];
     for n in 0..blocks {
         // Near the end of a panel the next bytes lie behind the panels at its side.
@@ -243,17 +272,17 @@ pub(super) unsafe fn wide<T: Codes, const N: usize, const P: usize>(
                 for sub in 0..T::SUBS {
                     avx512::ahead!(N, a, b, T::PANEL / T::SUBS * sub, T::PANEL / T::SUBS, skip);
                     let (at, chunks) = (T::SUBS * n + sub, T::CHUNKS + T::STEP * sub);
-                    let dots = avx512::dots!(N, quads::<T>(a.add(chunks), b.add(chunks), levels), rows, 32 * at);
+                    let dots = avx512::dots!(N, quads::<T>(a.add(chunks), b.add(chunks)), rows, 32 * at);
                     let (scale, min) = factors::<T>(a, b, &small, sub);
                     for i in 0..N {
-                        let sum = *rows.sums[i].add(2 * at) + *rows.sums[i].add(2 * at + 1);
+                        let less = *rows.less[i].add(at);
                         let mut dot = _mm512_add_epi32(dots[i][0], dots[i][1]);
-                        if less != 0 {
-                            dot = _mm512_sub_epi32(dot, _mm512_set1_epi32(less * sum));
+                        if shift::<T>() != 0 {
+                            dot = _mm512_add_epi32(dot, _mm512_set1_epi32(less << shift::<T>()));
                         }
                         let mut share = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(dot));
                         if T::MINS {
-                            share = _mm512_fnmadd_ps(min, _mm512_set1_ps(sum as f32), share);
+                            share = _mm512_fmadd_ps(min, _mm512_set1_ps(less as f32), share);
                         }
                         acc[p][i] = _mm512_fmadd_ps(share, _mm512_set1_ps(*rows.scales[i].add(at)), acc[p][i]);
                     }
@@ -270,7 +299,7 @@ pub(super) unsafe fn wide<T: Codes, const N: usize, const P: usize>(
 /// The set's features; the blocks' heads exist and are read to `small`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn factors<T: Codes>(a: *const u8, b: *const u8, small: &Small<2>, sub: usize) -> (__m512, __m512) {
+pub(super) unsafe fn factors<T: Codes>(a: *const u8, b: *const u8, small: &Small<2>, sub: usize) -> (__m512, __m512) {
     let zero = _mm512_setzero_ps();
     // SAFETY: the caller's promise; eight bytes of each panel in `small`.
     unsafe {

@@ -10,6 +10,7 @@ mod common;
 mod decoded;
 mod float512;
 mod pairs;
+mod tiles;
 
 pub(super) use avx2::kernels as avx2;
 pub(super) use avx2::with_vnni as avxvnni;
