@@ -93,7 +93,8 @@ pub struct Panels<'a> {
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::type_complexity, reason = "plain function types, whose arguments are the documentation")]
 pub struct Kernels {
-    /// Name of the set: `scalar`, `avx2`, `avx512vnni`, `neon`, `dotprod`.
+    /// Name of the set: `scalar`, `avx2`, `avxvnni`, `avx512vnni`, `neon`, `dotprod`,
+    /// `i8mm`.
     pub name: &'static str,
     /// `out[panel][token][row] = Σ_col w[panel][row][col] · x[token][col]`; `out` is `(panels, tokens, 8)`, for types of
     /// integer blocks `(panels, tokens · planes, 8)`.
@@ -122,10 +123,12 @@ pub fn available() -> Vec<Kernels> {
     #[cfg(target_arch = "x86_64")]
     {
         sets.extend(x86::avx512vnni());
+        sets.extend(x86::avxvnni());
         sets.extend(x86::avx2());
     }
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     {
+        sets.extend(arm::i8mm());
         sets.extend(arm::dotprod());
         sets.extend(arm::neon());
     }

@@ -71,10 +71,10 @@ fn row_dot(ty: BlockType, panel: &[u8], row: usize, x: &Acts, token: usize) -> f
                 }
                 BlockType::Q4K => {
                     let dot = dot(q, |j| nibble(&bytes[160 + 128 * sub..], row, j));
-                    let scaled = i32::from(bytes[32 + 8 * sub + row]) * dot;
-                    let least = i32::from(bytes[96 + 8 * sub + row]) * (sums[0] + sums[1]);
-                    let acc = (scaled as f32).mul_add(f16_at(bytes, row) * s, acc);
-                    (-(least as f32)).mul_add(f16_at(&bytes[16..], row) * s, acc)
+                    let scale = f16_at(bytes, row) * f32::from(bytes[32 + 8 * sub + row]);
+                    let min = f16_at(&bytes[16..], row) * f32::from(bytes[96 + 8 * sub + row]);
+                    let share = (-min).mul_add((sums[0] + sums[1]) as f32, scale * dot as f32);
+                    share.mul_add(s, acc)
                 }
                 _ => {
                     let chunks = &bytes[144 + 192 * sub..];

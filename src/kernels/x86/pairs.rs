@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::{self, Rows};
+use super::avx2::{self, Rows, dpbusd};
 use super::avx512;
 use crate::quant::{q2_k, q3_k};
 use crate::weights::layout::PANEL_ROWS;
@@ -30,14 +30,19 @@ unsafe fn widened(p: *const u8) -> __m256i {
 /// four times, is 7,112.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn half_dots<const N: usize>(w: [__m256i; 4], rows: &Rows<N>, col: usize) -> [__m256i; N] {
+unsafe fn half_dots<const V: bool, const N: usize>(w: [__m256i; 4], rows: &Rows<N>, col: usize) -> [__m256i; N] {
     let mut acc = [_mm256_setzero_si256(); N];
     for (f, w) in w.into_iter().enumerate() {
         for i in 0..N {
-            // SAFETY: sixteen activations from `col` on.
-            let quad = unsafe { avx2::quad(rows.q[i], col + 4 * f) };
-            acc[i] = _mm256_add_epi16(acc[i], _mm256_maddubs_epi16(w, quad));
+            // SAFETY: sixteen activations from `col` on; with `V` the set has AVX-VNNI.
+            acc[i] = unsafe {
+                let quad = avx2::quad(rows.q[i], col + 4 * f);
+                if V { dpbusd(acc[i], w, quad) } else { _mm256_add_epi16(acc[i], _mm256_maddubs_epi16(w, quad)) }
+            };
         }
+    }
+    if V {
+        return acc;
     }
     let ones = _mm256_set1_epi16(1);
     for a in &mut acc {
@@ -60,7 +65,11 @@ fn two_bits(chunk: __m256i) -> [__m256i; 4] {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn q2_k_avx2<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
+pub(super) unsafe fn q2_k_avx2<const V: bool, const N: usize>(
+    panel: *const u8,
+    blocks: usize,
+    rows: &Rows<N>,
+) -> [__m256; N] {
     let mut acc = [_mm256_setzero_ps(); N];
     for b in 0..blocks {
         // SAFETY: block `b` of the panel exists and has eight sub-blocks; so has each row.
@@ -76,7 +85,7 @@ pub(super) unsafe fn q2_k_avx2<const N: usize>(panel: *const u8, blocks: usize, 
                 let mut dots = [[_mm256_setzero_si256(); N]; 2];
                 for h in 0..2 {
                     let chunk = avx2::load(block.add(Q2_K_CHUNKS + 64 * sub + 32 * h));
-                    dots[h] = half_dots(two_bits(chunk), rows, 32 * at + 16 * h);
+                    dots[h] = half_dots::<V, N>(two_bits(chunk), rows, 32 * at + 16 * h);
                 }
                 for i in 0..N {
                     let sum = |h: usize| _mm256_set1_ps(*rows.sums[i].add(2 * at + h) as f32);
@@ -93,7 +102,11 @@ pub(super) unsafe fn q2_k_avx2<const N: usize>(panel: *const u8, blocks: usize, 
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn q3_k_avx2<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
+pub(super) unsafe fn q3_k_avx2<const V: bool, const N: usize>(
+    panel: *const u8,
+    blocks: usize,
+    rows: &Rows<N>,
+) -> [__m256; N] {
     let mut acc = [_mm256_setzero_ps(); N];
     let four = _mm256_set1_epi8(4);
     for b in 0..blocks {
@@ -129,7 +142,7 @@ pub(super) unsafe fn q3_k_avx2<const N: usize>(panel: *const u8, blocks: usize, 
                     for (w, third) in w.iter_mut().zip(thirds[h]) {
                         *w = _mm256_or_si256(*w, _mm256_and_si256(third, four));
                     }
-                    dots[h] = half_dots(w, rows, 32 * at + 16 * h);
+                    dots[h] = half_dots::<V, N>(w, rows, 32 * at + 16 * h);
                 }
                 for i in 0..N {
                     let dot = |h: usize| {

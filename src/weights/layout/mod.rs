@@ -11,7 +11,7 @@
 //! | Q4_0 | 32 | 8 scales f16 · 4 chunks, chunk c = quad c in the low nibbles, quad c+4 in the high ones |
 //! | Q4_K | 256 | 8 d f16 · 8 dmin f16 · 8×8 scales u8 · 8×8 mins u8 (sub-block major) · 8 sub-blocks of 4 chunks as in Q4_0 |
 //! | Q6_K | 256 | 8 d f16 · 16×8 scales i8 (sub-block major) · 8 × (4 chunks as in Q4_0 · 2 chunks of high bits) |
-//!
+//! | Q4_1, Q5_0, Q5_1, Q5_K, IQ4_NL, IQ4_XS, MXFP4 | 32 or 256 | scales · sub-blocks of 4 chunks as in Q4_0 and at most one of fifth bits, see `codes.rs` |
 //! | Q2_K | 256 | 8 d f16 · 8 dmin f16 · 16×8 scales and minima in nibbles (group major) · 16 chunks, see `pairs.rs` |
 //! | Q3_K | 256 | 8 d f16 · 12×8 bytes of packed scales (byte major) · 8 × (2 chunks of low bits · 1 of third bits) |
 //! | the others | as in the file | the rows' eight blocks as the file has them; the kernels decode them |
@@ -19,6 +19,7 @@
 //! In a Q6_K high-bit chunk `h`, bits `2f, 2f+1` of a byte are bits 4 and 5 of quad `4h + f`. All sizes equal the file's but
 //! Q4_K's, which spends 4 bytes more a block and row (2.8 %) to have its six-bit scales as bytes.
 
+pub mod codes;
 pub mod pairs;
 
 use half::{bf16, f16};
@@ -100,6 +101,7 @@ pub fn pack_panel(ty: BlockType, rows: &[u8], row_bytes: usize, cols: usize, pan
                 BlockType::Q6K => pack_q6_k(src, r, dst),
                 BlockType::Q2K => pairs::pack_q2_k(src, r, dst),
                 BlockType::Q3K => pairs::pack_q3_k(src, r, dst),
+                _ if codes::has_codes(ty) => codes::pack(ty, src, r, dst),
                 _ => put(dst, r * file_block, src),
             }
         }
@@ -204,21 +206,29 @@ pub fn unpack_row(ty: BlockType, panel: &[u8], row: usize, out: &mut [f32]) {
 }
 
 /// Bytes of the largest block that [`file_block`] puts together.
-pub const LARGEST: usize = 110;
+pub const LARGEST: usize = 176;
+
+/// Whether a type that the kernels know in the form of [`crate::quant::runs::Runs`] has panels in an order of its own.
+#[must_use]
+pub fn is_reordered(ty: BlockType) -> bool {
+    matches!(ty, BlockType::Q2K | BlockType::Q3K) || codes::has_codes(ty)
+}
 
 /// Row `row` of a panel block as the file has it, for the types that the kernels know in the form of
 /// [`crate::quant::runs::Runs`]; put together in `room` where the panel has an order of its own.
 pub fn file_block<'a>(ty: BlockType, block: &'a [u8], row: usize, room: &'a mut [u8; LARGEST]) -> &'a [u8] {
     let bytes = ty.block_bytes();
-    match ty {
-        BlockType::Q2K | BlockType::Q3K => {
-            room.fill(0);
-            let unpack = if ty == BlockType::Q2K { pairs::unpack_q2_k } else { pairs::unpack_q3_k };
-            unpack(block, row, &mut room[..bytes]);
-            &room[..bytes]
-        }
-        _ => &block[bytes * row..][..bytes],
+    if !is_reordered(ty) {
+        return &block[bytes * row..][..bytes];
     }
+    room.fill(0);
+    let room = &mut room[..bytes];
+    match ty {
+        BlockType::Q2K => pairs::unpack_q2_k(block, row, room),
+        BlockType::Q3K => pairs::unpack_q3_k(block, row, room),
+        _ => codes::unpack(ty, block, row, room),
+    }
+    room
 }
 
 /// One block of a row of a type whose panels have an order of their own.

@@ -30,7 +30,7 @@ pub(super) fn put_word(bytes: &mut [u8], at: usize, word: u32) {
 
 /// The low two bits of four bytes.
 pub(super) const TWO_BITS: u32 = 0x0303_0303;
-const ONE_BIT: u32 = 0x0101_0101;
+pub(super) const ONE_BIT: u32 = 0x0101_0101;
 
 /// Two bits a value from the file's order, 32 columns under one shift, to chunks, `width` bytes a sub-block.
 fn pack_pairs(src: &[u8], row: usize, width: usize, chunks: &mut [u8]) {
