@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tract_onnx::prelude::{TypedSimplePlan, TypedSimpleState};
 
+use super::awake::{self, Passes};
 use super::context::Context;
 use super::from_tract;
 use super::graph::{LayerParts, Parts, plan};
@@ -71,6 +72,8 @@ pub struct Decoder {
     plan: Arc<TypedSimplePlan>,
     /// States of the plan that no run uses: as many as ever ran side by side. They hold no past.
     idle: Mutex<Vec<TypedSimpleState>>,
+    /// Runs that go on at the moment.
+    pub(super) passes: Passes,
     pager: Option<Arc<Pager>>,
     bytes: LoadedBytes,
 }
@@ -111,7 +114,18 @@ impl Decoder {
         })?;
         let plan = plan(&parts).map_err(|e| from_tract("planning the decoder", &e))?;
         let batch = if options.prefill_batch == 0 { DEFAULT_BATCH } else { options.prefill_batch };
-        Ok(Self { model, pool, batch, context, parts, plan, idle: Mutex::default(), pager, bytes })
+        Ok(Self {
+            model,
+            pool,
+            batch,
+            context,
+            parts,
+            plan,
+            idle: Mutex::default(),
+            passes: Passes::default(),
+            pager,
+            bytes,
+        })
     }
 
     /// What the file says.
@@ -146,7 +160,7 @@ impl Decoder {
 
     /// Runs `work` on one of the decoder's threads, whose stacks are large whatever the caller's is.
     pub fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.pool.install(work)
+        self.pool.install(|| awake::leading(work))
     }
 
     /// Where the bytes are.

@@ -4,6 +4,7 @@
 //! tokens and the number `R` of those that get logits. For the time of a run the pasts (see [`kv`]) sit inside the attention
 //! operations, so a run that fails or is cancelled is undone by truncating every layer.
 
+mod awake;
 mod context;
 mod decoder;
 mod graph;

@@ -9,6 +9,7 @@ use std::time::Instant;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::plan::eval;
 
+use super::awake;
 use super::context::{Context, RunControl};
 use super::decoder::Decoder;
 use super::kv::LayerCache;
@@ -27,6 +28,9 @@ pub(super) enum Keep {
     /// Every row.
     All,
 }
+
+/// Rows of a pass whose phases are so short that waking threads for each would show.
+const SHORT: usize = 16;
 
 /// A conversation and the ids that it grows by.
 pub(super) struct Seat<'a> {
@@ -100,7 +104,7 @@ fn execute(
     let sequences: Vec<_> =
         seats.iter().map(|seat| Sequence { past: seat.context.len, rows: seat.ids.len() }).collect();
     // Nothing is computed on the host's thread: its rounding mode is its own.
-    decoder.pool.install(|| {
+    let pass = || {
         // A clone of the state or a reset empties the shared storage, so every run brings its own.
         state.turn_state.shared.insert(turn(&decoder.model, sequences, keep));
         let input = tensor1(&ids).into_tvalue();
@@ -116,7 +120,8 @@ fn execute(
         })?;
         let logits = outputs.remove(0);
         Ok(logits.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
-    })
+    };
+    decoder.pool.install(|| awake::pass(&decoder.passes, ids.len() <= SHORT, pass))
 }
 
 /// Angles and temperatures of the rows of `sequences`. Chunked layers see differences inside one chunk only, so the rotation

@@ -8,7 +8,7 @@ use tract_onnx::tract_hir::internal::*;
 use super::{Turn, filled, identity, rows_like, values};
 use crate::engine::kv::{KvType, LayerCache};
 use crate::engine::scratch;
-use crate::kernels::Kernels;
+use crate::kernels::{ByteQueries, KV_BLOCK, Kernels, KvRows};
 
 /// Query rows that go over keys and values together.
 const TILE_ROWS: usize = 32;
@@ -207,13 +207,14 @@ fn attend_tile(p: &AttentionPlan, tile: &Tile<'_>, head: usize, q: &[f32], out: 
     let common = first + 1 - from;
     let stride = common + tokens - 1;
     let mut scores = scratch::take(tokens * group * stride);
+    let queries = Queries::new(p, q);
     for (at, keys, _) in tile.cache.runs(head, from, first + 1) {
-        (p.kernels.attn_scores)(q, d, keys, &mut scores[at..], stride);
+        queries.scores(p, 0, tokens * group, keys, &mut scores[at..], stride);
     }
-    for (t, q) in q.chunks_exact(part).enumerate() {
+    for t in 0..tokens {
         let scores = &mut scores[t * group * stride..(t + 1) * group * stride];
         for (at, keys, _) in tile.cache.runs(head, first + 1, first + 1 + t) {
-            (p.kernels.attn_scores)(q, d, keys, &mut scores[common + at..], stride);
+            queries.scores(p, t * group, group, keys, &mut scores[common + at..], stride);
         }
         scores.chunks_exact_mut(stride).for_each(|s| (p.kernels.softmax)(&mut s[..common + t]));
     }
@@ -228,6 +229,36 @@ fn attend_tile(p: &AttentionPlan, tile: &Tile<'_>, head: usize, q: &[f32], out: 
         }
     }
     scratch::give(scores);
+}
+
+/// Query rows, in eight bits too where they meet eight-bit keys.
+struct Queries<'a> {
+    values: &'a [f32],
+    q: Vec<i8>,
+    scales: Vec<f32>,
+}
+
+impl<'a> Queries<'a> {
+    fn new(p: &AttentionPlan, values: &'a [f32]) -> Self {
+        let n = if p.kv == KvType::Q8_0 { values.len() } else { 0 };
+        let (mut q, mut scales) = (vec![0; n], vec![0.0; n / KV_BLOCK]);
+        if n > 0 {
+            (p.kernels.quantize)(values, &mut q, &mut scales, &mut vec![0; n / 16]);
+        }
+        Self { values, q, scales }
+    }
+
+    /// Scores of `n` rows from row `first` on.
+    fn scores(&self, p: &AttentionPlan, first: usize, n: usize, keys: KvRows<'_>, out: &mut [f32], stride: usize) {
+        let d = p.head_dim;
+        match keys {
+            KvRows::Q8 { q, scales } => {
+                let queries = ByteQueries { width: d, q: &self.q, scales: &self.scales };
+                (p.kernels.attn_scores_q8)(queries.part(first, n), q, scales, out, stride);
+            }
+            _ => (p.kernels.attn_scores)(&self.values[first * d..][..n * d], d, keys, out, stride),
+        }
+    }
 }
 
 /// Turns each adjacent pair of `head` by its angle.
