@@ -385,6 +385,45 @@ fn every_set_attends_as_scalar_does() {
 }
 
 #[test]
+fn every_set_attends_to_eight_bits_as_scalar_does() {
+    for width in [32, 64, 96, 128, 512, 544] {
+        for heads in [1, 2, 4, 5, 9, 10] {
+            for n in [1, 4, 11, 64] {
+                let (mut q, mut kv) = (values(heads * width, 1), values(n * width, 2));
+                (q[0], kv[0], kv[n * width - 1]) = (3e4, -3e4, 3e4);
+                let (mut q8, mut q_scales, mut sums) =
+                    (vec![0; q.len()], vec![0.0; q.len() / 32], vec![0; q.len() / 16]);
+                scalar::quantize(&q, &mut q8, &mut q_scales, &mut sums);
+                let (mut k8, mut scales) = (vec![0; kv.len()], vec![0; kv.len() / KV_BLOCK]);
+                quantize_kv(&kv, &mut k8, &mut scales);
+                let run = |k: &Kernels| {
+                    let mut scores = vec![-1.0; heads * 67];
+                    let queries = ByteQueries { width, q: &q8, scales: &q_scales };
+                    (k.attn_scores_q8)(queries, &k8, &scales, &mut scores, 67);
+                    scores
+                };
+                let want = run(&scalar::kernels());
+                for k in available() {
+                    assert_eq!(run(&k), want, "{} width {width}, {heads} heads, {n} keys", k.name);
+                }
+                // Whole numbers are exact: what is left is the rounding of the sum.
+                for (h, j) in (0..heads).flat_map(|h| (0..n).map(move |j| (h, j))) {
+                    let terms = (0..width).map(|c| {
+                        let (a, b) = (h * width + c, j * width + c);
+                        let scale =
+                            half::f16::from_bits(scales[b / KV_BLOCK]).to_f64() * f64::from(q_scales[a / KV_BLOCK]);
+                        scale * f64::from(q8[a]) * f64::from(k8[b])
+                    });
+                    let (exact, size) = terms.fold((0.0, 0.0), |(s, a), v| (s + v, a + v.abs()));
+                    let got = f64::from(want[h * 67 + j]);
+                    assert!((got - exact).abs() <= 1e-6 * size.max(1e-9), "width {width}: {got} for {exact}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn eight_bit_keys_are_within_half_a_step_and_keep_zero_and_nan() {
     let mut x = values(4 * KV_BLOCK, 5);
     x[KV_BLOCK..2 * KV_BLOCK].fill(0.0);

@@ -168,7 +168,13 @@ impl Generation {
         let history = self.history()?;
         let (at, total) = (history.context.len(), history.ids.len());
         let next = history.ids.get(at..(at + batch).min(total)).unwrap_or_default();
-        let logits = history.context.feed(next, &mut RunControl { cancel, ..RunControl::default() })?;
+        let mut control = RunControl { cancel, ..RunControl::default() };
+        let mut logits = Vec::new();
+        if at + next.len() < total {
+            history.context.append(next, &mut control)?;
+        } else {
+            logits = history.context.feed(next, &mut control)?;
+        }
         let done = history.context.len();
         self.stats.prefill_ms += ms_since(start);
         self.stats.prompt_tokens = done - first;

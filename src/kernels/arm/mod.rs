@@ -50,6 +50,7 @@ fn set<D: Dot>(name: &'static str) -> Kernels {
         // The compiler makes vectors of the plain loop, as it may use NEON everywhere.
         add: scalar::add,
         attn_scores: attention::attn_scores,
+        attn_scores_q8: super::scalar::attn_scores_q8,
         attn_mix: attention::attn_mix,
         softmax: vectors::softmax,
     }

@@ -21,6 +21,7 @@ pub(in super::super) fn kernels() -> Option<Kernels> {
         silu_mul: common::silu_mul,
         add: common::add,
         attn_scores: attention::attn_scores_avx2,
+        attn_scores_q8: attention::attn_scores_q8_avx2,
         attn_mix: attention::attn_mix_avx2,
         softmax: common::softmax,
     })

@@ -23,6 +23,7 @@ pub(in super::super) fn kernels() -> Option<Kernels> {
         name: "avx512vnni",
         matmul,
         attn_scores: attention::attn_scores_avx512,
+        attn_scores_q8: attention::attn_scores_q8_avx512,
         attn_mix: attention::attn_mix_avx512,
         ..base
     })

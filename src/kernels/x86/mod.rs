@@ -3,6 +3,7 @@
 #![expect(clippy::needless_range_loop, reason = "a lane index runs over several arrays at once")]
 
 mod attention;
+mod attention_direct;
 mod avx2;
 mod avx512;
 mod codes;
