@@ -13,6 +13,7 @@ const Q2_K: usize = PANEL_ROWS * q2_k::BYTES;
 const Q3_K: usize = PANEL_ROWS * q3_k::BYTES;
 
 /// Where group `g` of a Q3_K block has its scale: (byte of the four low bits, shift, byte of the two high bits, shift).
+#[inline]
 fn six_bits(g: usize) -> (usize, i32, usize, i32) {
     let at = |byte: usize| Q3_K_SCALES + PANEL_ROWS * byte;
     (at(g % 8), if g < 8 { 0 } else { 4 }, at(8 + g % 4), 2 * (g / 4) as i32)
@@ -116,7 +117,7 @@ pub(super) unsafe fn q3_k_avx2<const V: bool, const N: usize>(
             let d = avx2::scales(block);
             for sub in 0..8 {
                 let (at, chunks) = (8 * b + sub, block.add(Q3_K_CHUNKS + 96 * sub));
-                let scale = [0, 1].map(|h| {
+                let scale = |h: usize| {
                     let (low, shift, high, shift2) = six_bits(2 * sub + h);
                     let low = _mm256_srlv_epi32(widened(block.add(low)), _mm256_set1_epi32(shift));
                     let high = _mm256_srlv_epi32(widened(block.add(high)), _mm256_set1_epi32(shift2));
@@ -124,7 +125,8 @@ pub(super) unsafe fn q3_k_avx2<const V: bool, const N: usize>(
                     let high = _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(3)), 4);
                     let code = _mm256_sub_epi32(_mm256_or_si256(low, high), _mm256_set1_epi32(32));
                     _mm256_mul_ps(d, _mm256_cvtepi32_ps(code))
-                });
+                };
+                let scale = [scale(0), scale(1)];
                 let third = avx2::load(chunks.add(64));
                 // The third bits of each half's quads, at bit 2 of their bytes.
                 let thirds = [
@@ -213,7 +215,7 @@ avx512::by_blocks!(q3_k_avx512, Q3_K, |a, b, n, rows, acc, skip| {
     for sub in 0..8 {
         avx512::ahead!(N, a, b, Q3_K / 8 * sub, Q3_K / 8, skip);
         let (at, chunks) = (8 * n + sub, Q3_K_CHUNKS + 96 * sub);
-        let scale = [0, 1].map(|h| {
+        let scale = |h: usize| {
             let (low, shift, high, shift2) = six_bits(2 * sub + h);
             let low = _mm512_srlv_epi32(widened_pair(a.add(low), b.add(low)), _mm512_set1_epi32(shift));
             let high = _mm512_srlv_epi32(widened_pair(a.add(high), b.add(high)), _mm512_set1_epi32(shift2));
@@ -221,7 +223,8 @@ avx512::by_blocks!(q3_k_avx512, Q3_K, |a, b, n, rows, acc, skip| {
             let high = _mm512_slli_epi32(_mm512_and_si512(high, _mm512_set1_epi32(3)), 4);
             let code = _mm512_sub_epi32(_mm512_or_si512(low, high), _mm512_set1_epi32(32));
             _mm512_mul_ps(d, _mm512_cvtepi32_ps(code))
-        });
+        };
+        let scale = [scale(0), scale(1)];
         let third = avx512::load(a.add(chunks + 64), b.add(chunks + 64));
         // The third bits of the quads, at bit 2 of their bytes.
         let thirds = [
