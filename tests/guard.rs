@@ -7,6 +7,8 @@ mod disguise;
 mod failures;
 #[path = "guard/input.rs"]
 mod input;
+#[path = "guard/policy.rs"]
+mod policy;
 #[path = "guard/stream.rs"]
 mod stream;
 

@@ -98,6 +98,18 @@ pub enum Event {
         check: Option<Label>,
         /// Its score; not comparable across checks.
         score: Option<f32>,
+        /// The threshold the score was held against; 0 for a match.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        threshold: Option<f32>,
+        /// The rule that matched, where one did.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<Label>,
+        /// Where in the judged text, in bytes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        span: Option<[u64; 2]>,
+        /// Set when a policy that only watches says so: its SHA-256. Nothing followed from it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        shadow: Option<Label>,
     },
     /// A request ended.
     Request {

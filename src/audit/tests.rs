@@ -20,6 +20,10 @@ fn verdict(request: u64) -> Record {
             category: Some(Label::new("S1").unwrap()),
             check: Some(Label::new("rules").unwrap()),
             score: Some(0.75),
+            threshold: None,
+            rule: None,
+            span: None,
+            shadow: None,
         },
     }
 }

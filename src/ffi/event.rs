@@ -37,6 +37,8 @@ pub const PALISADE_END_BLOCKED_OUTPUT: i32 = 6;
 pub const PALISADE_END_CANCELLED: i32 = 7;
 /// It failed: `status` and `message` say why. When it is a guard that failed, the event's `text` is the refusal to show.
 pub const PALISADE_END_ERROR: i32 = 8;
+/// The session was refused too often and has to wait; nothing was judged or computed.
+pub const PALISADE_END_PAUSED: i32 = 9;
 
 /// The text passes.
 pub const PALISADE_ACTION_ALLOW: i32 = 0;
@@ -66,6 +68,10 @@ pub const PALISADE_CATEGORY_JAILBREAK: i32 = 102;
 pub const PALISADE_CATEGORY_PII: i32 = 103;
 /// The text of a control token.
 pub const PALISADE_CATEGORY_SPECIAL_TOKEN: i32 = 104;
+/// A language that the policy's guards are not certified for.
+pub const PALISADE_CATEGORY_LANGUAGE: i32 = 105;
+/// A category of the house; `category_id` has its id.
+pub const PALISADE_CATEGORY_CUSTOM: i32 = 200;
 
 /// What a guard saw.
 #[repr(C)]
@@ -252,7 +258,7 @@ impl PalisadeVerdict {
             category: verdict.category.map_or(PALISADE_CATEGORY_NONE, category),
             score: verdict.score,
             threshold: verdict.threshold,
-            category_id: verdict.category.map_or(PalisadeStr::EMPTY, |category| PalisadeStr::of(category.id())),
+            category_id: verdict.category_id().map_or(PalisadeStr::EMPTY, PalisadeStr::of),
             check: PalisadeStr::of(verdict.stage.as_str()),
             span_begin: span.start as u64,
             span_end: span.end as u64,
@@ -289,6 +295,8 @@ fn category(category: Category) -> i32 {
         Category::Jailbreak => PALISADE_CATEGORY_JAILBREAK,
         Category::Pii => PALISADE_CATEGORY_PII,
         Category::SpecialToken => PALISADE_CATEGORY_SPECIAL_TOKEN,
+        Category::Language => PALISADE_CATEGORY_LANGUAGE,
+        Category::Custom(_) => PALISADE_CATEGORY_CUSTOM,
     }
 }
 
@@ -320,6 +328,7 @@ fn reason(reason: EndReason) -> i32 {
         EndReason::ContextFull => PALISADE_END_CONTEXT_FULL,
         EndReason::BlockedInput => PALISADE_END_BLOCKED_INPUT,
         EndReason::BlockedOutput => PALISADE_END_BLOCKED_OUTPUT,
+        EndReason::Paused => PALISADE_END_PAUSED,
         EndReason::Cancelled => PALISADE_END_CANCELLED,
         EndReason::Error => PALISADE_END_ERROR,
     }

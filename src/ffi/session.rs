@@ -109,7 +109,8 @@ pub unsafe extern "C" fn palisade_session_open(
         sized::reserved(&host.reserved.to_ne_bytes(), "options.reserved")?;
         // SAFETY: as the header asks.
         let system = unsafe { memory::text(host.system, "options.system") }?;
-        let options = SessionOptions { system: (!system.is_empty()).then(|| system.to_owned()) };
+        let options =
+            SessionOptions { system: (!system.is_empty()).then(|| system.to_owned()), ..SessionOptions::default() };
         let session = engine.engine.session(&options)?;
         out.set(handle::hand_out(Arc::new(SessionSlot { session, gate: Gate::default() }))?);
         Ok(())

@@ -25,6 +25,10 @@ pub struct EngineOptions {
     pub model_bytes: Option<&'static [u8]>,
     /// A policy file; `None` takes the embedded default.
     pub policy: Option<PathBuf>,
+    /// The key that has to have signed the policy, 64 hexadecimal digits; the highest counter is kept in `state_dir`.
+    pub policy_key: Option<String>,
+    /// A policy that is tried beside the one in force and only logged.
+    pub shadow_policy: Option<PathBuf>,
     /// A folder with a classifier; `None` takes the embedded default.
     pub classifier: Option<PathBuf>,
     /// Where licence receipts are kept; `None` keeps them in memory.
@@ -151,6 +155,9 @@ impl Engine {
     ) -> Result<Self> {
         let guard_options = GuardOptions {
             policy: options.policy.clone(),
+            policy_key: options.policy_key.clone(),
+            state_dir: options.state_dir.clone(),
+            shadow: options.shadow_policy.clone(),
             classifier: options.classifier.clone(),
             ..GuardOptions::default()
         };

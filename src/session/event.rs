@@ -41,6 +41,8 @@ pub enum EndReason {
     BlockedInput,
     /// The output guard stopped the answer; nothing of what it refused was released.
     BlockedOutput,
+    /// The session was refused too often and has to wait (the policy's `[pause]`); nothing was judged or computed.
+    Paused,
     /// The host asked to stop.
     Cancelled,
     /// Something failed; see [`End::error`].
@@ -58,6 +60,7 @@ impl EndReason {
             Self::ContextFull => "context_full",
             Self::BlockedInput => "blocked_input",
             Self::BlockedOutput => "blocked_output",
+            Self::Paused => "paused",
             Self::Cancelled => "cancelled",
             Self::Error => "error",
         }

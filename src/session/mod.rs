@@ -26,6 +26,8 @@ use crate::sampler::{Sampler, SamplerOptions, StopStrings};
 pub struct SessionOptions {
     /// The host's instructions to the model; judged like any input, with the allowance that the host may give orders.
     pub system: Option<String>,
+    /// The language tag of the end user, such as `de` or `pt-BR`: refusals are worded in it where the policy can.
+    pub locale: String,
 }
 
 /// One question to the model.
@@ -53,6 +55,7 @@ pub struct Session {
     engine: Arc<Engine>,
     cancel: CancelFlag,
     label: String,
+    locale: String,
     /// Taken out while a request runs.
     history: Mutex<Option<History>>,
 }
@@ -68,6 +71,7 @@ impl Session {
             engine: Arc::clone(engine),
             cancel: CancelFlag::new(),
             label: format!("s{number}"),
+            locale: options.locale.clone(),
             history: Mutex::new(Some(history)),
         }))
     }

@@ -92,6 +92,8 @@ pub fn open(model: PathBuf, bytes: Option<&'static [u8]>, flags: &EngineFlags) -
         model,
         model_bytes: bytes,
         policy: flags.guard.policy.clone(),
+        policy_key: flags.guard.policy_key.clone(),
+        shadow_policy: flags.guard.shadow_policy.clone(),
         classifier: flags.guard.classifier.clone(),
         state_dir: state_dir(flags.state_dir.as_deref())?,
         audit: flags.audit.clone(),

@@ -20,6 +20,7 @@ mod inspect;
 mod license;
 mod load;
 mod output;
+mod policy;
 mod quantize;
 mod score;
 mod synth;
@@ -52,6 +53,8 @@ enum Command {
     Generate(generate::Args),
     /// Judge given texts.
     Guard(guard::Args),
+    /// Check, explain and sign guard policies.
+    Policy(policy::Args),
     /// Text to token ids.
     Tokenize(tokenize::Args),
     /// Show or accept a model's licence.
@@ -77,6 +80,7 @@ fn main() -> std::process::ExitCode {
         Command::Chat(args) => chat::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Guard(args) => guard::run(&args),
+        Command::Policy(args) => policy::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::License(args) => license::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -24,7 +24,7 @@ pub(super) struct Window {
 
 /// Scans the text after the last cut. It is fed the same growing text again and again and remembers how far it got.
 pub(super) struct Cutter {
-    unit_chars: usize,
+    stride: usize,
     ahead: usize,
     start: usize,
     pos: usize,
@@ -48,8 +48,8 @@ enum Sentence {
 impl Cutter {
     pub(super) fn new(policy: &StreamPolicy) -> Self {
         Self {
-            unit_chars: policy.unit_chars,
-            ahead: policy.lookahead_chars.saturating_mul(LETTER),
+            stride: policy.stride,
+            ahead: policy.hold.saturating_mul(LETTER),
             start: 0,
             pos: 0,
             chars: 0,
@@ -141,9 +141,9 @@ impl Cutter {
             Sentence::Perhaps if c.is_whitespace() => true,
             Sentence::Ended if !is_closer(c) => true,
             _ if self.prev == Some('\n') && c != '\n' => true,
-            _ if self.chars >= self.unit_chars && c.is_whitespace() => true,
-            _ if self.chars >= self.unit_chars * 4 => true,
-            _ => self.chars >= self.unit_chars * 2 && c.is_alphanumeric() && self.at_word(text, c),
+            _ if self.chars >= self.stride && c.is_whitespace() => true,
+            _ if self.chars >= self.stride * 4 => true,
+            _ => self.chars >= self.stride * 2 && c.is_alphanumeric() && self.at_word(text, c),
         };
         wanted && self.at_grapheme(text, c)
     }
@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn short() -> StreamPolicy {
-        StreamPolicy { unit_chars: 40, lookahead_chars: 32, ..StreamPolicy::default() }
+        StreamPolicy { stride: 40, hold: 32, ..StreamPolicy::default() }
     }
 
     #[test]

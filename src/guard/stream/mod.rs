@@ -10,7 +10,7 @@ use std::time::Duration;
 use cut::Cutter;
 
 use super::check::Control;
-use super::pipeline::{self, Judged};
+use super::pipeline::{self, Judged, Pipeline};
 use super::policy::StreamMode;
 use super::verdict::{Action, CheckId, Finding, Judgement, Side, Verdict};
 use super::{Category, Guard, mask};
@@ -51,6 +51,8 @@ pub struct Step {
     pub cleared: Vec<Cleared>,
     /// Every verdict above Allow that is new, spans counting from the start of the answer. Includes the one that blocks.
     pub verdicts: Vec<Verdict>,
+    /// The same of a policy that only watches.
+    pub shadow: Vec<Verdict>,
     /// Set once, when the answer ends here. Nothing is released after it.
     pub blocked: Option<Judgement>,
 }
@@ -169,7 +171,8 @@ impl OutputStream {
             Some(span) if span.end <= unit_from || (!last && span.start >= unit_to) => None,
             _ => Some(f),
         };
-        let Judged { mut judgement, whole } = self.guard.pipeline(Side::Output, &control).judge(window, &keep);
+        let pipeline = self.guard.pipeline(Side::Output, &control);
+        let Judged { mut judgement, whole } = Pipeline { whole: false, ..pipeline }.judge(window, &keep);
         self.stats.judgements += 1;
         self.stats.judging += judgement.elapsed;
         let masks = mask::spans(&judgement.verdicts);
@@ -183,6 +186,10 @@ impl OutputStream {
         }
         let offset = self.base + from;
         judgement.masked = None;
+        for verdict in &mut judgement.shadow {
+            verdict.span = verdict.span.take().map(|s| s.start + offset..s.end + offset);
+        }
+        step.shadow.append(&mut judgement.shadow);
         for verdict in &mut judgement.verdicts {
             verdict.span = verdict.span.take().map(|s| s.start + offset..s.end + offset);
             // A span that begins in released text would leave half masked.
@@ -216,7 +223,7 @@ impl OutputStream {
 
     /// Where judging begins: at the start of an earlier unit within the context's length, else at a word.
     fn context_start(&self) -> usize {
-        let most = self.guard.policy().stream().context_chars;
+        let most = self.guard.policy().stream().context;
         let released = self.text.get(..self.pending).unwrap_or_default();
         let earliest = match most.checked_sub(1) {
             None => return self.pending,
@@ -264,7 +271,7 @@ impl OutputStream {
 
     fn fail(&mut self, error: Error, step: &mut Step) {
         let control = Control::new(self.cancel.clone(), self.guard.policy().limits().time());
-        let judgement = pipeline::failed(Side::Output, error, "", &control);
+        let judgement = pipeline::failed(Side::Output, self.guard.policy(), error, "", &control);
         self.report(&judgement, step);
         self.stop(judgement, step);
     }
