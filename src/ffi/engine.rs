@@ -13,6 +13,7 @@ use super::sized::{self, Versioned, borders};
 use super::status::{PALISADE_ARG, PALISADE_CALLBACK, PalisadeStatus};
 use super::types::{PALISADE_NAME_SIZE, PALISADE_SHA256_SIZE, PalisadeStr};
 use super::{handle, license};
+use crate::audit::AuditOptions;
 use crate::error::Error;
 use crate::session::{Engine, EngineInfo, EngineOptions, KvType, LoadProgress};
 
@@ -138,7 +139,8 @@ impl PalisadeEngineOptions {
             options.policy = memory::optional_path(self.policy, "options.policy")?;
             options.classifier = memory::optional_path(self.classifier, "options.classifier")?;
             options.state_dir = memory::optional_path(self.state_dir, "options.state_dir")?;
-            options.audit = memory::optional_path(self.audit, "options.audit")?;
+            options.audit =
+                memory::optional_path(self.audit, "options.audit")?.map(|p| AuditOptions::new(p, self.time_unix));
             options.threads = self.threads as usize;
             options.memory_budget = self.memory_budget;
             options.context = self.context as usize;

@@ -23,8 +23,7 @@ use pipeline::{Pipeline, Recommended, Shadow};
 
 pub use check::{Check, Control};
 pub use policy::{
-    BundleKey, LanguagePolicy, Limits, LlmWhen, PausePolicy, Policy, PolicyBundle, Setting, SigningSeed, StagePolicy,
-    StreamMode, StreamPolicy,
+    LanguagePolicy, Limits, LlmWhen, PausePolicy, Policy, PolicyBundle, Setting, StagePolicy, StreamMode, StreamPolicy,
 };
 pub use rules::RuleSet;
 pub use stream::{Cleared, OutputContext, OutputStream, Step, StreamStats};
@@ -34,6 +33,7 @@ pub use verdict::{Action, CheckId, Evidence, Finding, Judgement, Side, Verdict};
 
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
+use crate::signature::PublicKey;
 
 /// What a guard is opened with. The default is the policy, rules and classifier inside the library.
 #[derive(Clone, Debug, Default)]
@@ -203,8 +203,8 @@ impl Guard {
 }
 
 impl GuardOptions {
-    fn key(&self) -> Result<Option<BundleKey>> {
-        self.policy_key.as_deref().map(BundleKey::from_hex).transpose()
+    fn key(&self) -> Result<Option<PublicKey>> {
+        self.policy_key.as_deref().map(PublicKey::from_hex).transpose()
     }
 
     fn policy(&self) -> Result<Policy> {

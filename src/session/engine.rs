@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Session, SessionOptions};
-use crate::audit::{self, AuditLog};
+use crate::audit::{self, AuditLog, AuditOptions};
 use crate::chat::ChatFormat;
 use crate::engine::{Decoder, DecoderOptions};
 use crate::error::{Error, Result};
@@ -33,8 +33,8 @@ pub struct EngineOptions {
     pub classifier: Option<PathBuf>,
     /// Where licence receipts are kept; `None` keeps them in memory.
     pub state_dir: Option<PathBuf>,
-    /// The audit log; `None` keeps none.
-    pub audit: Option<PathBuf>,
+    /// The audit log; `None` keeps none. Its time is `time_unix`, whatever its own options say.
+    pub audit: Option<AuditOptions>,
     /// Threads; 0 takes what the machine offers.
     pub threads: usize,
     /// Bytes for weights and the past of one conversation; 0 sets no limit.
@@ -164,8 +164,9 @@ impl Engine {
         let guard = add(Guard::open(&guard_options).map_err(|e| e.context("opening the guard"))?)?;
         let receipts = ReceiptStore::open(options.state_dir.as_deref())?;
         let audit = match &options.audit {
-            Some(path) => {
-                Some(AuditLog::open(path, options.time_unix).map_err(|e| e.context("opening the audit log"))?)
+            Some(audit) => {
+                let audit = AuditOptions { time_unix: options.time_unix, ..audit.clone() };
+                Some(AuditLog::open(audit).map_err(|e| e.context("opening the audit log"))?)
             }
             None => None,
         };
@@ -266,6 +267,10 @@ impl Engine {
     /// Runs `work` on the engine's threads, whose stacks are known to be large enough.
     pub(super) fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.decoder.on_threads(work)
+    }
+
+    pub(super) fn audit(&self) -> Option<&AuditLog> {
+        self.audit.as_ref()
     }
 
     /// Adds a record to the audit log, where there is one.

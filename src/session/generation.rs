@@ -328,9 +328,16 @@ impl Generation {
             error: error.as_ref().map(|e| audit::Label::of_name(&format!("{:?}", e.kind()))),
             prompt_tokens: self.stats.prompt_tokens as u64,
             generated_tokens: self.stats.generated_tokens as u64,
+            guard_ms: Some(self.stats.guard_ms as f32),
+            total_ms: Some(self.stats.total_ms as f32),
+            text_hmac: self.session.engine().audit().and_then(|a| a.text_hmac(&self.request.text)),
+            text: self.session.engine().audit().and_then(|a| a.plain_text(&self.request.text)),
         };
         if let Err(e) = self.session.engine().log(&self.session.label, self.request.time_unix, event) {
             (reason, error) = (EndReason::Error, Some(e));
+        }
+        if blocked {
+            history.refused_request = Some(history.requests);
         }
         if let (true, Some(pause)) = (blocked, self.session.engine().guard().policy().pause()) {
             history.refused(pause);

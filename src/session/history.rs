@@ -22,6 +22,8 @@ pub(super) struct History {
     /// Requests so far.
     pub(super) requests: u64,
     refused: Refused,
+    /// The last request that was refused, until somebody appeals.
+    pub(super) refused_request: Option<u64>,
 }
 
 /// When requests were blocked, by a monotonic clock: a host's clock can be turned back.
@@ -44,6 +46,7 @@ impl History {
             user: Vec::new(),
             requests: 0,
             refused: Refused::default(),
+            refused_request: None,
         }
     }
 

@@ -110,6 +110,23 @@ impl Session {
         self.cancel.clone()
     }
 
+    /// Notes in the audit log that the end user calls the last refusal wrong.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Busy`] while a request runs, [`crate::Kind::Argument`] when nothing was refused since the last appeal;
+    /// what writing the log gives.
+    pub fn appeal(&self, time_unix: i64) -> Result<()> {
+        let request = {
+            let mut history = self.lock();
+            let history = history.as_mut().ok_or_else(busy)?;
+            history
+                .refused_request
+                .take()
+                .ok_or_else(|| Error::argument("no request was refused since the last appeal"))?
+        };
+        self.engine.log(&self.label, time_unix, crate::audit::Event::Appeal { request })
+    }
+
     /// How many tokens `text` is, without any chat structure.
     ///
     /// # Errors

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use palisade::guard::{Action, Category, Guard, GuardOptions, InputContext, Judgement, PolicyBundle, SigningSeed};
+use palisade::guard::{Action, Category, Guard, GuardOptions, InputContext, Judgement, PolicyBundle};
+use palisade::signature::SecretKey;
 use palisade::{CancelFlag, Result};
 
 const HEAD: &str = "version = 1\nname = \"t\"\nrefusal.text = \"No.\"\n\
@@ -26,7 +27,7 @@ fn input(guard: &Guard, text: &str) -> Judgement {
 #[test]
 fn with_a_key_only_signed_policies_open_a_guard() {
     let dir = tempfile::tempdir().unwrap();
-    let seed = SigningSeed::from_bytes([9; 32]);
+    let seed = SecretKey::from_bytes([9; 32]);
     let plain = file(dir.path(), "plain.toml", HEAD);
     let signed = |n| file(dir.path(), &format!("{n}.bundle"), &PolicyBundle::sign(HEAD, n, &seed).unwrap());
     let (old, new) = (signed(1), signed(2));

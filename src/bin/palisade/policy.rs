@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use palisade::guard::{
-    Action, BundleKey, Category, Guard, InputContext, Judgement, LlmWhen, Policy, PolicyBundle, Side, SigningSeed,
-    StreamMode,
+    Action, Category, Guard, InputContext, Judgement, LlmWhen, Policy, PolicyBundle, Side, StreamMode,
 };
+use palisade::signature::{PublicKey, SecretKey};
 use palisade::{CancelFlag, Error, Result};
 
 use crate::{load, output};
@@ -268,7 +268,7 @@ fn reasons(guard: &Guard, text: &str, judged: &Judgement) -> String {
 fn keygen(args: &Keygen) -> Result<()> {
     let mut bytes = [0u8; 32];
     getrandom::fill(&mut bytes).map_err(|e| Error::internal(format!("the system gives no random bytes: {e}")))?;
-    let seed = SigningSeed::from_bytes(bytes);
+    let seed = SecretKey::from_bytes(bytes);
     write_new(&args.file, &format!("{}\n", seed.to_hex()))?;
     eprintln!("the secret key is in {}; keep it off the devices. The public key:", args.file.display());
     output::line(&seed.public().to_hex())
@@ -276,11 +276,11 @@ fn keygen(args: &Keygen) -> Result<()> {
 
 fn sign(args: &Sign) -> Result<()> {
     let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| Error::io(path.display(), &e));
-    let seed = SigningSeed::from_hex(&read(&args.key)?).map_err(|e| e.context(args.key.display()))?;
+    let seed = SecretKey::from_hex(&read(&args.key)?).map_err(|e| e.context(args.key.display()))?;
     let bundle =
         PolicyBundle::sign(&read(&args.file)?, args.counter, &seed).map_err(|e| e.context(args.file.display()))?;
     // Reading it back is what a device does.
-    let public: BundleKey = seed.public();
+    let public: PublicKey = seed.public();
     let _checked = PolicyBundle::accept(&bundle, public, None)?;
     match &args.out {
         None => output::line(bundle.trim_end_matches('\n')),

@@ -13,15 +13,13 @@
 //! What is signed is everything but the signature's line: the first line, the counter, the key, the empty line and the
 //! policy, byte for byte (Ed25519 as in RFC 8032, verified strictly).
 
-use std::fmt;
 use std::path::Path;
-
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 use super::{MAX_BYTES, Policy};
 use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::files::{durable, read_regular};
+use crate::signature::{PublicKey, SIGNATURE, SecretKey, unhex};
 
 const FIRST: &str = "palisade policy bundle 1";
 /// The name begins so; a later version has another number.
@@ -29,84 +27,12 @@ const FAMILY: &str = "palisade policy bundle";
 /// Bytes that the header lines may add to a policy.
 const MOST_HEADER: usize = 1024;
 
-/// The public half of the key that signs a product's policies.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct BundleKey(VerifyingKey);
-
-/// The secret half: 32 random bytes. Whoever holds it decides over policies; it never belongs on a device.
-pub struct SigningSeed(SigningKey);
-
 /// A policy whose signature was checked.
 #[derive(Clone, Debug)]
 pub struct PolicyBundle {
     counter: u64,
-    key: BundleKey,
+    key: PublicKey,
     text: String,
-}
-
-impl BundleKey {
-    /// Takes 64 hexadecimal digits.
-    ///
-    /// # Errors
-    /// [`crate::Kind::Argument`] for anything that is no Ed25519 public key.
-    pub fn from_hex(text: &str) -> Result<Self> {
-        let bytes =
-            unhex::<32>(text.trim()).ok_or_else(|| Error::argument("policy key: expected 64 hexadecimal digits"))?;
-        let key = VerifyingKey::from_bytes(&bytes).map_err(|_| Error::argument("policy key: not an Ed25519 key"))?;
-        // A key of low order would accept signatures that nobody made.
-        if key.is_weak() {
-            return Err(Error::argument("policy key: a weak Ed25519 key"));
-        }
-        Ok(Self(key))
-    }
-
-    /// 64 hexadecimal digits.
-    #[must_use]
-    pub fn to_hex(self) -> String {
-        hex(self.0.as_bytes())
-    }
-}
-
-impl fmt::Debug for BundleKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BundleKey({})", self.to_hex())
-    }
-}
-
-impl SigningSeed {
-    /// Takes 64 hexadecimal digits, the form of [`SigningSeed::to_hex`].
-    ///
-    /// # Errors
-    /// [`crate::Kind::Argument`]; the message does not repeat what was given.
-    pub fn from_hex(text: &str) -> Result<Self> {
-        let bytes =
-            unhex::<32>(text.trim()).ok_or_else(|| Error::argument("signing key: expected 64 hexadecimal digits"))?;
-        Ok(Self::from_bytes(bytes))
-    }
-
-    /// Takes 32 random bytes.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(SigningKey::from_bytes(&bytes))
-    }
-
-    /// For the file that keeps it.
-    #[must_use]
-    pub fn to_hex(&self) -> String {
-        hex(self.0.as_bytes())
-    }
-
-    /// The half that devices know.
-    #[must_use]
-    pub fn public(&self) -> BundleKey {
-        BundleKey(self.0.verifying_key())
-    }
-}
-
-impl fmt::Debug for SigningSeed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SigningSeed(…)")
-    }
 }
 
 impl PolicyBundle {
@@ -114,11 +40,11 @@ impl PolicyBundle {
     ///
     /// # Errors
     /// As [`Policy::parse`].
-    pub fn sign(policy: &str, counter: u64, seed: &SigningSeed) -> Result<String> {
+    pub fn sign(policy: &str, counter: u64, seed: &SecretKey) -> Result<String> {
         Policy::parse(policy)?;
         let key = seed.public();
-        let signature = seed.0.sign(&signed_bytes(counter, key, policy));
-        let (key, signature) = (key.to_hex(), hex(&signature.to_bytes()));
+        let signature = seed.sign(&signed_bytes(counter, key, policy));
+        let (key, signature) = (key.to_hex(), hex(&signature));
         Ok(format!("{FIRST}\ncounter {counter}\nkey {key}\nsignature {signature}\n\n{policy}"))
     }
 
@@ -128,7 +54,7 @@ impl PolicyBundle {
     /// # Errors
     /// [`crate::Kind::Corrupt`] for a file that is no bundle, another key, a broken signature, a lower counter or a kept
     /// counter that cannot be read; [`crate::Kind::Io`].
-    pub fn open(path: &Path, key: BundleKey, state_dir: Option<&Path>) -> Result<Self> {
+    pub fn open(path: &Path, key: PublicKey, state_dir: Option<&Path>) -> Result<Self> {
         let name = path.display();
         let bytes = read_regular(path, MAX_BYTES + MOST_HEADER)?;
         let text = std::str::from_utf8(&bytes).map_err(|e| Error::corrupt(format!("policy {name}: not UTF-8: {e}")))?;
@@ -139,7 +65,7 @@ impl PolicyBundle {
     ///
     /// # Errors
     /// As [`PolicyBundle::open`].
-    pub fn accept(text: &str, key: BundleKey, state_dir: Option<&Path>) -> Result<Self> {
+    pub fn accept(text: &str, key: PublicKey, state_dir: Option<&Path>) -> Result<Self> {
         let bundle = Self::recognize(text)?
             .ok_or_else(|| Error::corrupt("it is not signed; with a policy key only signed bundles are taken"))?;
         if bundle.key != key {
@@ -172,15 +98,18 @@ impl PolicyBundle {
         };
         let (counter, key, signature) = (field("counter")?, field("key")?, field("signature")?);
         let counter: u64 = counter.parse().map_err(|_| Error::corrupt("bundle: the counter is not a number"))?;
-        let key = BundleKey::from_hex(key).map_err(|e| Error::corrupt(format!("bundle: {}", e.message())))?;
-        let signature = unhex::<64>(signature).ok_or_else(|| Error::corrupt("bundle: the signature is damaged"))?;
+        let key = PublicKey::from_hex(key).map_err(|e| Error::corrupt(format!("bundle: {}", e.message())))?;
+        let signature =
+            unhex::<SIGNATURE>(signature).ok_or_else(|| Error::corrupt("bundle: the signature is damaged"))?;
         if lines.next().is_some() {
             return Err(Error::corrupt("bundle: a header line too many"));
         }
         let signed = signed_bytes(counter, key, policy);
-        key.0.verify_strict(&signed, &Signature::from_bytes(&signature)).map_err(|_| {
-            Error::corrupt("bundle: the signature does not fit; the policy was changed after it was signed")
-        })?;
+        if !key.verifies(&signed, &signature) {
+            return Err(Error::corrupt(
+                "bundle: the signature does not fit; the policy was changed after it was signed",
+            ));
+        }
         Ok(Some(Self { counter, key, text: policy.to_owned() }))
     }
 
@@ -198,7 +127,7 @@ impl PolicyBundle {
 
     /// The key it names.
     #[must_use]
-    pub fn key(&self) -> BundleKey {
+    pub fn key(&self) -> PublicKey {
         self.key
     }
 
@@ -224,18 +153,6 @@ impl PolicyBundle {
     }
 }
 
-fn signed_bytes(counter: u64, key: BundleKey, policy: &str) -> Vec<u8> {
+fn signed_bytes(counter: u64, key: PublicKey, policy: &str) -> Vec<u8> {
     format!("{FIRST}\ncounter {counter}\nkey {}\n\n{policy}", key.to_hex()).into_bytes()
-}
-
-fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.is_ascii() {
-        return None;
-    }
-    let mut bytes = [0u8; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let digit = |b: u8| char::from(b).to_digit(16);
-        *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()?;
-    }
-    Some(bytes)
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-pub use bundle::{BundleKey, PolicyBundle, SigningSeed};
+pub use bundle::PolicyBundle;
 pub(crate) use custom::Custom;
 pub use file::{LanguagePolicy, LlmWhen, PausePolicy, StagePolicy};
 use refusal::Refusals;

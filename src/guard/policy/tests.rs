@@ -1,6 +1,7 @@
 //! What a policy may say and what it may not.
 
 use super::*;
+use crate::signature::{PublicKey, SecretKey};
 
 const HEAD: &str = "version = 1\nname = \"t\"\nrefusal.text = \"No.\"\n\
     [default]\ninput = { action = \"block\" }\noutput = { action = \"block\", threshold = 0.4 }\n";
@@ -130,8 +131,8 @@ fn names_of_the_house_do_not_hide_the_taxonomy() {
     assert!(parse(&format!("{twice}{twice}")).unwrap_err().message().contains("twice"));
 }
 
-fn seed() -> SigningSeed {
-    SigningSeed::from_bytes([7; 32])
+fn seed() -> SecretKey {
+    SecretKey::from_bytes([7; 32])
 }
 
 #[test]
@@ -156,13 +157,13 @@ fn a_bundle_comes_back_and_any_changed_byte_is_seen() {
 
 #[test]
 fn another_key_and_an_unsigned_policy_are_refused() {
-    let other = SigningSeed::from_bytes([8; 32]);
+    let other = SecretKey::from_bytes([8; 32]);
     let text = PolicyBundle::sign(HEAD, 1, &other).unwrap();
     assert!(PolicyBundle::accept(&text, seed().public(), None).unwrap_err().message().contains("signed by key"));
     assert!(PolicyBundle::accept(HEAD, seed().public(), None).unwrap_err().message().contains("not signed"));
     assert!(PolicyBundle::sign("version = 1\n", 1, &other).is_err(), "what is no policy is not signed");
-    assert!(BundleKey::from_hex(&"0".repeat(64)).is_err(), "a weak key");
-    assert!(BundleKey::from_hex("12").is_err());
+    assert!(PublicKey::from_hex(&"0".repeat(64)).is_err(), "a weak key");
+    assert!(PublicKey::from_hex("12").is_err());
     assert!(!format!("{:?}", seed()).contains("07"));
 }
 
