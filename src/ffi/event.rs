@@ -97,6 +97,10 @@ pub struct PalisadeVerdict {
     pub span_begin: u64,
     /// See `span_begin`.
     pub span_end: u64,
+    /// The rule that matched, where one did; for the developer, never for the end user.
+    pub rule: PalisadeStr,
+    /// SHA-256 of the policy that decided.
+    pub policy_sha256: [u8; 32],
 }
 
 /// How a request ended.
@@ -129,6 +133,13 @@ pub struct PalisadeEnd {
     pub first_text_ms: f64,
     /// Milliseconds from the start to the end.
     pub total_ms: f64,
+    /// The longest that a released text had waited for its verdict, in milliseconds.
+    pub longest_hold_ms: f64,
+    /// How long text waits at most at the rate of this answer, in milliseconds; 0 when no rate was measured.
+    pub hold_bound_ms: f64,
+    /// Not negative when the check of the whole answer blocked after text had been released: what was shown from this byte of
+    /// the answer on has to be taken back. A host that cannot do that takes a policy whose stream mode is `whole`.
+    pub retract_from: i64,
 }
 
 /// One event of a request. What it points to is borrowed: valid until the callback returns, or in the pull form until
@@ -241,6 +252,7 @@ pub(super) fn faulty_end(message: &str) -> Event {
         verdict: None,
         refusal: None,
         error: Some(crate::Error::internal(message)),
+        retract_from: None,
         stats: Stats::default(),
     })
 }
@@ -262,6 +274,8 @@ impl PalisadeVerdict {
             check: PalisadeStr::of(verdict.stage.as_str()),
             span_begin: span.start as u64,
             span_end: span.end as u64,
+            rule: verdict.rule.as_deref().map_or(PalisadeStr::EMPTY, PalisadeStr::of),
+            policy_sha256: verdict.policy,
         }
     }
 }
@@ -316,6 +330,9 @@ impl PalisadeEnd {
             guard_ms: end.stats.guard_ms,
             first_text_ms: end.stats.first_text_ms,
             total_ms: end.stats.total_ms,
+            longest_hold_ms: end.stats.longest_hold_ms,
+            hold_bound_ms: end.stats.hold_bound_ms,
+            retract_from: end.retract_from.and_then(|n| i64::try_from(n).ok()).unwrap_or(-1),
         }
     }
 }

@@ -105,6 +105,8 @@ pub struct Engine {
     audit: Option<AuditLog>,
     info: EngineInfo,
     sessions: AtomicU64,
+    /// Characters a second of the newest answer, as the bits of an f64; 0 before there was one.
+    text_rate: AtomicU64,
 }
 
 /// Stack of the thread that reads files, whatever the host's thread has.
@@ -190,8 +192,8 @@ impl Engine {
             |id: u32| (id as usize) < tokenizer.vocab_size() && (tokenizer.is_stop(id) || !tokenizer.is_control(id));
         let allowed = TokenMask::from_fn(u32::try_from(vocab).unwrap_or(u32::MAX), legal);
         let info = describe(&decoder, &tokenizer, &guard);
-        let (guard, sessions) = (Arc::new(guard), AtomicU64::new(0));
-        Ok(Self { decoder, tokenizer, format, allowed, guard, license, receipts, audit, info, sessions })
+        let (guard, sessions, text_rate) = (Arc::new(guard), AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { decoder, tokenizer, format, allowed, guard, license, receipts, audit, info, sessions, text_rate })
     }
 
     /// The model's licence.
@@ -267,6 +269,15 @@ impl Engine {
     /// Runs `work` on the engine's threads, whose stacks are known to be large enough.
     pub(super) fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.decoder.on_threads(work)
+    }
+
+    /// Characters a second of the newest answer.
+    pub(super) fn text_rate(&self) -> Option<f64> {
+        Some(f64::from_bits(self.text_rate.load(Ordering::Relaxed))).filter(|r| *r > 0.0)
+    }
+
+    pub(super) fn note_text_rate(&self, rate: f64) {
+        self.text_rate.store(rate.to_bits(), Ordering::Relaxed);
     }
 
     pub(super) fn audit(&self) -> Option<&AuditLog> {

@@ -32,6 +32,8 @@ pub struct Generation {
     phase: Phase,
     events: VecDeque<Event>,
     stats: Stats,
+    /// From which byte on released text has to be taken back.
+    retract_from: Option<usize>,
     started: Instant,
 }
 
@@ -63,7 +65,8 @@ impl Generation {
         mut history: History,
     ) -> Self {
         history.requests += 1;
-        let guard = session.engine().guard().output_stream(OutputContext { cancel: session.cancel_flag() });
+        let (cancel, rate) = (session.cancel_flag(), session.engine().text_rate());
+        let guard = session.engine().guard().output_stream(OutputContext { cancel, rate });
         Self {
             text: request.text.clone(),
             answer: Answer { utf8: Utf8Stream::new(), stop, guard },
@@ -73,6 +76,7 @@ impl Generation {
             phase: Phase::Judge,
             events: VecDeque::new(),
             stats: Stats::default(),
+            retract_from: None,
             started: Instant::now(),
             session,
             request,
@@ -227,8 +231,8 @@ impl Generation {
         if text.is_empty() {
             return Ok(None);
         }
-        let guard = &mut self.answer.guard;
-        let step = self.session.engine().on_threads(|| guard.push(text));
+        let (guard, now) = (&mut self.answer.guard, self.started.elapsed());
+        let step = self.session.engine().on_threads(|| guard.push_at(text, Some(now)));
         self.take(step)
     }
 
@@ -258,6 +262,7 @@ impl Generation {
         }
         self.events.extend(step.cleared.into_iter().map(Event::Text));
         self.events.extend(step.verdicts.into_iter().map(Event::Verdict));
+        self.retract_from = step.retract_from;
         match step.blocked {
             Some(judgement) => self.blocked(judgement, EndReason::BlockedOutput),
             None => Ok(None),
@@ -310,7 +315,13 @@ impl Generation {
     fn finish(&mut self, reason: EndReason, verdict: Option<Verdict>, error: Option<Error>) {
         self.phase = Phase::Over;
         let Some(mut history) = self.history.take() else { return };
-        self.stats.guard_ms += self.answer.guard.stats().judging.as_secs_f64() * 1000.0;
+        let stream = self.answer.guard.stats();
+        self.stats.guard_ms += stream.judging.as_secs_f64() * 1000.0;
+        self.stats.longest_hold_ms = stream.longest_hold.as_secs_f64() * 1000.0;
+        self.stats.hold_bound_ms = stream.hold_bound.map_or(0.0, |d| d.as_secs_f64() * 1000.0);
+        if let Some(rate) = stream.rate {
+            self.session.engine().note_text_rate(rate);
+        }
         self.stats.total_ms = ms_since(self.started);
         let (mut reason, mut error) = (reason, error);
         if reason.is_answer() {
@@ -344,7 +355,14 @@ impl Generation {
         }
         self.session.give_back(history);
         let refusal = self.refusal(reason, verdict.as_ref(), error.as_ref());
-        self.events.push_back(Event::End(End { reason, verdict, refusal, error, stats: self.stats }));
+        self.events.push_back(Event::End(End {
+            reason,
+            verdict,
+            refusal,
+            error,
+            retract_from: self.retract_from,
+            stats: self.stats,
+        }));
     }
 }
 
