@@ -10,6 +10,7 @@
 #![allow(unreachable_pub, reason = "a binary has no outside")]
 
 mod ask;
+mod audit;
 mod bench;
 mod chat;
 mod convert;
@@ -21,7 +22,9 @@ mod license;
 mod load;
 mod output;
 mod pack;
+mod policy;
 mod quantize;
+mod report;
 mod score;
 mod synth;
 mod tokenize;
@@ -53,6 +56,10 @@ enum Command {
     Generate(generate::Args),
     /// Judge given texts.
     Guard(guard::Args),
+    /// Check, explain and sign guard policies.
+    Policy(policy::Args),
+    /// Verify and show audit logs.
+    Audit(audit::Args),
     /// Text to token ids.
     Tokenize(tokenize::Args),
     /// Show or accept a model's licence.
@@ -80,6 +87,8 @@ fn main() -> std::process::ExitCode {
         Command::Chat(args) => chat::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Guard(args) => guard::run(&args),
+        Command::Policy(args) => policy::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::License(args) => license::run(&args),
         Command::Inspect(args) => inspect::run(&args),
