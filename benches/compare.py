@@ -2,7 +2,7 @@
 
     pip install llama-cpp-python
     cargo build --release
-    python benches/compare.py FOLDER [--ik LLAMA_BENCH] [--rows mini-q4_0,llama1b-q4_0] [--threads 1,2] [--rounds 3]
+    python benches/compare.py FOLDER [--ik LLAMA_BENCH] [--rows 'mini-q4_0,*:batched*'] [--quick] [--list] [--rounds 3]
 
 Synthetic files are made from a seed in FOLDER (`palisade synth`) and kept there. Every round starts a fresh process of each
 engine in turn: `palisade bench`, llama.cpp (llama-cpp-python with its defaults, which repack in memory) and, where its
@@ -13,12 +13,15 @@ by a token and what share of the read bandwidth they make.
 
 import argparse
 import datetime
+import fnmatch
 import importlib.metadata
 import json
+import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from peers import child, processor
 
@@ -28,14 +31,46 @@ FILES = {
     "mini-q4_0": f"{MINI} --type q4_0", "mini-q8_0": f"{MINI} --type q8_0", "mini-f16": f"{MINI} --type f16", "mini-q4_k": f"{MINI} --type q4_k",
     "llama1b-q4_0": "--shape llama-1b --type q4_0",
     "slice-q4_0": "--shape scout --layers 4 --type q4_0", "slice-q4_k": "--shape scout --layers 4 --type q4_k",
+    "slice-q8_0": "--shape scout --layers 4 --type q8_0", "slice-f16": "--shape scout --layers 4 --type f16",
 }
-# (file, prompt, decoded, depth)
-ROWS = [(f, p, n, 0) for f in FILES for p, n in ((512, 64), (128, 64))] + [("mini-q4_0", 1, 32, d) for d in (4096, 8192, 16384)]
+
+
+class Row(NamedTuple):
+    """One test: prefill and decode by themselves, decode at a depth, several sequences at once, or the time to the first token."""
+
+    file: str
+    kind: str = "plain"
+    prompt: int = 512
+    decoded: int = 64
+    depth: int = 0
+    kv: str = "f16"
+    sequences: str = ""
+    threads: int = 2
+
+    @property
+    def name(self):
+        what = {"depth": f"depth{self.depth}-{self.kv}", "batched": "batched", "ttft": "ttft"}.get(self.kind, f"p{self.prompt}")
+        return f"{self.file}:{what}:t{self.threads}"
+
+
+ROWS = [Row(f, prompt=p) for f in FILES for p in (512, 128)]
+ROWS += [Row(f, prompt=128, decoded=32, threads=1) for f in ("mini-q4_0", "llama1b-q4_0", "slice-q4_0")]
+ROWS += [Row("mini-q4_0", "depth", 1, 32, d, kv) for d in (4096, 16384) for kv in ("f16", "q8_0")]
+ROWS += [Row(f, "batched", 64, 16, sequences="4,16") for f in ("slice-q4_0", "mini-q4_0", "llama1b-q4_0")]
+ROWS += [Row(f, "ttft", 512, 1) for f in ("slice-q4_0", "llama1b-q4_0", "mini-q4_0")]
+QUICK = ("mini-q4_0:p512:t2", "mini-q4_0:depth4096-*", "mini-q4_0:batched:t2", "mini-q4_0:ttft:t2", "llama1b-q4_0:p128:t1")
 
 
 def wanted(row, o):
-    file, p, _, d = row
-    return file in o.rows.split(",") and str(d) in o.depths.split(",") and (d or str(p) in o.prompts.split(","))
+    patterns = QUICK if o.quick else o.rows.split(",")
+    return any(row.file == p or fnmatch.fnmatch(row.name, p) for p in patterns)
+
+
+def fits(tool, file, path):
+    """Whether the file leaves a tenth of the machine's memory free; one that does not is not made."""
+    plan = subprocess.run([tool, "synth", *FILES[file].split(), "--dry-run", str(path)], capture_output=True, text=True, check=True)
+    size = int(plan.stdout.split(", ")[-1].split()[0])
+    return size * 1.1 < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 0.9
 
 
 def touched(tool, path):
@@ -46,15 +81,21 @@ def touched(tool, path):
     return b["always_touched"] - b["rows_looked_up"] + used
 
 
-def engines(o, path, p, n, d, threads):
-    sizes = ["-p", str(p), "-n", str(n), "-t", str(threads), "-d", str(d), "-r", str(o.repeat)]
+def engines(o, path, row):
+    repeat = 1 if row.kind == "ttft" else o.repeat
+    sizes = ["-p", str(row.prompt), "-n", str(row.decoded), "-t", str(row.threads), "-d", str(row.depth), "-r", str(repeat)]
+    sizes += ["--kv", row.kv] + (["--sequences", row.sequences] if row.sequences else [])
     found = {
         "palisade": [o.palisade, "bench", str(path), *sizes, "--json"],
         "llama.cpp": [sys.executable, str(HERE / "peers.py"), str(path), *sizes, "--only-llama-cpp"],
     }
-    if o.ik:
-        found["ik_llama.cpp"] = [o.ik, "-m", str(path), "-t", str(threads), "-r", str(o.repeat), "-rtr", "1", "-mmp", "0", "-o", "json"]
-        found["ik_llama.cpp"] += ["-p", str(p), "-n", str(n)] if d == 0 else ["-p", "0", "-n", "0", "-gp", f"{d},{n}"]
+    # llama-bench has neither several sequences nor the time to load.
+    if o.ik and row.kind in ("plain", "depth"):
+        found["ik_llama.cpp"] = [o.ik, "-m", str(path), "-t", str(row.threads), "-r", str(repeat), "-rtr", "1", "-mmp", "0", "-o", "json"]
+        if row.kind == "plain":
+            found["ik_llama.cpp"] += ["-p", str(row.prompt), "-n", str(row.decoded)]
+        else:
+            found["ik_llama.cpp"] += ["-p", "0", "-n", "0", "-gp", f"{row.depth},{row.decoded}", "-fa", "1", "-ctk", row.kv, "-ctv", row.kv]
     return found
 
 
@@ -75,30 +116,38 @@ def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("folder", type=Path)
     a.add_argument("--ik")
-    a.add_argument("--rows", default=",".join(FILES))
-    a.add_argument("--prompts", default="512,128")
-    a.add_argument("--depths", default="0,4096,8192,16384")
-    a.add_argument("--threads", default="2")
+    a.add_argument("--rows", default=",".join(FILES), help="files, or patterns of the names that --list gives")
+    a.add_argument("--quick", action="store_true", help="one round of a few rows on the small files")
+    a.add_argument("--list", action="store_true", help="only names the rows")
     a.add_argument("--rounds", type=int, default=3)
     a.add_argument("-r", "--repeat", type=int, default=2, help="measurements in one process")
     a.add_argument("--palisade", default=str(HERE.parent / "target/release/palisade"))
     o = a.parse_args()
+    rows = [row for row in ROWS if wanted(row, o)]
+    if o.list:
+        print("\n".join(row.name for row in rows))
+        return
+    rounds = 1 if o.quick else o.rounds
     results, before = [], limits()
-    for file, p, n, d in (row for row in ROWS if wanted(row, o)):
-        path = o.folder / f"{file}.gguf"
+    for row in rows:
+        path = o.folder / f"{row.file}.gguf"
+        if not fits(o.palisade, row.file, path):
+            print(f"{row.name}: left out, the file does not fit this machine's memory", flush=True)
+            continue
         if not path.exists():
-            subprocess.run([o.palisade, "synth", *FILES[file].split(), "--seed", "1", str(path)], check=True)
-        for threads in map(int, o.threads.split(",")):
-            commands = engines(o, path, p, n, d, threads)
-            runs = {who: [] for who in commands}
-            for r in range(o.rounds):
-                for who in sorted(commands, reverse=r % 2 == 1):
-                    runs[who].append(measure(who, commands[who]))
-            row = {"file": file, "prompt": p, "decoded": n, "depth": d, "threads": threads, "touched": touched(o.palisade, path), "runs": runs}
-            results.append(row)
-            print(line(row, before, "prefill_tps"), line(row, before, "decode_tps"), sep="\n", flush=True)
+            subprocess.run([o.palisade, "synth", *FILES[row.file].split(), "--seed", "1", str(path)], check=True)
+        commands = engines(o, path, row)
+        runs = {who: [] for who in commands}
+        for r in range(rounds):
+            for who in sorted(commands, reverse=r % 2 == 1):
+                runs[who].append(measure(who, commands[who]))
+        results.append(row._asdict() | {"name": row.name, "touched": touched(o.palisade, path), "runs": runs})
+        print("\n".join(lines_of(results[-1], before)), flush=True)
     doc = {"date": datetime.date.today().isoformat(), "processor": processor(), "llama_cpp_python": importlib.metadata.version("llama-cpp-python"),
            "limits": {"before": before, "after": limits()}, "rows": results}
+    if o.quick:
+        print(report(doc))
+        return
     (HERE / "results" / "compare.json").write_text(json.dumps(doc, indent=1) + "\n")
     (HERE / "RESULTS.md").write_text(report(doc))
     print(f"written to {HERE / 'RESULTS.md'}")
@@ -109,19 +158,29 @@ def spread(values):
     return (statistics.median(values), min(values), max(values)) if values else None
 
 
-def line(row, limit, what):
-    speed = {who: spread([r[what] for r in runs]) for who, runs in row["runs"].items()}
-    if not speed["palisade"] or (what == "prefill_tps" and row["depth"]):
-        return ""
-    mine = speed.pop("palisade")
-    cells = [f"{mine[0]:.1f} ({mine[1]:.1f}–{mine[2]:.1f})"]
+def lines_of(row, limit):
+    """The table's lines of one row: what is compared, how to find it in a run, whether more is better."""
+    plain = [(f"prefill {row['prompt']}", lambda run: run["prefill_tps"], True), ("decode", lambda run: run["decode_tps"], True)]
+    tests = {
+        "plain": plain,
+        "depth": [(f"decode at {row['depth']}, {row['kv']}", lambda run: run["decode_tps"], True)],
+        "batched": [(f"{count} sequences", lambda run, i=i: run["batched"][i]["decode_tps"], True) for i, count in enumerate(row["sequences"].split(","))],
+        "ttft": [(f"load and {row['prompt']} tokens, s", lambda run: run["ttft_ms"] / 1e3, False)],
+    }
+    return [line(row, limit, *test) for test in tests[row["kind"]]]
+
+
+def line(row, limit, test, of, more):
+    found = {who: spread([of(run) for run in runs]) for who, runs in row["runs"].items()}
+    mine = found.pop("palisade")
+    text = lambda x: f"{x[0]:.1f} ({x[1]:.1f}–{x[2]:.1f})"
+    cells = [text(mine)]
     for who in ("llama.cpp", "ik_llama.cpp"):
-        theirs = speed.get(who)
-        cells.append(f"{theirs[0]:.1f} ({theirs[1]:.1f}–{theirs[2]:.1f})" if theirs else "–")
-        cells.append(f"{mine[0] / theirs[0]:.2f} ×" if theirs else "–")
-    test = f"prefill {row['prompt']}" if what == "prefill_tps" else "decode" + (f" at {row['depth']}" if row["depth"] else "")
+        theirs = found.get(who)
+        cells.append(text(theirs) if theirs else "–")
+        cells.append(f"{(mine[0] / theirs[0] if more else theirs[0] / mine[0]):.2f} ×" if theirs else "–")
     share = ""
-    if what == "decode_tps" and row["depth"] == 0:
+    if test == "decode":
         rate = row["touched"] * mine[0] / 1e9
         share = f"{rate:.1f} GB/s, {100 * rate / limit['read_gb_s'][str(min(row['threads'], 2))]:.0f} %"
     return f"| {row['file']} | {test} | {row['threads']} | " + " | ".join(cells) + f" | {share} |"
@@ -133,8 +192,8 @@ def report(doc):
     lines = [
         "# Speed beside the peers", "",
         "Written by `python benches/compare.py`. Tokens per second, median of the rounds (least–most); every round ran each engine in a",
-        "process of its own, in turn. llama.cpp with its defaults (repacked in memory), ik_llama.cpp repacked. Ratios are Palisade over the",
-        "peer. The last column is what a decoded token's weights make of the read bandwidth measured on the spot (the better of two).", "",
+        "process of its own, in turn. llama.cpp with its defaults (repacked in memory), ik_llama.cpp repacked. Ratios say how many times as fast",
+        "Palisade is; sequences are tokens a second of all together. The last column is what a decoded token's weights make of the read bandwidth measured on the spot (the better of two).", "",
         f"{doc['date']}, {doc['processor']}, llama-cpp-python {doc['llama_cpp_python']}. Limits before and after: reading "
         + ", ".join(f"{doc['limits'][w]['read_gb_s']['1']:.1f} / {doc['limits'][w]['read_gb_s']['2']:.1f} GB/s" for w in ("before", "after"))
         + " on one / two threads; integer dot products "
@@ -142,7 +201,7 @@ def report(doc):
         "| file | test | threads | Palisade | llama.cpp | ratio | ik_llama.cpp | ratio | bandwidth |", "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in doc["rows"]:
-        lines += [text for what in ("prefill_tps", "decode_tps") if (text := line(row, limit, what))]
+        lines += lines_of(row, limit)
     return "\n".join(lines) + "\n"
 
 

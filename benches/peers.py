@@ -27,7 +27,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def llama_cpp(model, p, n, threads, repeat, depth=0):
+def llama_cpp(model, p, n, threads, repeat, depth=0, kv="f16", sequences=()):
     """Medians over `repeat` conversations with llama.cpp, in this process."""
     import llama_cpp as lc
 
@@ -40,7 +40,12 @@ def llama_cpp(model, p, n, threads, repeat, depth=0):
     weights = lc.llama_model_load_from_file(model.encode(), mp)
     assert weights, f"llama.cpp refuses {model}"
     cp = lc.llama_context_default_params()
-    cp.n_ctx, cp.n_batch, cp.n_ubatch, cp.n_threads, cp.n_threads_batch = depth + p + n + 8, max(p, 512), 512, threads, threads
+    most = max([1, *sequences])
+    cp.n_ctx, cp.n_batch, cp.n_ubatch, cp.n_threads, cp.n_threads_batch = depth + p + most * n + 8, max(p, 512), 512, threads, threads
+    if most > 1:
+        cp.n_seq_max, cp.kv_unified = most, True
+    if kv == "q8_0":
+        cp.type_k, cp.type_v, cp.flash_attn_type = lc.GGML_TYPE_Q8_0, lc.GGML_TYPE_Q8_0, lc.LLAMA_FLASH_ATTN_TYPE_ENABLED
     ctx = lc.llama_init_from_model(weights, cp)
     assert ctx, "llama.cpp makes no context"
     load_ms = (time.perf_counter() - start) * 1e3
@@ -67,10 +72,38 @@ def llama_cpp(model, p, n, threads, repeat, depth=0):
         lc.llama_synchronize(ctx)
         prefill.append(p / (middle - start))
         steps.append(n / (time.perf_counter() - middle))
+    many = [batched(lc, ctx, memory, ids[: depth + p], depth + p, n, count, vocab, repeat) for count in sequences]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     info = lc.llama_print_system_info().decode()
     tps = {"prefill_tps": statistics.median(prefill), "decode_tps": statistics.median(steps)}
-    return tps | {"load_ms": load_ms, "peak_rss_bytes": peak, "info": info, "prefill_tps_all": prefill, "decode_tps_all": steps}
+    tps |= {"batched": many} if many else {}
+    return tps | {"ttft_ms": load_ms + p / prefill[0] * 1e3, "load_ms": load_ms, "peak_rss_bytes": peak, "info": info, "prefill_tps_all": prefill, "decode_tps_all": steps}
+
+
+def batched(lc, ctx, memory, ids, p, n, count, vocab, repeat):
+    """Tokens a second of `count` sequences that go on from the same prompt, one token each in every call, as `palisade bench --sequences`."""
+    batch, speeds = lc.llama_batch_init(max(p, count), 0, count), []
+
+    def fill(entries):
+        batch.n_tokens = len(entries)
+        for i, (token, position, sequence, wanted) in enumerate(entries):
+            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = token, position, 1, sequence, wanted
+        assert lc.llama_decode(ctx, batch) == 0
+
+    for _ in range(repeat):
+        lc.llama_memory_clear(memory, True)
+        for first in range(0, p, 512):
+            fill([(ids[i], i, 0, i == p - 1) for i in range(first, min(first + 512, p))])
+        for sequence in range(1, count):
+            lc.llama_memory_seq_cp(memory, 0, sequence, -1, -1)
+        lc.llama_synchronize(ctx)
+        start = time.perf_counter()
+        for step in range(n):
+            fill([(((step * count + s) * 7919 + 11) % vocab, p + step, s, True) for s in range(count)])
+        lc.llama_synchronize(ctx)
+        speeds.append(n * count / (time.perf_counter() - start))
+    lc.llama_batch_free(batch)
+    return {"sequences": count, "decode_tps": statistics.median(speeds), "decode_tps_all": speeds}
 
 
 def child(command):
@@ -96,12 +129,16 @@ def main():
     a.add_argument("-r", "--repeat", type=int, default=3, help="measurements in one process")
     a.add_argument("--palisade", default=str(HERE.parent / "target/release/palisade"))
     a.add_argument("--out", default=None, help="where the result goes; default benches/results/peers-MODEL.json")
+    a.add_argument("--kv", choices=("f16", "q8_0"), default="f16")
+    a.add_argument("--sequences", default="", help="also decode with so many sequences at once, as 4,16")
     a.add_argument("--only-llama-cpp", action="store_true", help="one round of llama.cpp, printed as JSON")
     o = a.parse_args()
     if o.only_llama_cpp:
-        print(json.dumps(llama_cpp(o.model, o.p, o.n, o.threads, o.repeat, o.depth)))
+        sequences = [int(count) for count in o.sequences.split(",") if count]
+        print(json.dumps(llama_cpp(o.model, o.p, o.n, o.threads, o.repeat, o.depth, o.kv, sequences)))
         return
-    sizes = ["-p", str(o.p), "-n", str(o.n), "-t", str(o.threads), "-d", str(o.depth), "-r", str(o.repeat)]
+    sizes = ["-p", str(o.p), "-n", str(o.n), "-t", str(o.threads), "-d", str(o.depth), "-r", str(o.repeat), "--kv", o.kv]
+    sizes += ["--sequences", o.sequences] if o.sequences else []
     commands = {
         "palisade": [o.palisade, "bench", o.model, *sizes, "--json"],
         "llama_cpp": [sys.executable, __file__, o.model, *sizes, "--only-llama-cpp"],

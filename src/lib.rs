@@ -2,7 +2,7 @@
 //!
 //! The rooms, from the top of the house down (ARCHITECTURE.md has the map and the reasons):
 //! `ffi` → `session` → `guard`, `license`, `audit`, `chat`, `tokenizer`, `sampler` → `engine` → `model`, `kernels` →
-//! `weights` → `gguf` → `quant` → `error`, `bytes`, `cancel`, `digest`, `files`. Beside `session` stands `convert`, which makes model
+//! `weights` → `gguf` → `quant` → `error`, `bytes`, `cancel`, `digest`, `signature`, `files`. Beside `session` stands `convert`, which makes model
 //! files.
 
 pub mod audit;
@@ -23,6 +23,7 @@ pub mod model;
 pub mod quant;
 pub mod sampler;
 pub mod session;
+pub mod signature;
 pub mod tokenizer;
 pub mod weights;
 

@@ -21,9 +21,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("license", &["gguf"]),
     ("audit", &[]),
     ("session", &["guard", "license", "audit", "chat", "tokenizer", "sampler", "engine", "kernels", "gguf", "weights"]),
-    ("ffi", &["session", "guard", "license", "sampler"]),
+    ("ffi", &["session", "audit", "guard", "license", "sampler"]),
 ];
-const CELLAR: &[&str] = &["error", "bytes", "cancel", "digest", "files"];
+const CELLAR: &[&str] = &["error", "bytes", "cancel", "digest", "signature", "files"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

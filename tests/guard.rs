@@ -7,6 +7,10 @@ mod disguise;
 mod failures;
 #[path = "guard/input.rs"]
 mod input;
+#[path = "guard/pace.rs"]
+mod pace;
+#[path = "guard/policy.rs"]
+mod policy;
 #[path = "guard/stream.rs"]
 mod stream;
 
@@ -46,11 +50,12 @@ struct Streamed {
     text: String,
     verdicts: Vec<Verdict>,
     blocked: Option<Judgement>,
+    retract_from: Option<usize>,
 }
 
 /// Pushes the pieces, ends the stream, and checks what holds for every stream.
 fn stream<'a>(guard: &Arc<Guard>, pieces: impl IntoIterator<Item = &'a str>) -> Streamed {
-    let mut out = Streamed { text: String::new(), verdicts: Vec::new(), blocked: None };
+    let mut out = Streamed { text: String::new(), verdicts: Vec::new(), blocked: None, retract_from: None };
     let mut place = 0;
     let mut take = |step: Step| {
         assert!(out.blocked.is_none() || (step.cleared.is_empty() && step.blocked.is_none()), "released after a block");
@@ -61,6 +66,7 @@ fn stream<'a>(guard: &Arc<Guard>, pieces: impl IntoIterator<Item = &'a str>) -> 
         }
         out.verdicts.extend(step.verdicts);
         out.blocked = out.blocked.take().or(step.blocked);
+        out.retract_from = out.retract_from.or(step.retract_from);
     };
     let mut stream = guard.output_stream(OutputContext::default());
     for piece in pieces {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// The files with something exported, in the order in which a reader wants them.
-const SOURCES: [&str; 8] = ["types", "status", "library", "log", "engine", "license", "event", "session"];
+const SOURCES: [&str; 9] = ["types", "status", "library", "log", "audit", "engine", "license", "event", "session"];
 const LAST: &str = "request";
 
 fn root() -> &'static Path {

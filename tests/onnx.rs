@@ -68,6 +68,33 @@ fn deberta_of_both_exporters_gives_the_logits_of_onnx_runtime() {
 }
 
 #[test]
+fn encoders_of_both_exporters_give_the_logits_of_onnx_runtime() {
+    let folder = data().join("encoders");
+    let record: Value = serde_json::from_slice(&std::fs::read(folder.join("logits.json")).unwrap()).unwrap();
+    let vocab = usize::try_from(record["vocab"].as_u64().unwrap()).unwrap();
+    let models = record["models"].as_object().unwrap();
+    assert_eq!(models.len(), 8);
+    for (name, cases) in models {
+        for threads in [1, 2] {
+            let options = OnnxOptions { threads: Some(threads), ..OnnxOptions::default() };
+            let model = OnnxClassifier::open(&folder.join(name), &options).unwrap();
+            assert_eq!((model.labels(), cases.as_array().unwrap().len()), (3, 5));
+            let far = furthest(&model, vocab, cases);
+            assert!(far <= 1e-5, "{name}: {far}");
+        }
+    }
+}
+
+/// A text that the mask leaves out whole gives, under attention that cares for such rows, what ONNX Runtime gives; an average
+/// over none of its tokens is no number, which no guard takes for a score.
+#[test]
+fn a_text_without_a_token_is_refused() {
+    let model = OnnxClassifier::open(&data().join("encoders/bool-dynamo.onnx"), &OnnxOptions::default()).unwrap();
+    let error = model.logits(&[1, 2, 3, 4], &[0; 4], 1, 4, &|| Ok(())).unwrap_err();
+    assert_eq!(error.kind(), palisade::Kind::GuardInvalid);
+}
+
+#[test]
 fn plans_for_named_shapes_give_the_same_and_no_other_shape_is_run() {
     let record = record();
     let vocab = usize::try_from(record["vocab"].as_u64().unwrap()).unwrap();
@@ -88,12 +115,18 @@ fn plans_for_named_shapes_give_the_same_and_no_other_shape_is_run() {
 
 #[test]
 fn the_logits_do_not_depend_on_the_number_of_threads() {
-    let (ids, mask) = case(300, 3, 255);
-    for name in ["legacy.onnx", "prompt-guard/model.onnx"] {
+    for (name, vocab, seq) in [
+        ("legacy.onnx", 300, 255),
+        ("prompt-guard/model.onnx", 300, 255),
+        ("encoders/bool-legacy.onnx", 64, 127),
+        ("encoders/tanh-dynamo.onnx", 64, 127),
+        ("../../../guards/classifier/model.onnx", 5000, 127),
+    ] {
+        let (ids, mask) = case(vocab, 3, seq);
         let [one, more] = [1, 3].map(|threads| {
             let options = OnnxOptions { threads: Some(threads), ..OnnxOptions::default() };
             let model = OnnxClassifier::open(&data().join(name), &options).unwrap();
-            let logits = model.logits(&ids, &mask, 3, 255, &|| Ok(())).unwrap();
+            let logits = model.logits(&ids, &mask, 3, seq, &|| Ok(())).unwrap();
             logits.into_iter().map(f32::to_bits).collect::<Vec<u32>>()
         });
         assert_eq!(one, more, "{name}");

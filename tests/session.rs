@@ -197,9 +197,7 @@ impl Check for Breaking {
             return match self.fault {
                 Fault::Fails => Err(Error::guard_unavailable("broken on purpose")),
                 Fault::Panics => panic!("broken on purpose"),
-                Fault::GivesNan => {
-                    Ok(vec![Finding { category: Category::S9, evidence: Evidence::Score(f32::NAN), span: None }])
-                }
+                Fault::GivesNan => Ok(vec![Finding::new(Category::S9, Evidence::Score(f32::NAN), None)]),
             };
         }
         if side == Side::Output {

@@ -110,6 +110,16 @@ struct EngineOptions {
     std::string classifier;
     std::string state_dir;
     std::string audit;
+    /// Public key that has to have signed the policy; see palisade_engine_options_t.
+    std::string policy_key;
+    std::string shadow_policy;
+    std::string audit_key;
+    std::uint64_t audit_rotate_bytes = 0;
+    std::uint64_t audit_checkpoint_every = 0;
+    std::uint8_t audit_sync = PALISADE_SYNC_REQUEST;
+    bool audit_plain_text = false;
+    palisade_checkpoint_fn on_checkpoint = nullptr;
+    void *checkpoint_user = nullptr;
     std::uint32_t threads = 0;
     std::uint32_t context = 0;
     std::uint32_t prefill_batch = 0;
@@ -134,6 +144,15 @@ class Engine {
         raw.classifier = detail::view(options.classifier);
         raw.state_dir = detail::view(options.state_dir);
         raw.audit = detail::view(options.audit);
+        raw.policy_key = detail::view(options.policy_key);
+        raw.shadow_policy = detail::view(options.shadow_policy);
+        raw.audit_key = detail::view(options.audit_key);
+        raw.audit_rotate_bytes = options.audit_rotate_bytes;
+        raw.audit_checkpoint_every = options.audit_checkpoint_every;
+        raw.audit_sync = options.audit_sync;
+        raw.audit_plain_text = options.audit_plain_text ? 1 : 0;
+        raw.on_checkpoint = options.on_checkpoint;
+        raw.checkpoint_user = options.checkpoint_user;
         raw.threads = options.threads;
         raw.context = options.context;
         raw.prefill_batch = options.prefill_batch;
@@ -252,10 +271,11 @@ class Answer {
 /// One dialog with an engine.
 class Session {
   public:
-    explicit Session(const Engine &engine, std::string_view system = {}) {
+    explicit Session(const Engine &engine, std::string_view system = {}, std::string_view locale = {}) {
         palisade_session_options_t raw;
         detail::check(palisade_session_options_init(&raw, sizeof raw));
         raw.system = detail::view(system);
+        raw.locale = detail::view(locale);
         detail::check(palisade_session_open(engine.raw(), &raw, owner_.out()));
     }
 
@@ -288,6 +308,9 @@ class Session {
 
     /// Stops the running request; from any thread, and from inside a handler.
     void cancel() { detail::check(palisade_session_cancel(owner_.get())); }
+
+    /// Notes in the audit log that the end user calls the last refusal wrong.
+    void appeal(std::int64_t time_unix) { detail::check(palisade_session_appeal(owner_.get(), time_unix)); }
 
     void reset() { detail::check(palisade_session_reset(owner_.get())); }
 

@@ -6,14 +6,21 @@
 //! needs that keeps the last hash elsewhere ([`Summary::last`]).
 //!
 //! Fields hold [`Label`]s, hashes and numbers. A sentence does not fit into a label, so a prompt or an answer cannot be
-//! logged by mistake.
+//! logged by mistake; the words of a question are kept only by a log that was opened for that.
+//!
+//! A checkpoint is a record with the hash so far, signed by the host where it wants to: what lies before it can then not be
+//! rewritten without the host's key. A file that grew long enough is set aside and the chain goes on in the next one.
 
 mod chain;
+mod files;
 mod log;
+mod options;
 mod record;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{Summary, verify};
-pub use log::AuditLog;
-pub use record::{Event, Label, Record};
+pub use chain::{Summary, read, verify};
+pub use files::read_all;
+pub use log::{AuditLog, checkpoint_digest};
+pub use options::{AuditOptions, MOST_SIGNATURE, SignCheckpoint, SyncPolicy};
+pub use record::{Event, Label, PlainText, Record};

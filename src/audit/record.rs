@@ -52,6 +52,11 @@ impl Serialize for Label {
     }
 }
 
+/// Words of a user. Only a log that was opened for them makes one ([`super::AuditOptions::plain_text`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct PlainText(pub(super) String);
+
 fn plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"._:/+-".contains(&byte)
 }
@@ -98,6 +103,23 @@ pub enum Event {
         check: Option<Label>,
         /// Its score; not comparable across checks.
         score: Option<f32>,
+        /// The threshold the score was held against; 0 for a match.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        threshold: Option<f32>,
+        /// The rule that matched, where one did.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<Label>,
+        /// Where in the judged text, in bytes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        span: Option<[u64; 2]>,
+        /// Set when a policy that only watches says so: its SHA-256. Nothing followed from it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        shadow: Option<Label>,
+    },
+    /// The end user says that the last refusal was wrong.
+    Appeal {
+        /// The number of the refused request within the session.
+        request: u64,
     },
     /// A request ended.
     Request {
@@ -111,5 +133,17 @@ pub enum Event {
         prompt_tokens: u64,
         /// Tokens that were generated, released or not.
         generated_tokens: u64,
+        /// Milliseconds of judging.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        guard_ms: Option<f32>,
+        /// Milliseconds from the start to the end.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        total_ms: Option<f32>,
+        /// HMAC-SHA256 of the question under the host's key, where it gave one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text_hmac: Option<Label>,
+        /// The question itself, where the host opted in.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<PlainText>,
     },
 }

@@ -9,6 +9,7 @@ mod folder;
 mod importance;
 mod json;
 mod keys;
+mod pack;
 mod pieces;
 mod requantize;
 mod run;
@@ -28,6 +29,7 @@ use crate::gguf::Writer;
 use crate::quant::BlockType;
 
 pub use importance::{CHUNK, Importance};
+pub use pack::Packing;
 pub use synth::{Routing, Shape, SynthOptions};
 pub use types::Types;
 

@@ -20,6 +20,12 @@ const MOST_COPIES: u64 = 1 << 16;
 
 pub(super) fn plan(path: &Path, options: &Options) -> Result<Conversion> {
     let gguf = Gguf::open(path)?;
+    if gguf.packed().is_some() {
+        return Err(Error::unsupported(format!(
+            "{} is packed for running, expected a GGUF file: take the one it was packed from",
+            path.display()
+        )));
+    }
     let mut writer = Writer::new();
     for (key, value) in gguf.metadata().iter().filter(|(key, _)| !LEFT_OUT.contains(key)) {
         writer.set(key, value.clone())?;

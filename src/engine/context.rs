@@ -1,18 +1,13 @@
 //! One conversation's past, and the runs that extend it.
 
 use std::sync::Arc;
-use std::time::Instant;
-
-use tract_onnx::prelude::*;
-use tract_onnx::tract_core::plan::eval;
 
 use super::decoder::Decoder;
-use super::ops::{AttentionState, Turn};
+use super::kv::LayerCache;
+use super::pass::{Keep, Seat, run};
 use super::profile::Profile;
-use super::{Stopped, from_tract};
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
-use crate::model::Model;
 
 /// What the host may do to a run while it goes on.
 #[derive(Default)]
@@ -32,8 +27,9 @@ const SCORE_BATCH: usize = 32;
 /// failed.
 pub struct Context {
     decoder: Arc<Decoder>,
-    state: TypedSimpleState,
-    len: usize,
+    /// One past a layer; a run borrows them (see [`super::pass`]).
+    pub(super) layers: Vec<LayerCache>,
+    pub(super) len: usize,
 }
 
 impl std::fmt::Debug for Context {
@@ -43,9 +39,17 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
-    pub(super) fn new(decoder: Arc<Decoder>, plan: &Arc<TypedSimplePlan>) -> Result<Self> {
-        let state = plan.spawn().map_err(|e| from_tract("opening a conversation", &e))?;
-        Ok(Self { decoder, state, len: 0 })
+    pub(super) fn new(decoder: Arc<Decoder>) -> Self {
+        let layers = decoder.empty_past();
+        Self { decoder, layers, len: 0 }
+    }
+
+    /// A second conversation with the same past. The two share its memory: a page of 64 positions is copied when one of them
+    /// writes to it. What a fork appends, drops or forgets does not show in the other, so that a fork is also the way back
+    /// to positions that [`Context::truncate`] cannot restore.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { decoder: Arc::clone(&self.decoder), layers: self.layers.clone(), len: self.len }
     }
 
     /// Positions so far.
@@ -60,14 +64,10 @@ impl Context {
         self.len == 0
     }
 
-    /// Bytes that the past takes.
+    /// Bytes that the past takes; pages shared with a fork count for both.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.layers().map(|l| l.cache.bytes()).sum()
-    }
-
-    fn layers(&self) -> impl Iterator<Item = &AttentionState> {
-        self.state.op_states.iter().flatten().filter_map(|s| s.downcast_ref::<AttentionState>())
+        self.layers.iter().map(LayerCache::bytes).sum()
     }
 
     /// Appends `ids` and gives the logits after the last of them, `(vocabulary)`.
@@ -76,25 +76,35 @@ impl Context {
     /// [`crate::error::Kind::Argument`] for no ids or one outside the vocabulary, [`crate::error::Kind::Limit`] when the
     /// conversation would grow past its length, [`crate::error::Kind::Cancelled`], and the engine's.
     pub fn feed(&mut self, ids: &[u32], control: &mut RunControl<'_>) -> Result<Vec<f32>> {
-        let limit = self.decoder.context;
+        self.extend(ids, Keep::Last, control)
+    }
+
+    /// As [`Context::feed`] without logits, which costs less: what is appended is only the beginning of a prompt.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append(&mut self, ids: &[u32], control: &mut RunControl<'_>) -> Result<()> {
+        self.extend(ids, Keep::None, control).map(|_| ())
+    }
+
+    /// Batch after batch; `keep` is for the last one, the others give no logits.
+    fn extend(&mut self, ids: &[u32], keep: Keep, control: &mut RunControl<'_>) -> Result<Vec<f32>> {
         self.check(ids)?;
-        if ids.len() > limit.saturating_sub(self.len) {
-            return Err(Error::limit(format!(
-                "{} tokens after {} do not fit the context of {limit} tokens",
-                ids.len(),
-                self.len
-            )));
-        }
         let (mut done, mut logits) = (0, Vec::new());
         while done < ids.len() {
             let batch = self.batch(&ids[done..], self.decoder.batch);
-            logits = self.run(batch, control)?;
             done += batch.len();
+            logits = self.run(batch, if done == ids.len() { keep } else { Keep::None }, control)?;
             if let Some(progress) = control.progress.as_mut() {
                 progress(done, ids.len());
             }
         }
         Ok(logits)
+    }
+
+    fn run(&mut self, ids: &[u32], keep: Keep, control: &mut RunControl<'_>) -> Result<Vec<f32>> {
+        let decoder = Arc::clone(&self.decoder);
+        run(&decoder, &mut [Seat { context: self, ids }], keep, control)
     }
 
     /// The first of `ids` that run together: at most `most`, and none past the end of an attention chunk, so that chunked
@@ -106,7 +116,7 @@ impl Context {
 
     /// Log-probability of each id after the first, given those before it.
     pub(super) fn score(mut self, ids: &[u32], control: &mut RunControl<'_>) -> Result<Vec<f32>> {
-        self.check(ids)?;
+        self.check_ids(ids)?;
         let vocab = self.decoder.model.hparams.vocab;
         let Some((_, inputs)) = ids.split_last().filter(|(_, rest)| !rest.is_empty()) else {
             return Err(Error::argument("scoring needs at least two token ids"));
@@ -114,7 +124,7 @@ impl Context {
         let mut out = Vec::with_capacity(inputs.len());
         while out.len() < inputs.len() {
             let batch = self.batch(&inputs[out.len()..], SCORE_BATCH);
-            let logits = self.run(batch, control)?; // (S, vocabulary)
+            let logits = self.run(batch, Keep::All, control)?; // (S, vocabulary)
             for row in logits.chunks_exact(vocab) {
                 let next = ids.get(out.len() + 1).copied().unwrap_or(0) as usize;
                 out.push(log_probability(row, next)?);
@@ -129,31 +139,41 @@ impl Context {
     /// Forgets every position from `len` on.
     ///
     /// # Errors
-    /// [`crate::error::Kind::State`] when a chunked layer has already dropped what position `len` looks back on; start a new
-    /// conversation then.
+    /// [`crate::error::Kind::State`] when a chunked layer has already dropped what position `len` looks back on; go on from a
+    /// fork that was made there, or compute the conversation again.
     pub fn truncate(&mut self, len: usize) -> Result<()> {
         if len >= self.len {
             return Ok(());
         }
         let chunk = self.decoder.model.hparams.chunk.unwrap_or(usize::MAX);
         let needed = len / chunk * chunk;
-        if self.layers().any(|l| l.cache.oldest() > needed) {
+        if self.layers.iter().any(|layer| layer.oldest() > needed) {
             return Err(Error::state(format!("position {len} lies in an attention chunk that was dropped")));
         }
         self.set_len(len);
         Ok(())
     }
 
-    fn set_len(&mut self, len: usize) {
-        for state in self.state.op_states.iter_mut().flatten() {
-            if let Some(layer) = state.downcast_mut::<AttentionState>() {
-                layer.cache.truncate(len);
-            }
-        }
+    pub(super) fn set_len(&mut self, len: usize) {
+        self.layers.iter_mut().for_each(|layer| layer.truncate(len));
         self.len = len;
     }
 
-    fn check(&self, ids: &[u32]) -> Result<()> {
+    /// Whether `ids` may follow.
+    pub(super) fn check(&self, ids: &[u32]) -> Result<()> {
+        self.check_ids(ids)?;
+        let limit = self.decoder.context;
+        if ids.len() > limit.saturating_sub(self.len) {
+            return Err(Error::limit(format!(
+                "{} tokens after {} do not fit the context of {limit} tokens",
+                ids.len(),
+                self.len
+            )));
+        }
+        Ok(())
+    }
+
+    fn check_ids(&self, ids: &[u32]) -> Result<()> {
         let vocab = self.decoder.model.hparams.vocab;
         match ids.iter().find(|id| **id as usize >= vocab) {
             _ if ids.is_empty() => Err(Error::argument("no token ids")),
@@ -162,59 +182,10 @@ impl Context {
         }
     }
 
-    /// One pass of the graph over `ids`. All or nothing.
-    fn run(&mut self, ids: &[u32], control: &mut RunControl<'_>) -> Result<Vec<f32>> {
-        let RunControl { cancel, profile, .. } = control;
-        let start = profile.is_some().then(Instant::now);
-        let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
-        let (state, model, past) = (&mut self.state, &self.decoder.model, self.len);
-        // Nothing is computed on the host's thread: its rounding mode is its own.
-        let result = self.decoder.pool.install(|| -> TractResult<Vec<f32>> {
-            // A clone of the state or a reset empties the shared storage, so every run brings its own.
-            state.turn_state.shared.insert(turn(model, past, ids.len()));
-            let input = tensor1(&ids).into_tvalue();
-            let mut outputs = state.run_plan_with_eval(tvec!(input), |ctx, state, node, inputs| -> TractResult<_> {
-                if cancel.is_raised() {
-                    return Err(Stopped.into());
-                }
-                let Some(profile) = profile.as_deref_mut() else { return eval(ctx, state, node, inputs) };
-                let start = Instant::now();
-                let outputs = eval(ctx, state, node, inputs);
-                profile.add_node(&node.name, start.elapsed());
-                outputs
-            })?;
-            let logits = outputs.remove(0);
-            Ok(logits.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
-        });
-        if let Some((profile, start)) = profile.as_mut().zip(start) {
-            profile.add_run(start.elapsed());
-        }
-        match result {
-            Ok(logits) => {
-                self.len += ids.len();
-                Ok(logits)
-            }
-            Err(e) => {
-                let error = from_tract("running the decoder", &e);
-                self.state.reset_turn().map_err(|e| from_tract("resetting the decoder", &e))?;
-                self.set_len(self.len);
-                Err(error)
-            }
-        }
+    /// Whether it is a conversation of `decoder`.
+    pub(super) fn is_of(&self, decoder: &Decoder) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.decoder), decoder)
     }
-}
-
-/// Angles and temperatures of the next `n` positions. Chunked layers see differences inside one chunk only, so the
-/// rotation counts positions from the chunk's start, which keeps single-precision sines exact at any length.
-fn turn(model: &Model, past: usize, n: usize) -> Turn {
-    let pairs = model.rope.frequencies.len();
-    let (mut cos, mut sin) = (vec![0.0f32; n * pairs], vec![0.0f32; n * pairs]);
-    for (i, (cos, sin)) in cos.chunks_exact_mut(pairs).zip(sin.chunks_exact_mut(pairs)).enumerate() {
-        let position = past + i;
-        model.rope.angles(model.hparams.chunk.map_or(position, |c| position % c), cos, sin);
-    }
-    let temperature = (past..past + n).map(|p| model.hparams.temperature.map_or(1.0, |t| t.at(p))).collect();
-    Turn { past, cos: cos.into(), sin: sin.into(), temperature }
 }
 
 /// `logits[id] − log Σ exp(logits)`, summed in double precision.

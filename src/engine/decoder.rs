@@ -1,15 +1,17 @@
 //! A loaded decoder: weights placed under the budget, the graph planned, the threads it runs on.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tract_onnx::prelude::TypedSimplePlan;
+use tract_onnx::prelude::{TypedSimplePlan, TypedSimpleState};
 
+use super::awake::{self, Passes};
 use super::context::Context;
 use super::from_tract;
-use super::graph::{LayerParts, Parts, Rows, plan};
+use super::graph::{LayerParts, Parts, plan};
 use super::importance::ColumnSquares;
-use super::kv::{KvType, kv_bytes};
+use super::kv::{KvType, LayerCache, kv_bytes};
 use super::ops::{AttentionPlan, FeedForwardWeights, Mlp, Routed};
+use super::pass::{Keep, Seat, run};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::kernels::{self, KV_BLOCK, Kernels, Precision};
@@ -61,17 +63,25 @@ const DEFAULT_BATCH: usize = 256;
 const STACK: usize = 8 << 20;
 
 /// A decoder that any number of conversations share.
-#[derive(Debug)]
 pub struct Decoder {
     pub(super) model: Model,
     pub(super) pool: rayon::ThreadPool,
     pub(super) batch: usize,
     pub(super) context: usize,
     parts: Parts,
-    generate: Arc<TypedSimplePlan>,
-    score: OnceLock<Arc<TypedSimplePlan>>,
+    plan: Arc<TypedSimplePlan>,
+    /// States of the plan that no run uses: as many as ever ran side by side. They hold no past.
+    idle: Mutex<Vec<TypedSimpleState>>,
+    /// Runs that go on at the moment.
+    pub(super) passes: Passes,
     pager: Option<Arc<Pager>>,
     bytes: LoadedBytes,
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder").field("kernels", &self.kernels()).field("bytes", &self.bytes).finish_non_exhaustive()
+    }
 }
 
 impl Decoder {
@@ -102,9 +112,20 @@ impl Decoder {
             // Gate and up matrices of every expert that a token uses.
             Ok::<_, Error>((parts, loader.finish(2 * model.hparams.experts_used.max(1))?))
         })?;
-        let generate = plan(&parts, Rows::Last).map_err(|e| from_tract("planning the decoder", &e))?;
+        let plan = plan(&parts).map_err(|e| from_tract("planning the decoder", &e))?;
         let batch = if options.prefill_batch == 0 { DEFAULT_BATCH } else { options.prefill_batch };
-        Ok(Self { model, pool, batch, context, parts, generate, score: OnceLock::new(), pager, bytes })
+        Ok(Self {
+            model,
+            pool,
+            batch,
+            context,
+            parts,
+            plan,
+            idle: Mutex::default(),
+            passes: Passes::default(),
+            pager,
+            bytes,
+        })
     }
 
     /// What the file says.
@@ -139,7 +160,7 @@ impl Decoder {
 
     /// Runs `work` on one of the decoder's threads, whose stacks are large whatever the caller's is.
     pub fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.pool.install(work)
+        self.pool.install(|| awake::leading(work))
     }
 
     /// Where the bytes are.
@@ -159,7 +180,38 @@ impl Decoder {
     /// # Errors
     /// [`crate::error::Kind::Internal`] for a fault of the engine.
     pub fn conversation(self: &Arc<Self>) -> Result<Context> {
-        Context::new(Arc::clone(self), &self.generate)
+        Ok(Context::new(Arc::clone(self)))
+    }
+
+    /// Advances each conversation by one id in one pass through the weights, and gives the logits after it, in the order of
+    /// `contexts`. Each gets the bits it would get alone, however many there are and whatever the others hold. All or
+    /// nothing: a step that fails or is cancelled leaves every conversation as it was.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Argument`] for lists of unlike lengths, a conversation of another decoder or an id outside the
+    /// vocabulary; [`crate::error::Kind::Limit`] when one conversation is full; cancellation; the engine's.
+    pub fn step(
+        &self,
+        contexts: &mut [&mut Context],
+        ids: &[u32],
+        control: &mut super::RunControl<'_>,
+    ) -> Result<Vec<Vec<f32>>> {
+        if contexts.len() != ids.len() {
+            return Err(Error::argument(format!("{} conversations and {} ids", contexts.len(), ids.len())));
+        }
+        if contexts.is_empty() {
+            return Ok(Vec::new());
+        }
+        for (context, id) in contexts.iter().zip(ids) {
+            if !context.is_of(self) {
+                return Err(Error::argument("a conversation of another decoder"));
+            }
+            context.check(std::slice::from_ref(id))?;
+        }
+        let mut seats: Vec<_> =
+            contexts.iter_mut().zip(ids).map(|(context, id)| Seat { context, ids: std::slice::from_ref(id) }).collect();
+        let logits = run(self, &mut seats, Keep::Last, control)?;
+        Ok(logits.chunks_exact(self.model.hparams.vocab).map(<[f32]>::to_vec).collect())
     }
 
     /// Log-probability of each id after the first, given those before it. Nothing is generated.
@@ -167,14 +219,23 @@ impl Decoder {
     /// # Errors
     /// [`crate::error::Kind::Argument`] for fewer than two ids or one outside the vocabulary; cancellation; the engine's.
     pub fn score(self: &Arc<Self>, ids: &[u32], control: &mut super::RunControl<'_>) -> Result<Vec<f32>> {
-        let plan = match self.score.get() {
-            Some(plan) => plan,
-            None => {
-                let new = plan(&self.parts, Rows::All).map_err(|e| from_tract("planning the decoder", &e))?;
-                self.score.get_or_init(|| new)
-            }
-        };
-        Context::new(Arc::clone(self), plan)?.score(ids, control)
+        Context::new(Arc::clone(self)).score(ids, control)
+    }
+
+    /// A layer's past for each layer.
+    pub(super) fn empty_past(&self) -> Vec<LayerCache> {
+        let of = |a: &AttentionPlan| LayerCache::new(a.kv, a.kv_heads, a.head_dim);
+        self.parts.layers.iter().map(|layer| of(&layer.attention)).collect()
+    }
+
+    /// A state of the plan for one run.
+    pub(super) fn idle_state(&self) -> Result<TypedSimpleState> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| self.plan.spawn().map_err(|e| from_tract("preparing a run", &e)), Ok)
+    }
+
+    pub(super) fn give_back_state(&self, state: TypedSimpleState) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(state);
     }
 }
 

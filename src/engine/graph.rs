@@ -1,12 +1,11 @@
-//! The decoder as a tract model: five kinds of our nodes, wired layer by layer.
+//! The decoder as a tract model: six kinds of our nodes, wired layer by layer.
 
 use std::sync::Arc;
 
-use tract_onnx::tract_core::ops::array::Slice;
 use tract_onnx::tract_hir::internal::*;
 
 use super::importance::{ColumnSquares, Watch};
-use super::ops::{Attention, AttentionPlan, Embed, FeedForward, FeedForwardWeights, Norm, Project};
+use super::ops::{Attention, AttentionPlan, Embed, FeedForward, FeedForwardWeights, Norm, Project, Select};
 use crate::kernels::{Kernels, Precision};
 use crate::weights::Matrix;
 
@@ -37,17 +36,8 @@ pub(super) struct LayerParts {
     pub(super) ffn: Arc<FeedForwardWeights>,
 }
 
-/// Which tokens' logits a run gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rows {
-    /// The last token's, `(1, vocabulary)`: generation.
-    Last,
-    /// Every token's, `(S, vocabulary)`: scoring of given text.
-    All,
-}
-
-/// Wires and plans the graph. Input: token ids `(S)`; output: logits.
-pub(super) fn plan(parts: &Parts, rows: Rows) -> TractResult<Arc<TypedSimplePlan>> {
+/// Wires and plans the graph. Input: token ids `(S)`; output: logits `(R, vocabulary)` of the rows that the turn keeps.
+pub(super) fn plan(parts: &Parts) -> TractResult<Arc<TypedSimplePlan>> {
     let mut m = TypedModel::default();
     let s = m.symbols.sym("S");
     m.symbols.add_assertion("S>=1")?;
@@ -76,9 +66,8 @@ pub(super) fn plan(parts: &Parts, rows: Rows) -> TractResult<Arc<TypedSimplePlan
         let ffn = FeedForward { kernels, precision, weights: Arc::clone(&layer.ffn), watch };
         x = m.wire_node(name("ffn"), ffn, &[normed, x])?[0];
     }
-    if rows == Rows::Last {
-        x = m.wire_node("last", Slice::new(0, s.to_dim() - 1, s.to_dim()), &[x])?[0];
-    }
+    let select = Select { rows: m.symbols.sym("R"), width: parts.output_norm.len() };
+    x = m.wire_node("kept", select, &[x])?[0];
     x = m.wire_node("output_norm", norm(&parts.output_norm), &[x])?[0];
     let logits =
         m.wire_node("output", project(&parts.output, false, std::slice::from_ref(&parts.output_name)), &[x])?;

@@ -108,6 +108,12 @@ impl LayerCache {
         Self { ty, kv_heads, head_dim, len: 0, pages: Vec::new(), first: 0 }
     }
 
+    /// The past, leaving an empty one behind.
+    pub(super) fn take(&mut self) -> Self {
+        let empty = Self::new(self.ty, self.kv_heads, self.head_dim);
+        std::mem::replace(self, empty)
+    }
+
     /// Positions seen so far.
     pub(super) fn len(&self) -> usize {
         self.len

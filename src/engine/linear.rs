@@ -12,6 +12,8 @@ use crate::weights::{Matrix, Pinned};
 const TASK_BYTES: usize = 1 << 16;
 /// Tokens whose outputs are put in order together.
 const TOKENS: usize = 16;
+/// Values that one thread puts in order before the others would have woken up.
+const ALONE: usize = 1 << 16;
 
 /// `y = W x`, `(tokens, rows)`. The result does not depend on the number of threads.
 ///
@@ -74,9 +76,12 @@ fn ordered(w: &Matrix, x: &Acts, mut out: Vec<f32>) -> Vec<f32> {
         return out;
     }
     let mut ordered = scratch::take(x.tokens() * rows);
-    ordered.par_chunks_mut(TOKENS * rows).enumerate().for_each(|(group, ordered)| {
+    // A few tokens of a large vocabulary are worth as much as many of a small layer.
+    let each =
+        if ordered.len() <= ALONE { x.tokens() } else { TOKENS.min(x.tokens().div_ceil(rayon::current_num_threads())) };
+    ordered.par_chunks_mut(each.max(1) * rows).enumerate().for_each(|(group, ordered)| {
         for (t, row) in ordered.chunks_exact_mut(rows).enumerate() {
-            let at = (group * TOKENS + t) * planes;
+            let at = (group * each + t) * planes;
             let (whole, rest) = row.as_chunks_mut::<PANEL_ROWS>();
             let (from, _) = out.as_chunks::<PANEL_ROWS>();
             let mut panel = from.iter().skip(at).step_by(all);

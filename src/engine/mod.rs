@@ -1,8 +1,10 @@
 //! The only room that names tract: a model file becomes a tract graph of our own operations, run by tract's plan.
 //!
-//! One graph serves prefill and decode; its one symbol `S` is the number of new tokens. The past lives inside the attention
-//! operations (see [`kv`]), so a run that fails or is cancelled is undone by resetting the turn and truncating every layer.
+//! One graph serves prefill, decode and scoring, of one conversation or of several: its symbols are the number `S` of new
+//! tokens and the number `R` of those that get logits. For the time of a run the pasts (see [`kv`]) sit inside the attention
+//! operations, so a run that fails or is cancelled is undone by truncating every layer.
 
+mod awake;
 mod context;
 mod decoder;
 mod graph;
@@ -11,6 +13,7 @@ mod kv;
 mod linear;
 mod onnx;
 mod ops;
+mod pass;
 mod profile;
 mod scratch;
 

@@ -5,6 +5,7 @@ use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 
+use super::audit::{self, PALISADE_SYNC_REQUEST, PalisadeCheckpointFn};
 use super::fence::{Fault, fence};
 use super::gate::Poison;
 use super::log::{PALISADE_LOG_INFO, PALISADE_LOG_WARN, log};
@@ -98,12 +99,35 @@ pub struct PalisadeEngineOptions {
     pub on_progress: PalisadeProgressFn,
     /// Given to `on_progress` untouched.
     pub user: *mut c_void,
+    /// Public key that has to have signed the policy, 64 hexadecimal digits: then only signed bundles are taken for
+    /// `policy` and `shadow_policy`, and none older than the newest one that `state_dir` remembers. Empty = any policy.
+    pub policy_key: PalisadeStr,
+    /// Path of a policy that is tried beside the one in force: its verdicts are logged and change nothing; empty = none.
+    pub shadow_policy: PalisadeStr,
+    /// Secret for keyed hashes of questions in the audit log, 64 hexadecimal digits; empty = questions leave no trace.
+    pub audit_key: PalisadeStr,
+    /// An audit log of so many bytes is set aside (as `audit.log.000001` and so on) and continued in a new file; 0 = never.
+    pub audit_rotate_bytes: u64,
+    /// After so many records a checkpoint is written; 0 = only where a file ends.
+    pub audit_checkpoint_every: u64,
+    /// When the audit log is flushed to the disk, one of `PALISADE_SYNC_…`.
+    pub audit_sync: u8,
+    /// 1 = keep the words of questions in the audit log.
+    pub audit_plain_text: u8,
+    /// Zero.
+    pub reserved_2: [u8; 6],
+    /// Signs checkpoints of the audit log; may be NULL.
+    pub on_checkpoint: PalisadeCheckpointFn,
+    /// Given to `on_checkpoint` untouched. Unlike `user` it is used until the engine is freed, from any thread.
+    pub checkpoint_user: *mut c_void,
 }
 
 // SAFETY: integers, views and nullable pointers, the size first; `borders!` adds up the fields.
 unsafe impl Versioned for PalisadeEngineOptions {
     const BORDERS: &'static [usize] = borders!(PalisadeEngineOptions: model, policy, classifier, state_dir, audit,
-        memory_budget, context, prefill_batch, map_weights, kv_type, reserved, time_unix, on_progress, user);
+        memory_budget, context, prefill_batch, map_weights, kv_type, reserved, time_unix, on_progress, user, policy_key,
+        shadow_policy, audit_key, audit_rotate_bytes, audit_checkpoint_every, audit_sync, audit_plain_text, reserved_2, on_checkpoint,
+        checkpoint_user);
     fn defaults() -> Self {
         let empty = PalisadeStr::EMPTY;
         Self {
@@ -123,6 +147,16 @@ unsafe impl Versioned for PalisadeEngineOptions {
             time_unix: 0,
             on_progress: None,
             user: std::ptr::null_mut(),
+            policy_key: empty,
+            shadow_policy: empty,
+            audit_key: empty,
+            audit_rotate_bytes: 0,
+            audit_checkpoint_every: 0,
+            audit_sync: PALISADE_SYNC_REQUEST,
+            audit_plain_text: 0,
+            reserved_2: [0; 6],
+            on_checkpoint: None,
+            checkpoint_user: std::ptr::null_mut(),
         }
     }
 }
@@ -132,13 +166,17 @@ impl PalisadeEngineOptions {
     /// The texts are as the header asks.
     unsafe fn read(&self) -> Result<EngineOptions, Fault> {
         sized::reserved(&self.reserved, "options.reserved")?;
+        sized::reserved(&self.reserved_2, "options.reserved_2")?;
         // SAFETY: as this function asks.
         unsafe {
             let mut options = EngineOptions::new(memory::path(self.model, "options.model")?);
             options.policy = memory::optional_path(self.policy, "options.policy")?;
             options.classifier = memory::optional_path(self.classifier, "options.classifier")?;
             options.state_dir = memory::optional_path(self.state_dir, "options.state_dir")?;
-            options.audit = memory::optional_path(self.audit, "options.audit")?;
+            options.audit = audit::options(self)?;
+            let key = memory::text(self.policy_key, "options.policy_key")?;
+            options.policy_key = (!key.is_empty()).then(|| key.to_owned());
+            options.shadow_policy = memory::optional_path(self.shadow_policy, "options.shadow_policy")?;
             options.threads = self.threads as usize;
             options.memory_budget = self.memory_budget;
             options.context = self.context as usize;

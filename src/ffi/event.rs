@@ -37,6 +37,8 @@ pub const PALISADE_END_BLOCKED_OUTPUT: i32 = 6;
 pub const PALISADE_END_CANCELLED: i32 = 7;
 /// It failed: `status` and `message` say why. When it is a guard that failed, the event's `text` is the refusal to show.
 pub const PALISADE_END_ERROR: i32 = 8;
+/// The session was refused too often and has to wait; nothing was judged or computed.
+pub const PALISADE_END_PAUSED: i32 = 9;
 
 /// The text passes.
 pub const PALISADE_ACTION_ALLOW: i32 = 0;
@@ -66,6 +68,10 @@ pub const PALISADE_CATEGORY_JAILBREAK: i32 = 102;
 pub const PALISADE_CATEGORY_PII: i32 = 103;
 /// The text of a control token.
 pub const PALISADE_CATEGORY_SPECIAL_TOKEN: i32 = 104;
+/// A language that the policy's guards are not certified for.
+pub const PALISADE_CATEGORY_LANGUAGE: i32 = 105;
+/// A category of the house; `category_id` has its id.
+pub const PALISADE_CATEGORY_CUSTOM: i32 = 200;
 
 /// What a guard saw.
 #[repr(C)]
@@ -91,6 +97,10 @@ pub struct PalisadeVerdict {
     pub span_begin: u64,
     /// See `span_begin`.
     pub span_end: u64,
+    /// The rule that matched, where one did; for the developer, never for the end user.
+    pub rule: PalisadeStr,
+    /// SHA-256 of the policy that decided.
+    pub policy_sha256: [u8; 32],
 }
 
 /// How a request ended.
@@ -123,6 +133,13 @@ pub struct PalisadeEnd {
     pub first_text_ms: f64,
     /// Milliseconds from the start to the end.
     pub total_ms: f64,
+    /// The longest that a released text had waited for its verdict, in milliseconds.
+    pub longest_hold_ms: f64,
+    /// How long text waits at most at the rate of this answer, in milliseconds; 0 when no rate was measured.
+    pub hold_bound_ms: f64,
+    /// Not negative when the check of the whole answer blocked after text had been released: what was shown from this byte of
+    /// the answer on has to be taken back. A host that cannot do that takes a policy whose stream mode is `whole`.
+    pub retract_from: i64,
 }
 
 /// One event of a request. What it points to is borrowed: valid until the callback returns, or in the pull form until
@@ -235,6 +252,7 @@ pub(super) fn faulty_end(message: &str) -> Event {
         verdict: None,
         refusal: None,
         error: Some(crate::Error::internal(message)),
+        retract_from: None,
         stats: Stats::default(),
     })
 }
@@ -252,10 +270,12 @@ impl PalisadeVerdict {
             category: verdict.category.map_or(PALISADE_CATEGORY_NONE, category),
             score: verdict.score,
             threshold: verdict.threshold,
-            category_id: verdict.category.map_or(PalisadeStr::EMPTY, |category| PalisadeStr::of(category.id())),
+            category_id: verdict.category_id().map_or(PalisadeStr::EMPTY, PalisadeStr::of),
             check: PalisadeStr::of(verdict.stage.as_str()),
             span_begin: span.start as u64,
             span_end: span.end as u64,
+            rule: verdict.rule.as_deref().map_or(PalisadeStr::EMPTY, PalisadeStr::of),
+            policy_sha256: verdict.policy,
         }
     }
 }
@@ -289,6 +309,8 @@ fn category(category: Category) -> i32 {
         Category::Jailbreak => PALISADE_CATEGORY_JAILBREAK,
         Category::Pii => PALISADE_CATEGORY_PII,
         Category::SpecialToken => PALISADE_CATEGORY_SPECIAL_TOKEN,
+        Category::Language => PALISADE_CATEGORY_LANGUAGE,
+        Category::Custom(_) => PALISADE_CATEGORY_CUSTOM,
     }
 }
 
@@ -308,6 +330,9 @@ impl PalisadeEnd {
             guard_ms: end.stats.guard_ms,
             first_text_ms: end.stats.first_text_ms,
             total_ms: end.stats.total_ms,
+            longest_hold_ms: end.stats.longest_hold_ms,
+            hold_bound_ms: end.stats.hold_bound_ms,
+            retract_from: end.retract_from.and_then(|n| i64::try_from(n).ok()).unwrap_or(-1),
         }
     }
 }
@@ -320,6 +345,7 @@ fn reason(reason: EndReason) -> i32 {
         EndReason::ContextFull => PALISADE_END_CONTEXT_FULL,
         EndReason::BlockedInput => PALISADE_END_BLOCKED_INPUT,
         EndReason::BlockedOutput => PALISADE_END_BLOCKED_OUTPUT,
+        EndReason::Paused => PALISADE_END_PAUSED,
         EndReason::Cancelled => PALISADE_END_CANCELLED,
         EndReason::Error => PALISADE_END_ERROR,
     }

@@ -19,6 +19,7 @@
 #[cfg(panic = "abort")]
 compile_error!("the C ABI catches panics at its border: build with panic = \"unwind\"");
 
+pub mod audit;
 pub mod engine;
 pub mod event;
 mod fence;

@@ -42,13 +42,21 @@ pub struct PalisadeSessionOptions {
     pub reserved: u32,
     /// The system prompt: what the model is told before the dialog; empty = none.
     pub system: PalisadeStr,
+    /// Language tag of the end user, such as `de` or `pt-BR`: refusals are worded in it where the policy can; empty = not
+    /// known.
+    pub locale: PalisadeStr,
 }
 
 // SAFETY: integers and a view, the size first; `borders!` adds up the fields.
 unsafe impl Versioned for PalisadeSessionOptions {
-    const BORDERS: &'static [usize] = borders!(PalisadeSessionOptions: system);
+    const BORDERS: &'static [usize] = borders!(PalisadeSessionOptions: system, locale);
     fn defaults() -> Self {
-        Self { struct_size: size_of::<Self>() as u32, reserved: 0, system: PalisadeStr::EMPTY }
+        Self {
+            struct_size: size_of::<Self>() as u32,
+            reserved: 0,
+            system: PalisadeStr::EMPTY,
+            locale: PalisadeStr::EMPTY,
+        }
     }
 }
 
@@ -108,8 +116,10 @@ pub unsafe extern "C" fn palisade_session_open(
         let (host, out) = unsafe { (sized::read(options, "options")?, memory::out(session, "session")?) };
         sized::reserved(&host.reserved.to_ne_bytes(), "options.reserved")?;
         // SAFETY: as the header asks.
-        let system = unsafe { memory::text(host.system, "options.system") }?;
-        let options = SessionOptions { system: (!system.is_empty()).then(|| system.to_owned()) };
+        let (system, locale) =
+            unsafe { (memory::text(host.system, "options.system")?, memory::text(host.locale, "options.locale")?) };
+        let system = (!system.is_empty()).then(|| system.to_owned());
+        let options = SessionOptions { system, locale: locale.to_owned() };
         let session = engine.engine.session(&options)?;
         out.set(handle::hand_out(Arc::new(SessionSlot { session, gate: Gate::default() }))?);
         Ok(())

@@ -4,6 +4,7 @@ use std::io::Read;
 
 use super::limits::{ALIGNMENT, DEFAULT_ALIGNMENT, DIMS, Limits};
 use super::metadata::Metadata;
+use super::packed::{self, Packed};
 use super::pairs;
 use super::tensor::{TensorInfo, TensorType};
 use super::value::{Value, shown};
@@ -29,6 +30,8 @@ pub(super) struct Header {
     pub(super) metadata: Metadata,
     /// In file order, which is also the order of their offsets.
     pub(super) tensors: Vec<TensorInfo>,
+    /// Where the sections are, in a packed file.
+    pub(super) packed: Option<Packed>,
 }
 
 impl Header {
@@ -39,7 +42,7 @@ impl Header {
         limits: &Limits,
         cancel: &CancelFlag,
     ) -> Result<Self> {
-        let version = read_version(cur)?;
+        let (version, is_packed) = read_version(cur)?;
         let n_tensors = cur.u64().map_err(|e| e.context("tensor_count"))?;
         let n_pairs = cur.u64().map_err(|e| e.context("metadata_kv_count"))?;
         count(cur, "metadata_kv_count", n_pairs, MIN_PAIR, limits.pairs)?;
@@ -55,22 +58,38 @@ impl Header {
             tensors.push(read_tensor(cur, i, part, limits)?);
         }
         let total = cur.pos().saturating_add(cur.left());
-        lay_out(&mut tensors, cur.pos(), total, alignment)?;
-        Ok(Self { version, metadata, tensors })
+        let packed = if is_packed {
+            Some(packed::lay_out(&mut tensors, cur.pos(), total, alignment, &metadata)?)
+        } else {
+            lay_out(&mut tensors, cur.pos(), total, alignment)?;
+            None
+        };
+        Ok(Self { version, metadata, tensors, packed })
     }
 }
 
-fn read_version<R: Read>(cur: &mut Cursor<R>) -> Result<u32> {
+/// The version, and whether the file is a packed one.
+fn read_version<R: Read>(cur: &mut Cursor<R>) -> Result<(u32, bool)> {
     let magic: [u8; 4] = cur.array().map_err(|e| e.context("magic"))?;
     let mut swapped = magic;
     swapped.reverse();
+    if magic == packed::MAGIC {
+        let (version, ours) = (cur.u32().map_err(|e| e.context("version"))?, packed::VERSION);
+        return if version == ours {
+            Ok((version, true))
+        } else {
+            Err(Error::unsupported(format!(
+                "the packed version is {version}, this build reads {ours}: pack the model again from its GGUF file"
+            )))
+        };
+    }
     if magic != MAGIC && swapped != MAGIC {
         let shown = magic.escape_ascii();
         return Err(Error::corrupt(format!("magic is \"{shown}\", expected \"GGUF\": this is not a GGUF file")));
     }
     let version = cur.u32().map_err(|e| e.context("version"))?;
     match version {
-        2 | 3 if magic == MAGIC => Ok(version),
+        2 | 3 if magic == MAGIC => Ok((version, false)),
         _ if magic != MAGIC || (1..=0xffff).contains(&version.swap_bytes()) => Err(Error::unsupported(format!(
             "version is {} in big-endian byte order, expected a little-endian file",
             version.swap_bytes()
@@ -140,7 +159,7 @@ fn read_entry<R: Read>(cur: &mut Cursor<R>, part: usize, name: String) -> Result
     let id = cur.u32().map_err(|e| e.context("type"))?;
     let bytes = tensor_bytes(&dims, id)?;
     let offset = cur.u64().map_err(|e| e.context("offset"))?;
-    Ok(TensorInfo { name, dims, ty: TensorType::from_ggml(id), part, offset, bytes })
+    Ok(TensorInfo { name, dims, ty: TensorType::from_ggml(id), part, offset, bytes, stored: None })
 }
 
 /// The bytes of a tensor of this shape and ggml type.

@@ -7,6 +7,8 @@ mod file;
 mod header;
 mod limits;
 mod metadata;
+mod pack;
+mod packed;
 mod pairs;
 mod restart;
 mod split;
@@ -22,6 +24,7 @@ use std::path::Path;
 
 use self::header::Header;
 use self::split::Split;
+use self::value::shown;
 use crate::bytes::Cursor;
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
@@ -29,8 +32,10 @@ use crate::error::{Error, Result};
 pub use file::Part;
 pub use limits::Limits;
 pub use metadata::{Metadata, PerLayer};
+pub use pack::{PackedTensor, PackedWriter, Section};
+pub use packed::{PACKED_PREFIX, Packed, Run};
 pub use restart::Restart;
-pub use tensor::{TensorInfo, TensorType};
+pub use tensor::{Stored, TensorInfo, TensorType};
 pub use value::{Array, StrArray, Value};
 pub use writer::{Sink, Writer};
 
@@ -45,6 +50,7 @@ pub struct Gguf {
     tensors: Vec<TensorInfo>,
     by_name: HashMap<String, usize>,
     parts: Vec<Part>,
+    packed: Option<Packed>,
 }
 
 impl Gguf {
@@ -104,7 +110,7 @@ impl Gguf {
         Self::join(vec![part], vec![header]).map_err(|e| e.context(name))
     }
 
-    /// The format version of the first part, 2 or 3.
+    /// The format version of the first part: 2 or 3, or that of packed files.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
@@ -147,6 +153,13 @@ impl Gguf {
     /// # Errors
     /// [`crate::error::Kind::Argument`] when that is not inside the tensor; otherwise as [`Part::read_at`].
     pub fn read(&self, tensor: &TensorInfo, offset_in_tensor: u64, buf: &mut [u8]) -> Result<()> {
+        if let Some(stored) = &tensor.stored {
+            return Err(Error::unsupported(format!(
+                "tensor {} is packed ({}), expected the order of a GGUF file: take the file it was packed from",
+                shown(&tensor.name),
+                shown(&stored.layout)
+            )));
+        }
         let end = offset_in_tensor.checked_add(buf.len() as u64);
         let at = tensor.offset.checked_add(offset_in_tensor);
         let (Some(part), Some(at), true) =
@@ -162,18 +175,43 @@ impl Gguf {
         part.read_at(at, buf).map_err(|e| e.context(format_args!("tensor {}", tensor.name)))
     }
 
+    /// Where a packed file has its sections; `None` for a GGUF file.
+    #[must_use]
+    pub fn packed(&self) -> Option<&Packed> {
+        self.packed.as_ref()
+    }
+
+    /// Reads a packed file whole and compares every section with its checksum. `progress` hears of bytes done and in all.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Unsupported`] for a GGUF file, which has no checksums; [`crate::error::Kind::Corrupt`] for a
+    /// section that is not what it was, with its tensor; what reading gives.
+    pub fn verify(&self, cancel: &CancelFlag, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        let (Some(packed), Some(part)) = (&self.packed, self.parts.first()) else {
+            return Err(Error::unsupported("a GGUF file holds no checksums to compare; `palisade pack` writes them"));
+        };
+        let checked = packed.check_sections(part, &self.tensors, cancel, progress);
+        checked.map_err(|e| e.context(part.path().display()))
+    }
+
     fn join(parts: Vec<Part>, headers: Vec<Header>) -> Result<Self> {
-        let mut all =
-            Self { version: 0, metadata: Metadata::default(), tensors: vec![], by_name: HashMap::new(), parts };
+        let mut all = Self {
+            version: 0,
+            metadata: Metadata::default(),
+            tensors: vec![],
+            by_name: HashMap::new(),
+            parts,
+            packed: None,
+        };
         for (i, header) in headers.into_iter().enumerate() {
             if i == 0 {
-                (all.version, all.metadata) = (header.version, header.metadata);
+                (all.version, all.metadata, all.packed) = (header.version, header.metadata, header.packed);
             }
             all.tensors.extend(header.tensors);
         }
         for (i, t) in all.tensors.iter().enumerate() {
             if all.by_name.insert(t.name.clone(), i).is_some() {
-                return Err(Error::corrupt(format!("tensor {} is listed twice", value::shown(&t.name))));
+                return Err(Error::corrupt(format!("tensor {} is listed twice", shown(&t.name))));
             }
         }
         Ok(all)
@@ -183,5 +221,13 @@ impl Gguf {
 fn read_header(part: &Part, i: usize, limits: &Limits, cancel: &CancelFlag) -> Result<Header> {
     let buffer = usize::try_from(part.len()).map_or(BUFFER, |len| len.min(BUFFER));
     let mut cur = Cursor::new(BufReader::with_capacity(buffer, part.reader()), part.len());
-    Header::read(&mut cur, i, limits, cancel).map_err(|e| e.context(part.path().display()))
+    let named = |e: Error| e.context(part.path().display());
+    let header = Header::read(&mut cur, i, limits, cancel).map_err(named)?;
+    if let Some(packed) = &header.packed {
+        if i > 0 || Split::of(&header).map_err(named)?.is_some() {
+            return Err(named(Error::corrupt("a packed file is one of several parts, expected a whole model")));
+        }
+        packed.check_header(part, cancel).map_err(named)?;
+    }
+    Ok(header)
 }

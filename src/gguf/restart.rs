@@ -38,6 +38,8 @@ pub struct Restart<'a> {
     pos: u64,
     /// The bytes since the last mark, and where that was.
     since: Sha256,
+    /// What lies between the marks, from the file's first byte on.
+    digests: Vec<[u8; 32]>,
     marked: u64,
     kept: u64,
     note: Option<String>,
@@ -104,6 +106,7 @@ impl Writer {
             spans,
             pos: end,
             since: Sha256::new(),
+            digests: vec![],
             marked: 0,
             kept: 0,
             note: None,
@@ -190,11 +193,18 @@ impl Restart<'_> {
             return Ok(());
         }
         out.flush().map_err(|e| unwritten(&self.paths.unfinished, &e))?;
-        let digest = hex(&self.since.finalize_reset());
+        let digest: [u8; 32] = self.since.finalize_reset().into();
+        self.digests.push(digest);
+        let digest = hex(&digest);
         let line = format!("{} {digest}\n", self.pos);
         journal.write_all(line.as_bytes()).map_err(|e| unwritten(&self.paths.journal, &e))?;
         self.marked = self.pos;
         Ok(())
+    }
+
+    /// SHA-256 of the bytes from each mark to the next, from the file's first byte on.
+    pub(super) fn digests(&self) -> &[[u8; 32]] {
+        &self.digests
     }
 
     /// Brings the bytes to disk and gives the file its name. The journal stays for [`Restart::forget`], so that one of
@@ -295,6 +305,7 @@ impl Restart<'_> {
                 good.last().map_or(0, |(end, _)| *end)
             ));
         }
+        self.digests = good.iter().filter_map(|(_, digest)| unhex(digest)).collect();
         let end = good.last().map_or(0, |(end, _)| *end);
         let mut text = format!("{JOURNAL} {key}\n");
         good.iter().for_each(|(end, digest)| text.push_str(&format!("{end} {digest}\n")));
@@ -313,6 +324,16 @@ impl Restart<'_> {
         }
         Ok(())
     }
+}
+
+/// The digest that [`hex`] wrote.
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut out = [0; 32];
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    for (byte, pair) in out.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    (rest.is_empty() && pairs.len() == out.len()).then_some(out)
 }
 
 /// The marks that the file bears out, from the first on.

@@ -53,8 +53,23 @@ pub struct TensorInfo {
     pub part: usize,
     /// Where its bytes begin in that part's file.
     pub offset: u64,
-    /// Its bytes.
+    /// Its bytes, as they are stored.
     pub bytes: u64,
+    /// How a packed file stores it; `None` for the order that GGUF says.
+    pub stored: Option<Stored>,
+}
+
+/// A tensor in another order than GGUF's, matrix by matrix. Nothing of it but its place is checked here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Name of the layout.
+    pub layout: String,
+    /// Bytes of one matrix.
+    pub bytes: u64,
+    /// From where one matrix begins to where the next one does.
+    pub stride: u64,
+    /// The group that shares its sections, from 1 on; 0 when it lies alone.
+    pub group: u32,
 }
 
 impl TensorInfo {

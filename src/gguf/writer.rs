@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::header::{ALIGNMENT_KEY, MAGIC, tensor_bytes};
 use super::limits::{ALIGNMENT, DEFAULT_ALIGNMENT, DIMS, Limits};
+use super::packed;
 use super::pairs::{PAIR_COST, is_template};
 use super::unfinished::Unfinished;
 use super::value::{Array, Value};
@@ -25,6 +26,8 @@ pub struct Writer {
     tensors: Vec<Planned>,
     names: HashMap<String, usize>,
     alignment: u32,
+    /// Where the sections of a packed file begin and end within the data.
+    sections: Option<Vec<(u64, u64)>>,
 }
 
 /// A tensor that was announced and not yet written.
@@ -84,6 +87,7 @@ impl Writer {
             tensors: vec![],
             names: HashMap::new(),
             alignment: DEFAULT_ALIGNMENT,
+            sections: None,
         }
     }
 
@@ -204,9 +208,23 @@ impl Writer {
 
     /// Where each tensor begins and ends in a file whose data begins at `start`.
     pub(super) fn spans(&self, start: u64) -> Vec<(u64, u64)> {
-        let span =
-            |t: &Planned| (start.saturating_add(t.offset), start.saturating_add(t.offset).saturating_add(t.bytes));
+        let moved = |n: u64| start.saturating_add(n);
+        if let Some(sections) = &self.sections {
+            return sections.iter().map(|(from, to)| (moved(*from), moved(*to))).collect();
+        }
+        let span = |t: &Planned| (moved(t.offset), moved(t.offset).saturating_add(t.bytes));
         self.tensors.iter().map(span).collect()
+    }
+
+    /// Bytes of tensor number `i` in a GGUF file.
+    pub(super) fn bytes(&self, i: usize) -> u64 {
+        self.tensors.get(i).map_or(0, |t| t.bytes)
+    }
+
+    /// Makes this a packed file: where each tensor begins within the data, and the sections.
+    pub(super) fn pack(&mut self, offsets: Vec<u64>, sections: Vec<(u64, u64)>) {
+        self.tensors.iter_mut().zip(offsets).for_each(|(t, offset)| t.offset = offset);
+        self.sections = Some(sections);
     }
 
     /// The next multiple of the alignment.
@@ -215,8 +233,9 @@ impl Writer {
     }
 
     fn header(&self) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
-        out.extend(VERSION.to_le_bytes());
+        let packed = self.sections.is_some();
+        let mut out = if packed { packed::MAGIC } else { MAGIC }.to_vec();
+        out.extend(if packed { packed::VERSION } else { VERSION }.to_le_bytes());
         out.extend((self.tensors.len() as u64).to_le_bytes());
         out.extend((self.pairs.len() as u64).to_le_bytes());
         for (key, value) in &self.pairs {

@@ -13,6 +13,12 @@ pub trait Check: Send + Sync {
     /// The name under which verdicts are reported.
     fn id(&self) -> CheckId;
 
+    /// Whether this check is the dear one of the cascade: it is asked after the others, when the policy says so
+    /// (`[stages]`), and not for a text that one of them has blocked.
+    fn is_deep(&self) -> bool {
+        false
+    }
+
     /// Everything this check sees in `text` on its way to `side`. Long work calls [`Control::check`] now and then.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod assets;
 mod check;
 mod classifier;
+mod language;
 mod mask;
 mod pipeline;
 mod policy;
@@ -17,10 +18,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use classifier::Classifier;
-use pipeline::{Pipeline, Recommended};
+use language::LanguageCheck;
+use pipeline::{Pipeline, Recommended, Shadow};
 
 pub use check::{Check, Control};
-pub use policy::{Limits, Policy, Setting, StreamMode, StreamPolicy};
+pub use policy::{
+    LanguagePolicy, Limits, LlmWhen, PausePolicy, Policy, PolicyBundle, Setting, StagePolicy, StreamMode, StreamPolicy,
+};
 pub use rules::RuleSet;
 pub use stream::{Cleared, OutputContext, OutputStream, Step, StreamStats};
 pub use taxonomy::Category;
@@ -29,12 +33,20 @@ pub use verdict::{Action, CheckId, Evidence, Finding, Judgement, Side, Verdict};
 
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
+use crate::signature::PublicKey;
 
 /// What a guard is opened with. The default is the policy, rules and classifier inside the library.
 #[derive(Clone, Debug, Default)]
 pub struct GuardOptions {
     /// A policy file in the place of the embedded one.
     pub policy: Option<PathBuf>,
+    /// The key that signs the product's policies, 64 hexadecimal digits. With it nothing but a bundle signed by it is taken
+    /// for `policy` and `shadow`, and `policy` has to be given.
+    pub policy_key: Option<String>,
+    /// Where the highest counter of the signed policies is kept, so that an older one cannot be put back.
+    pub state_dir: Option<PathBuf>,
+    /// A policy that is tried beside the one in force: its verdicts are logged and change nothing.
+    pub shadow: Option<PathBuf>,
     /// The text of a policy; counts before `policy`.
     pub policy_text: Option<String>,
     /// A folder with `classifier.toml`, `model.onnx` and `tokenizer.json`. A classifier of many labels takes the place of
@@ -58,6 +70,7 @@ pub struct InputContext<'a> {
 /// The guard: a policy and the checks it decides over. Shared by sessions; judging takes `&self`.
 pub struct Guard {
     policy: Policy,
+    shadow: Option<Shadow>,
     checks: Vec<Arc<dyn Check>>,
     recommended: Recommended,
 }
@@ -73,21 +86,21 @@ impl Guard {
     /// # Errors
     /// When any of them is missing, damaged or does not fit: there is no guard with a part left out.
     pub fn open(options: &GuardOptions) -> Result<Self> {
-        let policy = match (&options.policy_text, &options.policy) {
-            (Some(text), _) => Policy::parse(text).map_err(|e| e.context("policy"))?,
-            (None, Some(path)) => Policy::load(path)?,
-            (None, None) => Policy::default_embedded()?,
-        };
-        let rules = RuleSet::embedded(policy.public_contacts())?;
+        let policy = options.policy()?;
+        let shadow = options.shadow()?;
+        let rules = RuleSet::for_policy(&policy)?;
         let (longest, rule) = rules.longest_match();
-        if policy.stream().mode == StreamMode::Sentence && longest > policy.stream().lookahead_chars {
-            let ahead = policy.stream().lookahead_chars;
-            let what = format!("rule {rule} can match {longest} letters, stream.lookahead_chars is {ahead}");
+        if policy.stream().mode == StreamMode::Sentence && longest > policy.stream().hold {
+            let ahead = policy.stream().hold;
+            let what = format!("rule {rule} can match {longest} letters, stream.hold is {ahead}");
             return Err(Error::argument(format!("{what}: a match could leave before its end was seen")));
         }
         let windows = policy.limits().windows;
         let mut recommended = Recommended::default();
         let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(rules)];
+        if let Some(language) = LanguageCheck::new(&policy.languages().certified)? {
+            checks.push(Arc::new(language));
+        }
         let named = match &options.classifier {
             Some(folder) => Some(Classifier::from_folder(folder, windows, &mut recommended)?),
             None => None,
@@ -99,7 +112,9 @@ impl Guard {
         if let Some(named) = named {
             checks.push(Arc::new(named));
         }
-        Ok(Self { policy, checks, recommended })
+        let guard = Self { policy, shadow, checks, recommended };
+        guard.require_stages()?;
+        Ok(guard)
     }
 
     /// The same guard with more checks. A check can only add verdicts; nothing takes away those that are there.
@@ -109,10 +124,45 @@ impl Guard {
         self
     }
 
+    /// The stages that the policy asks for, and the categories that no other stage can see.
+    fn require_stages(&self) -> Result<()> {
+        let has = |id: CheckId| self.checks.iter().any(|c| c.id() == id);
+        let stages = self.policy.stages();
+        if stages.require_prompt_guard && !has(CheckId::PROMPT_GUARD) {
+            return Err(Error::argument(
+                "the policy requires Prompt Guard (stages.require_prompt_guard): name its folder as the classifier",
+            ));
+        }
+        if stages.require_llm_guard && !has(CheckId::LLM_GUARD) {
+            return Err(Error::argument(
+                "the policy requires an LLM guard (stages.require_llm_guard): name its model file when opening",
+            ));
+        }
+        if let Some(custom) = self.policy.custom().iter().find(|c| !c.has_rules() && c.criteria.is_some())
+            && !has(CheckId::LLM_GUARD)
+        {
+            let (id, name) = (&custom.id, &custom.name);
+            return Err(Error::argument(format!(
+                "custom.{id} ({name}) has criteria alone: only an LLM guard can see it"
+            )));
+        }
+        Ok(())
+    }
+
     /// The policy in force.
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// The thresholds in force for `category` on `side`: of each check that gives scores, as the policy, the check's own
+    /// calibration and the floors make it.
+    pub fn thresholds(&self, category: Category, side: Side) -> Vec<(CheckId, f32)> {
+        let of = |id: CheckId| {
+            let recommended = self.recommended.get(id, category, side)?;
+            Some((id, self.policy.threshold(category, side, Some(recommended))))
+        };
+        self.checks.iter().filter_map(|c| of(c.id())).collect()
     }
 
     /// Judges a message before the model sees it, alone and together with the user's last messages (a request may be
@@ -145,8 +195,49 @@ impl Guard {
             recommended: &self.recommended,
             side,
             trusted: false,
+            whole: true,
+            shadow: self.shadow.as_ref(),
             control,
         }
+    }
+}
+
+impl GuardOptions {
+    fn key(&self) -> Result<Option<PublicKey>> {
+        self.policy_key.as_deref().map(PublicKey::from_hex).transpose()
+    }
+
+    fn policy(&self) -> Result<Policy> {
+        match (self.key()?, &self.policy_text, &self.policy) {
+            (Some(key), Some(text), _) => {
+                let bundle =
+                    PolicyBundle::accept(text, key, self.state_dir.as_deref()).map_err(|e| e.context("policy"))?;
+                Policy::parse(bundle.policy_text()).map_err(|e| e.context("policy"))
+            }
+            (Some(key), None, Some(path)) => {
+                let bundle = PolicyBundle::open(path, key, self.state_dir.as_deref())?;
+                Policy::parse(bundle.policy_text()).map_err(|e| e.context(format!("policy {}", path.display())))
+            }
+            (Some(_), None, None) => {
+                Err(Error::argument("a policy key is given and no policy: name the signed bundle"))
+            }
+            (None, Some(text), _) => Policy::from_text(text).map_err(|e| e.context("policy")),
+            (None, None, Some(path)) => Policy::load(path),
+            (None, None, None) => Policy::default_embedded(),
+        }
+    }
+
+    /// The shadow's counter is not kept: it decides nothing.
+    fn shadow(&self) -> Result<Option<Shadow>> {
+        let Some(path) = &self.shadow else { return Ok(None) };
+        let policy = match self.key()? {
+            Some(key) => Policy::parse(PolicyBundle::open(path, key, None)?.policy_text()),
+            None => Policy::load(path),
+        };
+        let policy = policy.map_err(|e| e.context("shadow"))?;
+        let own = policy.custom().iter().any(policy::Custom::has_rules);
+        let rules = if own { Some(RuleSet::for_policy(&policy).map_err(|e| e.context("shadow"))?) } else { None };
+        Ok(Some(Shadow { policy, rules }))
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::check::{Check, Control};
 use super::mask;
-use super::policy::Policy;
+use super::policy::{LlmWhen, Policy};
+use super::rules::RuleSet;
 use super::taxonomy::Category;
 use super::text::JudgedText;
 use super::verdict::{Action, CheckId, Evidence, Finding, Judgement, Side, Verdict, sort_strictest_first};
@@ -27,6 +28,13 @@ impl Recommended {
     }
 }
 
+/// A policy that is tried beside the one in force: its verdicts are logged and change nothing.
+pub(super) struct Shadow {
+    pub(super) policy: Policy,
+    /// The rules of its own categories, where it has some.
+    pub(super) rules: Option<RuleSet>,
+}
+
 /// Everything a judgement needs beside the text.
 pub(super) struct Pipeline<'a> {
     pub(super) checks: &'a [Arc<dyn Check>],
@@ -35,6 +43,10 @@ pub(super) struct Pipeline<'a> {
     pub(super) side: Side,
     /// Whether the text comes from the host: then orders to the model are at most flagged.
     pub(super) trusted: bool,
+    /// Whether this is all of a text, not a piece of a stream.
+    pub(super) whole: bool,
+    /// A policy that only watches.
+    pub(super) shadow: Option<&'a Shadow>,
     pub(super) control: &'a Control,
 }
 
@@ -48,13 +60,19 @@ impl Pipeline<'_> {
     /// Judges `text`. `keep` decides which findings count (a stream leaves to the next unit what begins there) and may
     /// move their spans.
     pub(super) fn judge(&self, text: &str, keep: &dyn Fn(Finding) -> Option<Finding>) -> Judged {
-        let mut tally = Tally { side: self.side, verdicts: Vec::new(), scores: Vec::new(), failure: None };
+        let mut tally = Tally::new(self.side, self.policy.hash());
         let mut whole = Vec::new();
         match self.views(text) {
             Ok(views) => {
                 whole.extend_from_slice(views.rewritten());
-                for check in self.checks {
+                for check in self.checks.iter().filter(|c| !c.is_deep()) {
                     self.run(check.as_ref(), &views, keep, &mut tally);
+                }
+                self.watch(&views, keep, &mut tally);
+                for check in self.checks.iter().filter(|c| c.is_deep()) {
+                    if self.asks_deep(&tally) {
+                        self.run(check.as_ref(), &views, keep, &mut tally);
+                    }
                 }
             }
             Err(error) => tally.fail(error),
@@ -71,6 +89,20 @@ impl Pipeline<'_> {
         fence("preparing the text", || JudgedText::new(text))
     }
 
+    /// Whether the dear checks are asked. A text that is blocked already needs no second reason.
+    fn asks_deep(&self, tally: &Tally) -> bool {
+        if tally.verdicts.iter().any(|v| v.action == Action::Block && v.category.is_some()) {
+            return false;
+        }
+        let stages = self.policy.stages();
+        let doubtful = |v: &Verdict| (stages.doubt_from..=stages.doubt_to).contains(&rank(v));
+        stages.llm_guard == LlmWhen::Always
+            || self.whole
+            || tally.failure.is_some()
+            || tally.verdicts.iter().any(|v| v.category == Some(Category::Language))
+            || tally.scores.iter().any(doubtful)
+    }
+
     /// Every check runs, also after one has failed or blocked: a failure never hides a real block.
     fn run(
         &self,
@@ -84,7 +116,14 @@ impl Pipeline<'_> {
             Ok(findings) => {
                 for finding in findings {
                     match self.valid(finding, views.original()) {
-                        Ok(finding) => tally.extend(keep(finding).map(|f| self.verdict(f, id))),
+                        Ok(finding) => {
+                            let Some(finding) = keep(finding) else { continue };
+                            // The numbers of the house's categories are those of the policy in force.
+                            if let Some(s) = self.shadow.filter(|_| !matches!(finding.category, Category::Custom(_))) {
+                                tally.watch(self.verdict(&s.policy, &finding, id));
+                            }
+                            tally.extend(self.verdict(self.policy, &finding, id));
+                        }
                         Err(error) => tally.fail(error.context(id)),
                     }
                 }
@@ -94,6 +133,15 @@ impl Pipeline<'_> {
         // A check that came back late has not judged in time, even if it came back with nothing.
         if let Err(late) = self.control.check() {
             tally.fail(late.context(id));
+        }
+    }
+
+    /// What the shadow's own categories see. If that fails, nothing was watched and nothing else changes.
+    fn watch(&self, views: &JudgedText<'_>, keep: &dyn Fn(Finding) -> Option<Finding>, tally: &mut Tally) {
+        let Some((shadow, rules)) = self.shadow.and_then(|s| Some((s, s.rules.as_ref()?))) else { return };
+        let found = fence("the shadow policy", || rules.judge(views, self.side, self.control)).unwrap_or_default();
+        for finding in found.into_iter().filter(|f| matches!(f.category, Category::Custom(_))).filter_map(keep) {
+            tally.watch(self.verdict(&shadow.policy, &finding, rules.id()));
         }
     }
 
@@ -111,15 +159,15 @@ impl Pipeline<'_> {
         Ok(finding)
     }
 
-    /// Applies the policy.
-    fn verdict(&self, finding: Finding, stage: CheckId) -> Verdict {
-        let Finding { category, evidence, span } = finding;
-        let setting = self.policy.setting(category, self.side);
+    /// Applies a policy.
+    fn verdict(&self, policy: &Policy, finding: &Finding, stage: CheckId) -> Verdict {
+        let Finding { category, evidence, span, rule } = finding.clone();
+        let setting = policy.setting(category, self.side);
         let (mut action, score, threshold) = match evidence {
             Evidence::Match(most) => (setting.action.min(most), 1.0, 0.0),
             Evidence::Score(score) => {
                 let recommended = self.recommended.get(stage, category, self.side);
-                let threshold = self.policy.threshold(category, self.side, recommended);
+                let threshold = policy.threshold(category, self.side, recommended);
                 let flagged = setting.flag_from.is_some_and(|from| score >= from);
                 let mild = if flagged { Action::Flag.min(setting.action) } else { Action::Allow };
                 (if score >= threshold { setting.action } else { mild }, score, threshold)
@@ -131,7 +179,12 @@ impl Pipeline<'_> {
         if action == Action::Mask && span.is_none() {
             action = Action::Block;
         }
-        Verdict { action, side: self.side, category: Some(category), score, threshold, span, stage }
+        let custom = match category {
+            Category::Custom(number) => policy.custom_id(number),
+            _ => None,
+        };
+        let (side, category, policy) = (self.side, Some(category), policy.hash());
+        Verdict { action, side, category, score, threshold, span, stage, rule, custom, policy }
     }
 }
 
@@ -147,8 +200,10 @@ fn fence<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
 /// What has been said so far.
 struct Tally {
     side: Side,
+    policy: [u8; 32],
     verdicts: Vec<Verdict>,
     scores: Vec<Verdict>,
+    shadow: Vec<Verdict>,
     failure: Option<Error>,
 }
 
@@ -158,8 +213,17 @@ fn rank(v: &Verdict) -> f32 {
 }
 
 impl Tally {
-    fn extend(&mut self, verdict: Option<Verdict>) {
-        let Some(verdict) = verdict else { return };
+    fn new(side: Side, policy: [u8; 32]) -> Self {
+        Self { side, policy, verdicts: Vec::new(), scores: Vec::new(), shadow: Vec::new(), failure: None }
+    }
+
+    fn watch(&mut self, verdict: Verdict) {
+        if verdict.action > Action::Allow {
+            self.shadow.push(verdict);
+        }
+    }
+
+    fn extend(&mut self, verdict: Verdict) {
         if verdict.threshold > 0.0 {
             match self.scores.iter_mut().find(|s| s.stage == verdict.stage) {
                 Some(known) if rank(known) >= rank(&verdict) => {}
@@ -185,6 +249,9 @@ impl Tally {
             threshold: 0.0,
             span: None,
             stage: CheckId::PIPELINE,
+            rule: None,
+            custom: None,
+            policy: self.policy,
         });
         self.failure = Some(as_guard_failure(error));
     }
@@ -193,6 +260,8 @@ impl Tally {
         sort_strictest_first(&mut self.verdicts);
         // Several views show the same thing.
         self.verdicts.dedup();
+        sort_strictest_first(&mut self.shadow);
+        self.shadow.dedup();
         let action = self.verdicts.first().map_or(Action::Allow, |v| v.action);
         let masked = masked(text, action, &self.verdicts);
         Judgement {
@@ -202,6 +271,7 @@ impl Tally {
             scores: self.scores,
             failure: self.failure,
             masked,
+            shadow: self.shadow,
             elapsed: control.elapsed(),
         }
     }
@@ -218,8 +288,8 @@ fn as_guard_failure(error: Error) -> Error {
 }
 
 /// A judgement that blocks because of a failure outside the checks (a stream that cannot go on).
-pub(super) fn failed(side: Side, error: Error, text: &str, control: &Control) -> Judgement {
-    let mut tally = Tally { side, verdicts: Vec::new(), scores: Vec::new(), failure: None };
+pub(super) fn failed(side: Side, policy: &Policy, error: Error, text: &str, control: &Control) -> Judgement {
+    let mut tally = Tally::new(side, policy.hash());
     tally.fail(error);
     tally.judgement(text, control)
 }
@@ -232,6 +302,9 @@ pub(super) fn join(text: &str, mut first: Judgement, second: Judgement) -> Judge
     sort_strictest_first(&mut first.verdicts);
     first.action = first.verdicts.first().map_or(Action::Allow, |v| v.action);
     first.masked = masked(text, first.action, &first.verdicts);
+    first.shadow.extend(second.shadow);
+    sort_strictest_first(&mut first.shadow);
+    first.shadow.dedup();
     first.failure = first.failure.or(second.failure);
     first.elapsed += second.elapsed;
     first
@@ -265,7 +338,7 @@ mod tests {
     }
 
     fn found(category: Category, evidence: Evidence, span: Option<std::ops::Range<usize>>) -> Arc<dyn Check> {
-        says(move || Ok(vec![Finding { category, evidence, span: span.clone() }]))
+        says(move || Ok(vec![Finding::new(category, evidence, span.clone())]))
     }
 
     fn judge(checks: &[Arc<dyn Check>], limit: Duration) -> Judgement {
@@ -283,6 +356,8 @@ mod tests {
             recommended: &recommended,
             side: Side::Input,
             trusted: false,
+            whole: true,
+            shadow: None,
             control: &control,
         };
         p.judge("call Ann now", &Some).judgement
@@ -380,6 +455,8 @@ mod tests {
             recommended: &recommended,
             side: Side::Output,
             trusted: false,
+            whole: true,
+            shadow: None,
             control: &control,
         };
         let j = p.judge("x", &Some).judgement;

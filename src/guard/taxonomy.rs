@@ -1,4 +1,4 @@
-//! The categories: Llama Guard 4's hazards S1 to S14 and the four of this library. `guards/taxonomy.toml` defines each.
+//! The categories: Llama Guard 4's hazards S1 to S14 and those of this library. `guards/taxonomy.toml` defines each.
 
 use std::fmt;
 use std::str::FromStr;
@@ -45,6 +45,10 @@ pub enum Category {
     Pii,
     /// Control-token text of a model family, such as `<|eot|>`.
     SpecialToken,
+    /// A language that the policy's guards are not certified for.
+    Language,
+    /// A category of the house, by its place in the policy; [`crate::guard::Policy::custom_id`] has its id.
+    Custom(u8),
 }
 
 /// One row of the table: the category, its id, its name.
@@ -67,13 +71,14 @@ const TABLE: [(Category, &str, &str); Category::COUNT] = [
     (Category::Jailbreak, "jailbreak", "Jailbreak"),
     (Category::Pii, "pii", "Personal Data"),
     (Category::SpecialToken, "special_token", "Special Token"),
+    (Category::Language, "language", "Language"),
 ];
 
 impl Category {
-    /// How many categories there are.
-    pub const COUNT: usize = 18;
+    /// How many categories there are without those of the house.
+    pub const COUNT: usize = 19;
 
-    /// Every category, in the order of `guards/taxonomy.toml`.
+    /// Every category but those of the house, in the order of `guards/taxonomy.toml`.
     pub const ALL: [Category; Category::COUNT] = {
         let mut all = [Category::S1; Category::COUNT];
         let mut i = 0;
@@ -85,16 +90,16 @@ impl Category {
     };
 
     /// The id used in policies, rules, labels and logs: `S1` … `S14`, `prompt_injection`, `jailbreak`, `pii`,
-    /// `special_token`.
+    /// `special_token`, `language`; `custom` for every category of the house.
     #[must_use]
     pub fn id(self) -> &'static str {
-        self.row().1
+        self.row().map_or("custom", |row| row.1)
     }
 
     /// The name for people, as Llama Guard 4 writes it.
     #[must_use]
     pub fn name(self) -> &'static str {
-        self.row().2
+        self.row().map_or("House Rule", |row| row.2)
     }
 
     /// Categories whose action no policy can weaken: S3, S4 and S9.
@@ -103,14 +108,17 @@ impl Category {
         matches!(self, Category::S3 | Category::S4 | Category::S9)
     }
 
-    /// The position in [`Category::ALL`].
+    /// The position in [`Category::ALL`]; categories of the house come after all of them.
     #[must_use]
     pub fn index(self) -> usize {
-        self as usize
+        match self {
+            Category::Custom(n) => Category::COUNT + usize::from(n),
+            _ => TABLE.iter().position(|row| row.0 == self).unwrap_or(Category::COUNT),
+        }
     }
 
-    fn row(self) -> &'static (Category, &'static str, &'static str) {
-        &TABLE[self as usize]
+    fn row(self) -> Option<&'static (Category, &'static str, &'static str)> {
+        TABLE.get(self.index())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::taxonomy::Category;
@@ -78,6 +79,10 @@ impl CheckId {
     pub const CLASSIFIER: CheckId = CheckId("classifier");
     /// An encoder with two classes, benign and malicious, such as Prompt Guard 2.
     pub const PROMPT_GUARD: CheckId = CheckId("prompt_guard");
+    /// Which language a text is in.
+    pub const LANGUAGE: CheckId = CheckId("language");
+    /// A language model that answers safe or unsafe, such as Llama Guard.
+    pub const LLM_GUARD: CheckId = CheckId("llm_guard");
     /// The pipeline itself: a check failed, was late, or a limit was passed.
     pub const PIPELINE: CheckId = CheckId("pipeline");
 
@@ -112,6 +117,16 @@ pub struct Finding {
     pub evidence: Evidence,
     /// Where it is, in bytes of the judged original text; `None` when the check cannot say.
     pub span: Option<Range<usize>>,
+    /// The rule that matched, where one did.
+    pub rule: Option<Arc<str>>,
+}
+
+impl Finding {
+    /// A finding that no rule of its own stands behind.
+    #[must_use]
+    pub fn new(category: Category, evidence: Evidence, span: Option<Range<usize>>) -> Self {
+        Self { category, evidence, span, rule: None }
+    }
 }
 
 /// A finding after the policy was applied.
@@ -131,6 +146,23 @@ pub struct Verdict {
     pub span: Option<Range<usize>>,
     /// Who says so.
     pub stage: CheckId,
+    /// The rule that matched, where one did. For the developer, never for the end user.
+    pub rule: Option<Arc<str>>,
+    /// The id of a category of the house.
+    pub custom: Option<Arc<str>>,
+    /// SHA-256 of the policy that decided.
+    pub policy: [u8; 32],
+}
+
+impl Verdict {
+    /// The category's id, that of the house where it is one of the house; `None` when the guard itself failed.
+    #[must_use]
+    pub fn category_id(&self) -> Option<&str> {
+        match (self.category?, &self.custom) {
+            (Category::Custom(_), Some(id)) => Some(id),
+            (category, _) => Some(category.id()),
+        }
+    }
 }
 
 /// What all checks together say about one text.
@@ -149,6 +181,8 @@ pub struct Judgement {
     pub failure: Option<Error>,
     /// The text with every masked span replaced, when the action is [`Action::Mask`].
     pub masked: Option<String>,
+    /// What a policy that only watches would have said: everything above Allow, the strictest first.
+    pub shadow: Vec<Verdict>,
     /// How long judging took.
     pub elapsed: Duration,
 }
@@ -201,6 +235,9 @@ mod tests {
             threshold: 0.0,
             span: None,
             stage,
+            rule: None,
+            custom: None,
+            policy: [0; 32],
         };
         let mut all = vec![v(None, CheckId::PIPELINE), v(Some(Category::S9), CheckId::RULES)];
         sort_strictest_first(&mut all);

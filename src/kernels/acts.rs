@@ -37,6 +37,8 @@ pub struct Acts {
     pub(super) scales: Vec<f32>,
     /// `(tokens, planes, cols / 16)`: sums of `q`, which fold a weight's constant offset into one multiplication a block
     pub(super) sums: Vec<i32>,
+    /// `(tokens, planes, cols / 32)`: the sum of `q` over each block, negated
+    pub(super) less: Vec<i32>,
 }
 
 impl Acts {
@@ -70,6 +72,7 @@ impl Acts {
                 residual(x, (q, scales), q2, scales2, sums2);
             }
         });
+        self.less = self.sums.as_chunks::<2>().0.iter().map(|[a, b]| -(a + b)).collect();
     }
 
     /// The rows named by `tokens`, in that order, in both forms.
@@ -90,6 +93,7 @@ impl Acts {
             q: take(&self.q, self.planes * self.cols, tokens),
             scales: take(&self.scales, self.planes * self.cols / BLOCK, tokens),
             sums: take(&self.sums, self.planes * self.cols / 16, tokens),
+            less: take(&self.less, self.planes * self.cols / BLOCK, tokens),
         }
     }
 

@@ -78,6 +78,33 @@ impl<'a> KvRows<'a> {
     }
 }
 
+/// Query rows in eight bits, as [`Kernels::quantize`] makes them.
+#[derive(Clone, Copy, Debug)]
+pub struct ByteQueries<'a> {
+    /// Values in a row.
+    pub width: usize,
+    /// `(rows, width)`
+    pub q: &'a [i8],
+    /// `(rows, width / 32)`
+    pub scales: &'a [f32],
+}
+
+impl<'a> ByteQueries<'a> {
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.q.len() / self.width
+    }
+
+    /// `n` rows from row `first` on.
+    #[must_use]
+    pub fn part(self, first: usize, n: usize) -> ByteQueries<'a> {
+        let (width, blocks) = (self.width, self.width / KV_BLOCK);
+        let (q, scales) = (&self.q[first * width..][..n * width], &self.scales[first * blocks..][..n * blocks]);
+        ByteQueries { width, q, scales }
+    }
+}
+
 /// Panels of a weight matrix (see `weights::layout`): `bytes` holds whole panels of `cols` columns.
 #[derive(Clone, Copy, Debug)]
 pub struct Panels<'a> {
@@ -93,7 +120,8 @@ pub struct Panels<'a> {
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::type_complexity, reason = "plain function types, whose arguments are the documentation")]
 pub struct Kernels {
-    /// Name of the set: `scalar`, `avx2`, `avx512vnni`, `neon`, `dotprod`.
+    /// Name of the set: `scalar`, `avx2`, `avxvnni`, `avx512vnni`, `neon`, `dotprod`,
+    /// `i8mm`.
     pub name: &'static str,
     /// `out[panel][token][row] = Σ_col w[panel][row][col] · x[token][col]`; `out` is `(panels, tokens, 8)`, for types of
     /// integer blocks `(panels, tokens · planes, 8)`.
@@ -109,6 +137,9 @@ pub struct Kernels {
     pub add: fn(acc: &mut [f32], x: &[f32]),
     /// `scores[h · stride + j] = q[h] · keys[j]` for query heads that share a key head; `q` is `(heads, width)`.
     pub attn_scores: fn(q: &[f32], width: usize, keys: KvRows<'_>, scores: &mut [f32], stride: usize),
+    /// As `attn_scores` for eight-bit queries and the codes and scales of [`KvRows::Q8`]: products of whole numbers under the
+    /// product of the two scales.
+    pub attn_scores_q8: fn(q: ByteQueries<'_>, keys: &[i8], scales: &[u16], scores: &mut [f32], stride: usize),
     /// `out[h] ← out[h] + Σ_j p[h · stride + j] · values[j]`; `out` is `(heads, width)`.
     pub attn_mix: fn(p: &[f32], stride: usize, values: KvRows<'_>, width: usize, out: &mut [f32]),
     /// `x ← exp(x − max x) / Σ exp(x − max x)`.
@@ -122,10 +153,12 @@ pub fn available() -> Vec<Kernels> {
     #[cfg(target_arch = "x86_64")]
     {
         sets.extend(x86::avx512vnni());
+        sets.extend(x86::avxvnni());
         sets.extend(x86::avx2());
     }
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     {
+        sets.extend(arm::i8mm());
         sets.extend(arm::dotprod());
         sets.extend(arm::neon());
     }

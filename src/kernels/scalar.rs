@@ -3,12 +3,23 @@
 
 use half::{bf16, f16};
 
-use super::{Acts, BLOCK, KV_BLOCK, Kernels, KvRows, Panels, decoded};
+use super::{Acts, BLOCK, ByteQueries, KV_BLOCK, Kernels, KvRows, Panels, decoded};
 use crate::quant::{BlockType, runs};
 use crate::weights::layout::{PANEL_ROWS, panel_block};
 
 pub(super) fn kernels() -> Kernels {
-    Kernels { name: "scalar", matmul, quantize, rms_norm, silu_mul, add, attn_scores, attn_mix, softmax }
+    Kernels {
+        name: "scalar",
+        matmul,
+        quantize,
+        rms_norm,
+        silu_mul,
+        add,
+        attn_scores,
+        attn_scores_q8,
+        attn_mix,
+        softmax,
+    }
 }
 
 /// Shape checks that every set's `matmul` makes first: returns (bytes of a panel, rows of activations).
@@ -71,10 +82,10 @@ fn row_dot(ty: BlockType, panel: &[u8], row: usize, x: &Acts, token: usize) -> f
                 }
                 BlockType::Q4K => {
                     let dot = dot(q, |j| nibble(&bytes[160 + 128 * sub..], row, j));
-                    let scaled = i32::from(bytes[32 + 8 * sub + row]) * dot;
-                    let least = i32::from(bytes[96 + 8 * sub + row]) * (sums[0] + sums[1]);
-                    let acc = (scaled as f32).mul_add(f16_at(bytes, row) * s, acc);
-                    (-(least as f32)).mul_add(f16_at(&bytes[16..], row) * s, acc)
+                    let scale = f16_at(bytes, row) * f32::from(bytes[32 + 8 * sub + row]);
+                    let min = f16_at(&bytes[16..], row) * f32::from(bytes[96 + 8 * sub + row]);
+                    let share = (-min).mul_add((sums[0] + sums[1]) as f32, scale * dot as f32);
+                    share.mul_add(s, acc)
                 }
                 _ => {
                     let chunks = &bytes[144 + 192 * sub..];
@@ -199,6 +210,33 @@ pub(super) fn attn_scores(q: &[f32], width: usize, keys: KvRows<'_>, scores: &mu
                 lanes[c % 8] = q.mul_add(kv_at(keys, j * width + c), lanes[c % 8]);
             }
             scores[h * stride + j] = fold(lanes);
+        }
+    }
+}
+
+/// Shape checks of `attn_scores_q8`: returns the number of keys.
+pub(super) fn q8_shape(q: ByteQueries<'_>, keys: &[i8], scales: &[u16], scores: usize, stride: usize) -> usize {
+    assert!(q.q.len().is_multiple_of(q.width) && q.scales.len() * KV_BLOCK == q.q.len(), "whole blocks of queries");
+    attn_shape(KvRows::Q8 { q: keys, scales }, q.width, q.rows(), scores, stride)
+}
+
+/// Lane `l` sums, block after block, the products of four neighbouring columns under the product of the scales.
+pub(super) fn attn_scores_q8(q: ByteQueries<'_>, keys: &[i8], scales: &[u16], scores: &mut [f32], stride: usize) {
+    q8_shape(q, keys, scales, scores.len(), stride);
+    let (width, blocks) = (q.width, q.width / KV_BLOCK);
+    let rows = q.q.chunks_exact(width).zip(q.scales.chunks_exact(blocks)).zip(scores.chunks_mut(stride.max(1)));
+    for ((q, q_scales), scores) in rows {
+        let keys = keys.chunks_exact(width).zip(scales.chunks_exact(blocks));
+        for ((k, k_scales), score) in keys.zip(scores) {
+            let mut lanes = [0.0f32; 8];
+            for (b, (q, k)) in q.chunks_exact(KV_BLOCK).zip(k.chunks_exact(KV_BLOCK)).enumerate() {
+                let scale = f16::from_bits(k_scales[b]).to_f32() * q_scales[b];
+                for (lane, (q, k)) in lanes.iter_mut().zip(q.chunks_exact(4).zip(k.chunks_exact(4))) {
+                    let dot: i32 = q.iter().zip(k).map(|(q, k)| i32::from(*q) * i32::from(*k)).sum();
+                    *lane = (dot as f32).mul_add(scale, *lane);
+                }
+            }
+            *score = fold(lanes);
         }
     }
 }

@@ -4,7 +4,9 @@
 
 use super::*;
 use crate::quant::{self, BlockType};
-use crate::weights::layout::{PANEL_ROWS, pack_panel, panel_bytes, panels_for, unpack_row};
+use crate::weights::layout::{
+    LARGEST, PANEL_ROWS, file_block, is_reordered, pack_panel, panel_bytes, panels_for, unpack_row,
+};
 
 /// Values that repeat with a prime period, so that swapped blocks show.
 fn values(n: usize, seed: usize) -> Vec<f32> {
@@ -96,7 +98,8 @@ fn an_emulated_processor_runs_the_sets_it_has() {
     };
     let names: Vec<_> = available().iter().map(|k| k.name).collect();
     match cpu.as_str() {
-        "max" | "cortex-a76" => assert_eq!(names, ["dotprod", "neon", "scalar"], "on {cpu}"),
+        "max" => assert_eq!(names, ["i8mm", "dotprod", "neon", "scalar"], "on {cpu}"),
+        "cortex-a76" => assert_eq!(names, ["dotprod", "neon", "scalar"], "on {cpu}"),
         "cortex-a53" => assert_eq!(names, ["neon", "scalar"], "on {cpu}"),
         _ => panic!("which sets {cpu} should have is written nowhere: add it here"),
     }
@@ -124,10 +127,23 @@ fn every_set_multiplies_as_scalar_does() {
 /// Where sums are kept in sixteen bits, they must fit there.
 #[test]
 fn the_largest_integers_do_not_overflow() {
-    use BlockType::{Q2K, Q3K, Q4_0, Q4K, Q6K, Q8_0};
+    use BlockType::{Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
     // Where a block of the file has its half-precision factors.
-    let factors: [(_, &[usize]); 6] =
-        [(Q8_0, &[0]), (Q4_0, &[0]), (Q4K, &[0, 2]), (Q6K, &[208]), (Q2K, &[80, 82]), (Q3K, &[108])];
+    let factors: [(_, &[usize]); 13] = [
+        (Q8_0, &[0]),
+        (Q4_0, &[0]),
+        (Q4_1, &[0, 2]),
+        (Q5_0, &[0]),
+        (Q5_1, &[0, 2]),
+        (Q4K, &[0, 2]),
+        (Q5K, &[0, 2]),
+        (Q6K, &[208]),
+        (Q2K, &[80, 82]),
+        (Q3K, &[108]),
+        (Iq4Nl, &[0]),
+        (Iq4Xs, &[0]),
+        (Mxfp4, &[]),
+    ];
     for (ty, places) in factors {
         for fill in [0x00, 0x7f, 0x80, 0xff] {
             let mut block = vec![fill; ty.block_bytes()];
@@ -214,6 +230,40 @@ fn panels_give_back_the_rows_of_the_file() {
                 assert_eq!(row, w.dense[r * cols..][..cols], "{ty} row {r} of {cols} columns");
             }
         }
+    }
+}
+
+/// Codes of every kind, also those that no quantizer here writes.
+#[test]
+fn panels_give_back_the_blocks_of_the_file() {
+    for ty in BlockType::ALL.into_iter().filter(|ty| is_reordered(*ty)) {
+        let (cols, bytes) = (512, ty.block_bytes());
+        let file = random_blocks(ty, PANEL_ROWS * cols / ty.block_len());
+        let w = laid_out(ty, PANEL_ROWS, cols, &file);
+        for (b, block) in w.panels.chunks_exact(PANEL_ROWS * bytes).enumerate() {
+            for row in 0..PANEL_ROWS {
+                let at = (row * cols / ty.block_len() + b) * bytes;
+                let mut room = [0xff; LARGEST];
+                assert_eq!(file_block(ty, block, row, &mut room), &file[at..at + bytes], "{ty} row {row} block {b}");
+            }
+        }
+    }
+}
+
+/// The exponents of MXFP4 down to what is subnormal.
+#[test]
+fn every_power_of_two_is_scaled_as_scalar_does() {
+    let mut file: Vec<u8> = (0..=255u8).flat_map(|e| [[e, 0x7f].as_slice(), &[0x6e; 15]].concat()).collect();
+    file.truncate(255 * 17);
+    file.extend_from_slice(&[0x5a; 17]);
+    let w = laid_out(BlockType::Mxfp4, 8, 1024, &file);
+    let mut x = Acts::new(values(3 * 1024, 5), 1024);
+    x.quantize(&scalar::kernels(), Precision::Fast);
+    let want = product(&scalar::kernels(), BlockType::Mxfp4, &w, &x);
+    for k in available() {
+        let got = product(&k, BlockType::Mxfp4, &w, &x);
+        let bits = |x: &[f32]| x.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&got), bits(&want), "{}", k.name);
     }
 }
 
@@ -328,6 +378,45 @@ fn every_set_attends_as_scalar_does() {
                 };
                 for k in available() {
                     assert_eq!(run(&k), run(&scalar::kernels()), "{} width {width}, {heads} heads", k.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_set_attends_to_eight_bits_as_scalar_does() {
+    for width in [32, 64, 96, 128, 512, 544] {
+        for heads in [1, 2, 4, 5, 9, 10] {
+            for n in [1, 4, 11, 64] {
+                let (mut q, mut kv) = (values(heads * width, 1), values(n * width, 2));
+                (q[0], kv[0], kv[n * width - 1]) = (3e4, -3e4, 3e4);
+                let (mut q8, mut q_scales, mut sums) =
+                    (vec![0; q.len()], vec![0.0; q.len() / 32], vec![0; q.len() / 16]);
+                scalar::quantize(&q, &mut q8, &mut q_scales, &mut sums);
+                let (mut k8, mut scales) = (vec![0; kv.len()], vec![0; kv.len() / KV_BLOCK]);
+                quantize_kv(&kv, &mut k8, &mut scales);
+                let run = |k: &Kernels| {
+                    let mut scores = vec![-1.0; heads * 67];
+                    let queries = ByteQueries { width, q: &q8, scales: &q_scales };
+                    (k.attn_scores_q8)(queries, &k8, &scales, &mut scores, 67);
+                    scores
+                };
+                let want = run(&scalar::kernels());
+                for k in available() {
+                    assert_eq!(run(&k), want, "{} width {width}, {heads} heads, {n} keys", k.name);
+                }
+                // Whole numbers are exact: what is left is the rounding of the sum.
+                for (h, j) in (0..heads).flat_map(|h| (0..n).map(move |j| (h, j))) {
+                    let terms = (0..width).map(|c| {
+                        let (a, b) = (h * width + c, j * width + c);
+                        let scale =
+                            half::f16::from_bits(scales[b / KV_BLOCK]).to_f64() * f64::from(q_scales[a / KV_BLOCK]);
+                        scale * f64::from(q8[a]) * f64::from(k8[b])
+                    });
+                    let (exact, size) = terms.fold((0.0, 0.0), |(s, a), v| (s + v, a + v.abs()));
+                    let got = f64::from(want[h * 67 + j]);
+                    assert!((got - exact).abs() <= 1e-6 * size.max(1e-9), "width {width}: {got} for {exact}");
                 }
             }
         }

@@ -7,7 +7,6 @@
 //! A receipt shows that a program called a function with certain values. It proves no more than that, and nothing is
 //! sent anywhere.
 
-mod durable;
 mod model;
 mod receipt;
 mod store;

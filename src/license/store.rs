@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::receipt::MAX_RECEIPT;
-use super::{Acceptance, ModelLicense, Receipt, durable};
+use super::{Acceptance, ModelLicense, Receipt};
 use crate::error::{Error, Result};
+use crate::files::durable;
 
 /// Whether a licence has been accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -39,6 +39,7 @@ impl Model {
     /// [`crate::error::Kind::Unsupported`] for another architecture or a type this build does not read,
     /// [`crate::error::Kind::Corrupt`] for a missing or impossible value or tensor, naming it.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
+        crate::weights::check_layouts(gguf)?;
         let mut warnings = Vec::new();
         let mut hparams = Hparams::read(gguf)?;
         let rope = Rope::read(gguf, &hparams, &mut warnings)?;

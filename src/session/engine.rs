@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Session, SessionOptions};
-use crate::audit::{self, AuditLog};
+use crate::audit::{self, AuditLog, AuditOptions};
 use crate::chat::ChatFormat;
 use crate::engine::{Decoder, DecoderOptions};
 use crate::error::{Error, Result};
@@ -25,12 +25,16 @@ pub struct EngineOptions {
     pub model_bytes: Option<&'static [u8]>,
     /// A policy file; `None` takes the embedded default.
     pub policy: Option<PathBuf>,
+    /// The key that has to have signed the policy, 64 hexadecimal digits; the highest counter is kept in `state_dir`.
+    pub policy_key: Option<String>,
+    /// A policy that is tried beside the one in force and only logged.
+    pub shadow_policy: Option<PathBuf>,
     /// A folder with a classifier; `None` takes the embedded default.
     pub classifier: Option<PathBuf>,
     /// Where licence receipts are kept; `None` keeps them in memory.
     pub state_dir: Option<PathBuf>,
-    /// The audit log; `None` keeps none.
-    pub audit: Option<PathBuf>,
+    /// The audit log; `None` keeps none. Its time is `time_unix`, whatever its own options say.
+    pub audit: Option<AuditOptions>,
     /// Threads; 0 takes what the machine offers.
     pub threads: usize,
     /// Bytes for weights and the past of one conversation; 0 sets no limit.
@@ -101,6 +105,8 @@ pub struct Engine {
     audit: Option<AuditLog>,
     info: EngineInfo,
     sessions: AtomicU64,
+    /// Characters a second of the newest answer, as the bits of an f64; 0 before there was one.
+    text_rate: AtomicU64,
 }
 
 /// Stack of the thread that reads files, whatever the host's thread has.
@@ -151,14 +157,18 @@ impl Engine {
     ) -> Result<Self> {
         let guard_options = GuardOptions {
             policy: options.policy.clone(),
+            policy_key: options.policy_key.clone(),
+            state_dir: options.state_dir.clone(),
+            shadow: options.shadow_policy.clone(),
             classifier: options.classifier.clone(),
             ..GuardOptions::default()
         };
         let guard = add(Guard::open(&guard_options).map_err(|e| e.context("opening the guard"))?)?;
         let receipts = ReceiptStore::open(options.state_dir.as_deref())?;
         let audit = match &options.audit {
-            Some(path) => {
-                Some(AuditLog::open(path, options.time_unix).map_err(|e| e.context("opening the audit log"))?)
+            Some(audit) => {
+                let audit = AuditOptions { time_unix: options.time_unix, ..audit.clone() };
+                Some(AuditLog::open(audit).map_err(|e| e.context("opening the audit log"))?)
             }
             None => None,
         };
@@ -182,8 +192,8 @@ impl Engine {
             |id: u32| (id as usize) < tokenizer.vocab_size() && (tokenizer.is_stop(id) || !tokenizer.is_control(id));
         let allowed = TokenMask::from_fn(u32::try_from(vocab).unwrap_or(u32::MAX), legal);
         let info = describe(&decoder, &tokenizer, &guard);
-        let (guard, sessions) = (Arc::new(guard), AtomicU64::new(0));
-        Ok(Self { decoder, tokenizer, format, allowed, guard, license, receipts, audit, info, sessions })
+        let (guard, sessions, text_rate) = (Arc::new(guard), AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { decoder, tokenizer, format, allowed, guard, license, receipts, audit, info, sessions, text_rate })
     }
 
     /// The model's licence.
@@ -259,6 +269,19 @@ impl Engine {
     /// Runs `work` on the engine's threads, whose stacks are known to be large enough.
     pub(super) fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.decoder.on_threads(work)
+    }
+
+    /// Characters a second of the newest answer.
+    pub(super) fn text_rate(&self) -> Option<f64> {
+        Some(f64::from_bits(self.text_rate.load(Ordering::Relaxed))).filter(|r| *r > 0.0)
+    }
+
+    pub(super) fn note_text_rate(&self, rate: f64) {
+        self.text_rate.store(rate.to_bits(), Ordering::Relaxed);
+    }
+
+    pub(super) fn audit(&self) -> Option<&AuditLog> {
+        self.audit.as_ref()
     }
 
     /// Adds a record to the audit log, where there is one.

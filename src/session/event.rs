@@ -41,6 +41,8 @@ pub enum EndReason {
     BlockedInput,
     /// The output guard stopped the answer; nothing of what it refused was released.
     BlockedOutput,
+    /// The session was refused too often and has to wait (the policy's `[pause]`); nothing was judged or computed.
+    Paused,
     /// The host asked to stop.
     Cancelled,
     /// Something failed; see [`End::error`].
@@ -58,6 +60,7 @@ impl EndReason {
             Self::ContextFull => "context_full",
             Self::BlockedInput => "blocked_input",
             Self::BlockedOutput => "blocked_output",
+            Self::Paused => "paused",
             Self::Cancelled => "cancelled",
             Self::Error => "error",
         }
@@ -81,6 +84,9 @@ pub struct End {
     pub refusal: Option<String>,
     /// What failed, when the reason is [`EndReason::Error`].
     pub error: Option<Error>,
+    /// Set when the check of the whole answer blocked after text had been released: what was shown from this byte of the
+    /// answer on has to be taken back. A host that cannot do that takes the mode `whole`.
+    pub retract_from: Option<usize>,
     /// What it took.
     pub stats: Stats,
 }
@@ -102,6 +108,10 @@ pub struct Stats {
     pub first_text_ms: f64,
     /// Milliseconds from the start to the end.
     pub total_ms: f64,
+    /// The longest that a released text had waited for its verdict, in milliseconds.
+    pub longest_hold_ms: f64,
+    /// How long text waits at most at the rate of this answer, in milliseconds; 0 when no rate was measured.
+    pub hold_bound_ms: f64,
 }
 
 impl Stats {

@@ -8,6 +8,7 @@ use super::history::History;
 use super::{End, EndReason, Event, Request, Session, Stats};
 use crate::audit;
 use crate::cancel::CancelFlag;
+use crate::digest::hex;
 use crate::engine::RunControl;
 use crate::error::{Error, Kind, Result};
 use crate::guard::{InputContext, Judgement, OutputContext, OutputStream, Step, Verdict};
@@ -31,6 +32,8 @@ pub struct Generation {
     phase: Phase,
     events: VecDeque<Event>,
     stats: Stats,
+    /// From which byte on released text has to be taken back.
+    retract_from: Option<usize>,
     started: Instant,
 }
 
@@ -62,7 +65,8 @@ impl Generation {
         mut history: History,
     ) -> Self {
         history.requests += 1;
-        let guard = session.engine().guard().output_stream(OutputContext { cancel: session.cancel_flag() });
+        let (cancel, rate) = (session.cancel_flag(), session.engine().text_rate());
+        let guard = session.engine().guard().output_stream(OutputContext { cancel, rate });
         Self {
             text: request.text.clone(),
             answer: Answer { utf8: Utf8Stream::new(), stop, guard },
@@ -72,6 +76,7 @@ impl Generation {
             phase: Phase::Judge,
             events: VecDeque::new(),
             stats: Stats::default(),
+            retract_from: None,
             started: Instant::now(),
             session,
             request,
@@ -128,6 +133,9 @@ impl Generation {
     fn judge(&mut self) -> Flow {
         let session = Arc::clone(&self.session);
         let engine = session.engine();
+        if self.history()?.pause().is_some() {
+            return Ok(Some(EndReason::Paused));
+        }
         let recent = self.history()?.user.clone();
         let recent: Vec<&str> = recent.iter().map(String::as_str).collect();
         let context = InputContext { text: &self.request.text, recent_user: &recent, system: false };
@@ -135,6 +143,7 @@ impl Generation {
         let judgement = engine.on_threads(|| engine.guard().judge_input(&context, &cancel));
         self.stats.guard_ms += judgement.elapsed.as_secs_f64() * 1000.0;
         self.report(&judgement.verdicts)?;
+        self.log_verdicts(&judgement.shadow, true)?;
         if judgement.is_block() {
             return self.blocked(judgement, EndReason::BlockedInput);
         }
@@ -168,7 +177,13 @@ impl Generation {
         let history = self.history()?;
         let (at, total) = (history.context.len(), history.ids.len());
         let next = history.ids.get(at..(at + batch).min(total)).unwrap_or_default();
-        let logits = history.context.feed(next, &mut RunControl { cancel, ..RunControl::default() })?;
+        let mut control = RunControl { cancel, ..RunControl::default() };
+        let mut logits = Vec::new();
+        if at + next.len() < total {
+            history.context.append(next, &mut control)?;
+        } else {
+            logits = history.context.feed(next, &mut control)?;
+        }
         let done = history.context.len();
         self.stats.prefill_ms += ms_since(start);
         self.stats.prompt_tokens = done - first;
@@ -222,8 +237,8 @@ impl Generation {
         if text.is_empty() {
             return Ok(None);
         }
-        let guard = &mut self.answer.guard;
-        let step = self.session.engine().on_threads(|| guard.push(text));
+        let (guard, now) = (&mut self.answer.guard, self.started.elapsed());
+        let step = self.session.engine().on_threads(|| guard.push_at(text, Some(now)));
         self.take(step)
     }
 
@@ -246,12 +261,14 @@ impl Generation {
 
     fn take(&mut self, step: Step) -> Flow {
         // What was cleared before a block in the same step was cleared; the log hears of the verdicts first.
-        self.log_verdicts(&step.verdicts)?;
+        self.log_verdicts(&step.verdicts, false)?;
+        self.log_verdicts(&step.shadow, true)?;
         if !step.cleared.is_empty() && self.stats.first_text_ms == 0.0 {
             self.stats.first_text_ms = ms_since(self.started);
         }
         self.events.extend(step.cleared.into_iter().map(Event::Text));
         self.events.extend(step.verdicts.into_iter().map(Event::Verdict));
+        self.retract_from = step.retract_from;
         match step.blocked {
             Some(judgement) => self.blocked(judgement, EndReason::BlockedOutput),
             None => Ok(None),
@@ -271,21 +288,25 @@ impl Generation {
     }
 
     fn report(&mut self, verdicts: &[Verdict]) -> Result<()> {
-        self.log_verdicts(verdicts)?;
+        self.log_verdicts(verdicts, false)?;
         self.events.extend(verdicts.iter().cloned().map(Event::Verdict));
         Ok(())
     }
 
-    fn log_verdicts(&self, verdicts: &[Verdict]) -> Result<()> {
+    fn log_verdicts(&self, verdicts: &[Verdict], shadow: bool) -> Result<()> {
         let request = self.history.as_ref().map_or(0, |h| h.requests);
         for v in verdicts {
             let event = audit::Event::Verdict {
                 request,
                 stage: audit::Label::of_name(v.side.as_str()),
                 action: audit::Label::of_name(v.action.as_str()),
-                category: v.category.map(|c| audit::Label::of_name(c.id())),
+                category: v.category_id().map(audit::Label::of_name),
                 check: Some(audit::Label::of_name(v.stage.as_str())),
                 score: Some(v.score),
+                threshold: Some(v.threshold),
+                rule: v.rule.as_deref().map(audit::Label::of_name),
+                span: v.span.as_ref().map(|s| [s.start as u64, s.end as u64]),
+                shadow: shadow.then(|| audit::Label::of_name(&hex(&v.policy))),
             };
             self.session.engine().log(&self.session.label, self.request.time_unix, event)?;
         }
@@ -300,7 +321,13 @@ impl Generation {
     fn finish(&mut self, reason: EndReason, verdict: Option<Verdict>, error: Option<Error>) {
         self.phase = Phase::Over;
         let Some(mut history) = self.history.take() else { return };
-        self.stats.guard_ms += self.answer.guard.stats().judging.as_secs_f64() * 1000.0;
+        let stream = self.answer.guard.stats();
+        self.stats.guard_ms += stream.judging.as_secs_f64() * 1000.0;
+        self.stats.longest_hold_ms = stream.longest_hold.as_secs_f64() * 1000.0;
+        self.stats.hold_bound_ms = stream.hold_bound.map_or(0.0, |d| d.as_secs_f64() * 1000.0);
+        if let Some(rate) = stream.rate {
+            self.session.engine().note_text_rate(rate);
+        }
         self.stats.total_ms = ms_since(self.started);
         let (mut reason, mut error) = (reason, error);
         if reason.is_answer() {
@@ -311,21 +338,48 @@ impl Generation {
                 (reason, error) = (EndReason::Error, Some(e));
             }
         }
+        let blocked = matches!(reason, EndReason::BlockedInput | EndReason::BlockedOutput);
         let event = audit::Event::Request {
             request: history.requests,
             end: audit::Label::of_name(reason.name()),
             error: error.as_ref().map(|e| audit::Label::of_name(&format!("{:?}", e.kind()))),
             prompt_tokens: self.stats.prompt_tokens as u64,
             generated_tokens: self.stats.generated_tokens as u64,
+            guard_ms: Some(self.stats.guard_ms as f32),
+            total_ms: Some(self.stats.total_ms as f32),
+            text_hmac: self.session.engine().audit().and_then(|a| a.text_hmac(&self.request.text)),
+            text: self.session.engine().audit().and_then(|a| a.plain_text(&self.request.text)),
         };
         if let Err(e) = self.session.engine().log(&self.session.label, self.request.time_unix, event) {
             (reason, error) = (EndReason::Error, Some(e));
         }
+        if blocked {
+            history.refused_request = Some(history.requests);
+        }
+        if let (true, Some(pause)) = (blocked, self.session.engine().guard().policy().pause()) {
+            history.refused(pause);
+        }
         self.session.give_back(history);
-        let refused = matches!(reason, EndReason::BlockedInput | EndReason::BlockedOutput)
-            || error.as_ref().is_some_and(is_guard_failure);
-        let refusal = refused.then(|| self.session.engine().guard().policy().refusal().to_owned());
-        self.events.push_back(Event::End(End { reason, verdict, refusal, error, stats: self.stats }));
+        let refusal = self.refusal(reason, verdict.as_ref(), error.as_ref());
+        self.events.push_back(Event::End(End {
+            reason,
+            verdict,
+            refusal,
+            error,
+            retract_from: self.retract_from,
+            stats: self.stats,
+        }));
+    }
+}
+
+impl Generation {
+    /// The words for the end user, when there is no answer for a reason of the guard's.
+    fn refusal(&self, reason: EndReason, verdict: Option<&Verdict>, error: Option<&Error>) -> Option<String> {
+        let refused = matches!(reason, EndReason::BlockedInput | EndReason::BlockedOutput | EndReason::Paused);
+        let failed = error.is_some_and(is_guard_failure);
+        let policy = self.session.engine().guard().policy();
+        let category = verdict.and_then(Verdict::category_id);
+        (refused || failed).then(|| policy.refusal_for(&self.session.locale, category).to_owned())
     }
 }
 

@@ -1,8 +1,12 @@
 //! What was said, as ids, and how much of it the decoder holds.
 
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
 use crate::chat::{ChatFormat, Message, Previous, Role};
 use crate::engine::Context;
 use crate::error::Result;
+use crate::guard::PausePolicy;
 use crate::tokenizer::Tokenizer;
 
 /// A conversation's ids and the decoder's past of them.
@@ -17,6 +21,16 @@ pub(super) struct History {
     pub(super) user: Vec<String>,
     /// Requests so far.
     pub(super) requests: u64,
+    refused: Refused,
+    /// The last request that was refused, until somebody appeals.
+    pub(super) refused_request: Option<u64>,
+}
+
+/// When requests were blocked, by a monotonic clock: a host's clock can be turned back.
+#[derive(Debug, Default)]
+struct Refused {
+    at: VecDeque<Instant>,
+    until: Option<Instant>,
 }
 
 /// Messages of the user that the guard sees again.
@@ -24,13 +38,23 @@ const RECENT: usize = 8;
 
 impl History {
     pub(super) fn new(context: Context, system: Option<Message>) -> Self {
-        Self { context, ids: Vec::new(), system, previous: Previous::Nothing, user: Vec::new(), requests: 0 }
+        Self {
+            context,
+            ids: Vec::new(),
+            system,
+            previous: Previous::Nothing,
+            user: Vec::new(),
+            requests: 0,
+            refused: Refused::default(),
+            refused_request: None,
+        }
     }
 
     /// Forgets everything but the system prompt.
     pub(super) fn restart(&mut self, context: Context) {
-        let (system, requests) = (self.system.take(), self.requests);
-        *self = Self { requests, ..Self::new(context, system) };
+        // Starting over does not forget refusals: it would be the way around a pause.
+        let (system, requests, refused) = (self.system.take(), self.requests, std::mem::take(&mut self.refused));
+        *self = Self { requests, refused, ..Self::new(context, system) };
     }
 
     /// The ids that a message of the user adds, up to where the model speaks.
@@ -49,6 +73,24 @@ impl History {
         self.user.push(text);
         if self.user.len() > RECENT {
             self.user.remove(0);
+        }
+    }
+
+    /// How long the session still has to wait, when it was refused too often.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        self.refused.until.and_then(|until| until.checked_duration_since(Instant::now())).filter(|d| !d.is_zero())
+    }
+
+    /// Counts a blocked request.
+    pub(super) fn refused(&mut self, policy: &PausePolicy) {
+        let now = Instant::now();
+        let within = Duration::from_secs(policy.within_s.into());
+        let Refused { at, until } = &mut self.refused;
+        at.push_back(now);
+        at.retain(|t| now.duration_since(*t) <= within);
+        if at.len() >= policy.blocks as usize {
+            at.clear();
+            *until = now.checked_add(Duration::from_secs(policy.for_s.into()));
         }
     }
 

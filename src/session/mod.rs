@@ -26,6 +26,8 @@ use crate::sampler::{Sampler, SamplerOptions, StopStrings};
 pub struct SessionOptions {
     /// The host's instructions to the model; judged like any input, with the allowance that the host may give orders.
     pub system: Option<String>,
+    /// The language tag of the end user, such as `de` or `pt-BR`: refusals are worded in it where the policy can.
+    pub locale: String,
 }
 
 /// One question to the model.
@@ -53,6 +55,7 @@ pub struct Session {
     engine: Arc<Engine>,
     cancel: CancelFlag,
     label: String,
+    locale: String,
     /// Taken out while a request runs.
     history: Mutex<Option<History>>,
 }
@@ -68,6 +71,7 @@ impl Session {
             engine: Arc::clone(engine),
             cancel: CancelFlag::new(),
             label: format!("s{number}"),
+            locale: options.locale.clone(),
             history: Mutex::new(Some(history)),
         }))
     }
@@ -104,6 +108,23 @@ impl Session {
     #[must_use]
     pub fn cancel_flag(&self) -> CancelFlag {
         self.cancel.clone()
+    }
+
+    /// Notes in the audit log that the end user calls the last refusal wrong.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Busy`] while a request runs, [`crate::Kind::Argument`] when nothing was refused since the last appeal;
+    /// what writing the log gives.
+    pub fn appeal(&self, time_unix: i64) -> Result<()> {
+        let request = {
+            let mut history = self.lock();
+            let history = history.as_mut().ok_or_else(busy)?;
+            history
+                .refused_request
+                .take()
+                .ok_or_else(|| Error::argument("no request was refused since the last appeal"))?
+        };
+        self.engine.log(&self.label, time_unix, crate::audit::Event::Appeal { request })
     }
 
     /// How many tokens `text` is, without any chat structure.

@@ -1,14 +1,18 @@
-//! Reading tensors into kernel order, or leaving them to the map or the pager.
+//! Bringing tensors into kernel order, or leaving them to the map or the pager.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
 use super::aligned::AlignedBytes;
+use super::direct::Direct;
 use super::layout::{PANEL_ROWS, pack_panel, panel_bytes};
+use super::packed::{Place, read_place, stored};
+use super::pager::Page;
 use super::{FileMap, Matrix, Pager, Store, packed_bytes};
 use crate::error::{Error, Result};
-use crate::gguf::{Gguf, TensorInfo};
+use crate::gguf::{Gguf, Stored, TensorInfo};
 use crate::quant::{self, BlockType};
 
 /// How far loading has come, in bytes of the file.
@@ -105,6 +109,12 @@ pub struct Loader<'a> {
     gguf: Arc<Gguf>,
     maps: Option<Vec<Arc<FileMap>>>,
     pager: Option<Arc<Pager>>,
+    /// The group of a packed file whose tensors are asked for now: its number and its bytes.
+    group: Option<(u32, Arc<AlignedBytes>)>,
+    /// The pager's slot of each section that it knows, by where the section begins.
+    sections: HashMap<u64, usize>,
+    /// How a packed file is read.
+    direct: Direct,
     progress: Progress,
     on_progress: &'a mut (dyn FnMut(Progress) -> bool + Send),
 }
@@ -127,7 +137,9 @@ impl<'a> Loader<'a> {
     ) -> Result<Self> {
         let maps = mapped.then(|| map_parts(&gguf)).transpose()?;
         let pager = expert_budget.filter(|_| !mapped).map(|budget| Arc::new(Pager::new(Arc::clone(&gguf), budget)));
-        Ok(Self { gguf, maps, pager, progress: Progress { done: 0, total }, on_progress })
+        let (group, sections, progress) = (None, HashMap::new(), Progress { done: 0, total });
+        let direct = gguf.packed().and(gguf.parts().first()).map_or_else(Direct::none, Direct::open);
+        Ok(Self { gguf, maps, pager, group, sections, direct, progress, on_progress })
     }
 
     fn find(&self, name: &str) -> Result<(usize, BlockType)> {
@@ -178,32 +190,115 @@ impl<'a> Loader<'a> {
         let (tensor, ty) = self.find(name)?;
         let panel = panel_bytes(ty, cols)?;
         let one = usize::try_from(packed_bytes(ty, rows, cols)?).map_err(|_| Error::limit(format!("tensor {name}")))?;
+        let gguf = Arc::clone(&self.gguf);
+        let info = gguf.tensors().get(tensor).ok_or_else(|| Error::internal("no tensor"))?;
         let matrix = |store| Matrix { ty, rows, cols, panel, store };
+        if let Some(stored) = stored(info, ty, rows, cols)? {
+            let stores = self.place_stored(tensor, info, stored, copies, paged)?;
+            return Ok(stores.into_iter().map(matrix).collect());
+        }
         let piece = |copy: usize| Piece { tensor, first_row: copy * rows, rows, cols, ty, bytes: one };
-        if let Some(maps) = &self.maps {
-            let info = self.gguf.tensors().get(tensor).ok_or_else(|| Error::internal("no tensor"))?;
-            let map = maps.get(info.part).ok_or_else(|| Error::internal("no part"))?;
+        if let Some(map) = self.map_of(info)? {
             let start = usize::try_from(info.offset).map_err(|_| Error::limit(format!("tensor {name}")))?;
             let step = rows * ty.row_bytes(cols)?;
             return Ok((0..copies)
-                .map(|c| matrix(Store::Mapped { map: Arc::clone(map), at: start + c * step }))
+                .map(|c| matrix(Store::Mapped { map: Arc::clone(&map), at: start + c * step }))
                 .collect());
         }
         if let Some(pager) = self.pager.as_ref().filter(|_| paged) {
+            let slot = |c| pager.add(Page::Rows(piece(c)));
             return Ok((0..copies)
-                .map(|c| matrix(Store::Paged { pager: Arc::clone(pager), slot: pager.add(piece(c)) }))
+                .map(|c| matrix(Store::Paged { pager: Arc::clone(pager), slot: slot(c), at: 0 }))
                 .collect());
         }
         let whole =
             one.checked_mul(copies).ok_or_else(|| Error::limit(format!("tensor {name} does not fit memory")))?;
         let mut bytes = AlignedBytes::zeroed(whole)?;
         let Self { progress, on_progress, .. } = self;
-        read_panels(&self.gguf, &piece(0), bytes.bytes_mut(), &mut |read| {
+        read_panels(&gguf, &piece(0), bytes.bytes_mut(), &mut |read| {
             progress.done += read;
             if on_progress(*progress) { Ok(()) } else { Err(Error::cancelled("loading was cancelled by the host")) }
         })?;
         let bytes = Arc::new(bytes);
         Ok((0..copies).map(|c| matrix(Store::Resident { bytes: Arc::clone(&bytes), at: c * one })).collect())
+    }
+
+    fn map_of(&self, info: &TensorInfo) -> Result<Option<Arc<FileMap>>> {
+        let Some(maps) = &self.maps else { return Ok(None) };
+        maps.get(info.part).cloned().map(Some).ok_or_else(|| Error::internal("no part"))
+    }
+
+    /// The matrices of a tensor that lies in kernel order.
+    fn place_stored(
+        &mut self,
+        tensor: usize,
+        info: &TensorInfo,
+        stored: &Stored,
+        copies: usize,
+        paged: bool,
+    ) -> Result<Vec<Store>> {
+        let far = || Error::limit(format!("tensor {}: its place passes the address space", info.name));
+        let size = |n: u64| usize::try_from(n).map_err(|_| far());
+        let at = |from: u64, c: usize| {
+            let at = stored.stride.checked_mul(c as u64).and_then(|n| n.checked_add(info.offset));
+            at.and_then(|at| at.checked_sub(from)).ok_or_else(far)
+        };
+        if let Some(map) = self.map_of(info)? {
+            return (0..copies)
+                .map(|c| Ok(Store::MappedPanels { map: Arc::clone(&map), at: size(at(0, c)?)? }))
+                .collect();
+        }
+        let run = self.gguf.packed().and_then(|packed| packed.run_of(tensor)).cloned();
+        let run = run.ok_or_else(|| Error::internal("a packed tensor in no section"))?;
+        if let Some(pager) = self.pager.clone().filter(|_| paged) {
+            return (0..copies)
+                .map(|c| {
+                    // A tensor that lies alone is one section; each of its matrices is a page of its own.
+                    let (from, bytes) = match stored.group {
+                        0 => (at(0, c)?, stored.bytes),
+                        _ => (
+                            run.stride.checked_mul(c as u64).and_then(|n| n.checked_add(run.at)).ok_or_else(far)?,
+                            run.stride,
+                        ),
+                    };
+                    let place = Place { part: info.part, at: from, bytes: size(bytes)? };
+                    let slot = *self.sections.entry(from).or_insert_with(|| pager.add(Page::Place(place)));
+                    Ok(Store::Paged { pager: Arc::clone(&pager), slot, at: size(at(from, c)?)? })
+                })
+                .collect();
+        }
+        let bytes = match &self.group {
+            Some((group, bytes)) if *group == stored.group && stored.group != 0 => Arc::clone(bytes),
+            _ => {
+                let whole = match stored.group {
+                    0 => stored.bytes.checked_mul(copies as u64),
+                    _ => run.stride.checked_mul(run.count),
+                };
+                // As many bytes of the file as GGUF would take, which is what the total was counted in.
+                let plain = run.tensors.clone().filter_map(|i| self.gguf.tensors().get(i)).try_fold(0u64, |n, t| {
+                    let row = t.block_type()?.row_bytes(size(t.cols())?)? as u64;
+                    Ok::<_, Error>(n.saturating_add(row.saturating_mul(t.rows())))
+                })?;
+                let bytes = Arc::new(self.read_stored(info.part, run.at, size(whole.ok_or_else(far)?)?, plain)?);
+                self.group = (stored.group != 0).then(|| (stored.group, Arc::clone(&bytes)));
+                bytes
+            }
+        };
+        (0..copies).map(|c| Ok(Store::Resident { bytes: Arc::clone(&bytes), at: size(at(run.at, c)?)? })).collect()
+    }
+
+    /// Reads a range of a packed file that stands for `plain` bytes of a GGUF file.
+    fn read_stored(&mut self, part: usize, at: u64, len: usize, plain: u64) -> Result<AlignedBytes> {
+        let mut bytes = AlignedBytes::zeroed(len)?;
+        let Self { progress, on_progress, direct, .. } = self;
+        let (before, mut done) = (progress.done, 0u64);
+        read_place(&self.gguf, direct, (part, at), bytes.bytes_mut(), &mut |read| {
+            done += read;
+            let share = u128::from(plain) * u128::from(done) / (len as u128).max(1);
+            progress.done = before.saturating_add(u64::try_from(share).unwrap_or(plain));
+            if on_progress(*progress) { Ok(()) } else { Err(Error::cancelled("loading was cancelled by the host")) }
+        })?;
+        Ok(bytes)
     }
 }
 

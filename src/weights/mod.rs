@@ -2,9 +2,11 @@
 //! or mapped from the file when the host asks for it.
 
 mod aligned;
+mod direct;
 pub mod layout;
 mod load;
 mod map;
+mod packed;
 mod pager;
 
 use std::ops::Range;
@@ -12,7 +14,8 @@ use std::sync::Arc;
 
 pub use aligned::AlignedBytes;
 pub use load::{Loader, Progress, read_values};
-pub use map::FileMap;
+pub use map::{FileMap, free_bytes};
+pub use packed::{check_layouts, pack_rows};
 pub use pager::{Pager, PagerStats};
 
 use crate::error::{Error, Result};
@@ -35,8 +38,10 @@ enum Store {
     Resident { bytes: Arc<AlignedBytes>, at: usize },
     /// Rows in file order inside a map; laid out panel by panel as they are used.
     Mapped { map: Arc<FileMap>, at: usize },
-    /// Panels that the pager reads when they are asked for.
-    Paged { pager: Arc<Pager>, slot: usize },
+    /// Panels inside the map of a packed file.
+    MappedPanels { map: Arc<FileMap>, at: usize },
+    /// Panels that the pager reads when they are asked for, from byte `at` of the page on.
+    Paged { pager: Arc<Pager>, slot: usize, at: usize },
 }
 
 impl Matrix {
@@ -97,7 +102,7 @@ impl Matrix {
     /// [`crate::error::Kind::Io`] when the file cannot be read, [`crate::error::Kind::Memory`] when there is no room.
     pub fn pin(&self) -> Result<Pinned<'_>> {
         let page = match &self.store {
-            Store::Paged { pager, slot } => Some(pager.fetch(*slot)?),
+            Store::Paged { pager, slot, .. } => Some(pager.fetch(*slot)?),
             _ => None,
         };
         Ok(Pinned { matrix: self, page })
@@ -140,7 +145,8 @@ impl Pinned<'_> {
         let outside = || Error::internal(format!("panels {range:?} of a matrix with {}", m.panels()));
         match (&m.store, &self.page) {
             (Store::Resident { bytes, at }, _) => Ok(f(bytes.get(at + from..at + to).ok_or_else(outside)?)),
-            (Store::Paged { .. }, Some(page)) => Ok(f(page.get(from..to).ok_or_else(outside)?)),
+            (Store::Paged { at, .. }, Some(page)) => Ok(f(page.get(at + from..at + to).ok_or_else(outside)?)),
+            (Store::MappedPanels { map, at }, _) => Ok(f(map.bytes().get(at + from..at + to).ok_or_else(outside)?)),
             (Store::Mapped { map, at }, _) => {
                 let row_bytes = m.ty.row_bytes(m.cols)?;
                 let first = range.start * PANEL_ROWS;

@@ -44,7 +44,7 @@ impl Check for Failing {
         if self.calls.fetch_add(1, Ordering::Relaxed) != self.at {
             return Ok(Vec::new());
         }
-        let found = |score, span| Ok(vec![Finding { category: Category::S1, evidence: Evidence::Score(score), span }]);
+        let found = |score, span| Ok(vec![Finding::new(Category::S1, Evidence::Score(score), span)]);
         match self.fault {
             Fault::Error => Err(Error::io("the model", &std::io::Error::other("gone"))),
             Fault::Panic => panic!("guard test: this panic is wanted"),
@@ -84,7 +84,9 @@ fn a_failure_at_any_call_of_a_stream_releases_nothing_more() {
                 assert_eq!(before, ANSWER, "the failure came after the last judgement");
                 break;
             };
-            assert!(ANSWER.starts_with(&before) && before.len() < ANSWER.len());
+            // The last judgement is of the whole answer, whose units have left.
+            let whole = out.retract_from.is_some();
+            assert!(ANSWER.starts_with(&before) && (before.len() < ANSWER.len()) != whole);
             assert_eq!(blocked.failure.as_ref().map(Error::kind), Some(kind), "{fault:?} at {at}");
             assert!(blocked.is_block() && blocked.blocked_by().is_none());
         }
@@ -128,7 +130,7 @@ fn more_checks_can_only_add() {
             CheckId("mild")
         }
         fn judge(&self, _: &JudgedText<'_>, _: Side, _: &Control) -> Result<Vec<Finding>> {
-            Ok(vec![Finding { category: Category::PromptInjection, evidence: Evidence::Score(0.0), span: None }])
+            Ok(vec![Finding::new(Category::PromptInjection, Evidence::Score(0.0), None)])
         }
     }
     let guard = guard("").with_checks([Arc::new(Mild) as Arc<dyn Check>]);

@@ -169,8 +169,8 @@ fn thresholds_come_from_policy_then_classifier() {
 
 #[test]
 fn a_rule_longer_than_the_lookahead_is_refused() {
-    let error = open("[stream]\nlookahead_chars = 32\n").unwrap_err();
-    assert!(error.message().contains("stream.lookahead_chars"), "{error}");
+    let error = open("[stream]\nhold = 32\n").unwrap_err();
+    assert!(error.message().contains("stream.hold"), "{error}");
 }
 
 #[test]

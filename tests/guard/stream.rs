@@ -105,7 +105,7 @@ fn what_leaves_does_not_depend_on_how_the_text_was_cut() {
 
 #[test]
 fn masked_spans_never_leave_in_part() {
-    let guard = shared("[category.pii]\noutput = { action = \"mask\" }\n[stream]\nunit_chars = 32\n");
+    let guard = shared("[category.pii]\noutput = { action = \"mask\" }\n[stream]\nstride = 32\n");
     let address = "jane.doe@example.com";
     let filler = "so many words stand here that units close in the middle of things and ";
     for shift in 0..filler.len() {

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use palisade::audit::AuditOptions;
 use palisade::guard::Verdict;
 use palisade::license::{Acceptance, Status};
 use palisade::sampler::SamplerOptions;
@@ -92,9 +93,11 @@ pub fn open(model: PathBuf, bytes: Option<&'static [u8]>, flags: &EngineFlags) -
         model,
         model_bytes: bytes,
         policy: flags.guard.policy.clone(),
+        policy_key: flags.guard.policy_key.clone(),
+        shadow_policy: flags.guard.shadow_policy.clone(),
         classifier: flags.guard.classifier.clone(),
         state_dir: state_dir(flags.state_dir.as_deref())?,
-        audit: flags.audit.clone(),
+        audit: flags.audit.as_ref().map(|path| AuditOptions::new(path, load::now())),
         threads: flags.load.threads,
         memory_budget: flags.load.memory_budget,
         context: flags.load.context,

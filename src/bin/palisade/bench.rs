@@ -5,19 +5,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use palisade::engine::{Context, Decoder, Phase, Profile, RunControl, Work};
+use palisade::gguf::{Gguf, Part};
 use palisade::{Error, Result};
 
 use crate::{load, output};
 
-/// Prints {"prefill_tps","decode_tps","prefill_gmac_s","decode_bytes","decode_gb_s","load_ms","peak_rss_bytes","kv_bytes","threads",
+/// Prints {"prefill_tps","decode_tps","prefill_gmac_s","decode_bytes","decode_gb_s","load_ms","ttft_ms","peak_rss_bytes","kv_bytes","threads",
 /// "kernels"}. The tokens are fixed and no text comes out of them. "decode_bytes" are the weights that one token reads and the keys
-/// and values of the conversation at its end; "prefill_gmac_s" counts the matrices' multiplications, not attention's.
+/// and values of the conversation at its end; "prefill_gmac_s" counts the matrices' multiplications, not attention's. "ttft_ms" is the time to load
+/// and to prefill for the first time. With --sequences also "batched": [{"sequences","decode_tps","decode_tps_all"}], tokens a second of all conversations together.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  palisade bench MODEL.gguf -p 512 -n 64 -t 2\n  palisade bench MODEL.gguf -d 16384 -p 1 -n 32 --kv q8_0\n  palisade bench MODEL.gguf --profile"
+    after_help = "Example:\n  palisade bench MODEL.gguf -p 512 -n 64 -t 2\n  palisade bench MODEL.gguf -d 16384 -p 1 -n 32 --kv q8_0\n  palisade bench MODEL.gguf --profile\n  palisade bench MODEL.gguf -p 64 -n 32 --sequences 4,16\n  palisade bench MODEL.palp --load -r 5"
 )]
 pub struct Args {
-    /// GGUF file (the first one of a split model).
+    /// GGUF file (the first one of a split model) or packed file.
     model: PathBuf,
     /// Tokens to prefill.
     #[arg(short = 'p', long, default_value_t = 512)]
@@ -34,6 +36,13 @@ pub struct Args {
     /// Times each phase of the graph: a table on stderr, and "profile" in the JSON with milliseconds a token.
     #[arg(long)]
     profile: bool,
+    /// Only open the model, -r times, and print {"load_ms","file_bytes","gb_s","peak_rss_bytes","packed","load_ms_all"}. What
+    /// the system keeps of the file in memory decides much: the first time may be another than the next.
+    #[arg(long)]
+    load: bool,
+    /// Also decode with this many conversations side by side, one token each in every pass; all go on from the same prompt.
+    #[arg(long, value_delimiter = ',', value_name = "N,…")]
+    sequences: Vec<usize>,
     #[command(flatten)]
     flags: load::Flags,
     /// Accepted for symmetry: the output is JSON anyway.
@@ -42,8 +51,11 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    if args.prompt == 0 || args.generate == 0 || args.repeat == 0 {
-        return Err(Error::argument("-p, -n and -r need at least 1"));
+    if args.prompt == 0 || args.generate == 0 || args.repeat == 0 || args.sequences.contains(&0) {
+        return Err(Error::argument("-p, -n, -r and --sequences need at least 1"));
+    }
+    if args.load {
+        return loads(args);
     }
     let mut options = args.flags.decoder_options();
     let all = args.depth.saturating_add(args.prompt).saturating_add(args.generate);
@@ -75,6 +87,9 @@ pub fn run(args: &Args) -> Result<()> {
         decode.push(rest.len() as f64 / start.elapsed().as_secs_f64());
         kv_bytes = conversation.bytes();
     }
+    let first = prefill.first().map_or(f64::NAN, |tps| prompt.len() as f64 / tps * 1000.0);
+    let batched =
+        args.sequences.iter().map(|n| batched(args, &decoder, before, prompt, *n)).collect::<Result<Vec<_>>>()?;
     let work = Work::of(decoder.model())?;
     let (prefill_tps, decode_tps) = (median(&mut prefill), median(&mut decode));
     let batches = args.prompt.div_ceil(decoder.batch());
@@ -87,6 +102,7 @@ pub fn run(args: &Args) -> Result<()> {
         "decode_bytes": decode_bytes,
         "decode_gb_s": decode_bytes as f64 * decode_tps / 1e9,
         "load_ms": output::millis(load_time),
+        "ttft_ms": output::millis(load_time) + first,
         "peak_rss_bytes": peak_rss(),
         "kv_bytes": kv_bytes,
         "threads": decoder.threads(),
@@ -102,7 +118,59 @@ pub fn run(args: &Args) -> Result<()> {
         };
         report.insert("profile".to_owned(), serde_json::json!({ "prefill": json(prefill), "decode": json(decode) }));
     }
+    if let Some(report) = report.as_object_mut().filter(|_| !batched.is_empty()) {
+        report.insert("batched".to_owned(), batched.into());
+    }
     output::json(&report)
+}
+
+/// How long opening takes.
+fn loads(args: &Args) -> Result<()> {
+    let gguf = Gguf::open(&args.model)?;
+    let (packed, file) = (gguf.packed().is_some(), gguf.parts().iter().map(Part::len).sum::<u64>());
+    drop(gguf);
+    let mut all = Vec::new();
+    for _ in 0..args.repeat {
+        let (decoder, time) = load::decoder(&args.model, &args.flags.decoder_options())?;
+        all.push(output::millis(time));
+        drop(decoder);
+    }
+    let each = all.clone();
+    let load_ms = median(&mut all);
+    output::json(&serde_json::json!({
+        "load_ms": load_ms,
+        "file_bytes": file,
+        "gb_s": file as f64 / load_ms / 1e6,
+        "peak_rss_bytes": peak_rss(),
+        "packed": packed,
+        "load_ms_all": each,
+    }))
+}
+
+/// Tokens a second of `count` conversations that step together, each on its own walk from the same prompt.
+fn batched(
+    args: &Args,
+    decoder: &Arc<Decoder>,
+    before: &[u32],
+    prompt: &[u32],
+    count: usize,
+) -> Result<serde_json::Value> {
+    let vocab = decoder.model().hparams.vocab as u64;
+    let mut start = at_depth(decoder, before)?;
+    start.append(prompt, &mut RunControl::default())?;
+    let mut speeds = Vec::new();
+    for _ in 0..args.repeat {
+        let mut talks: Vec<Context> = (0..count).map(|_| start.fork()).collect();
+        let mut talks: Vec<&mut Context> = talks.iter_mut().collect();
+        let begin = Instant::now();
+        for n in 0..args.generate {
+            let id = |sequence: usize| (((n * count + sequence) as u64 * 7919 + 11) % vocab) as u32;
+            let ids: Vec<u32> = (0..count).map(id).collect();
+            decoder.step(&mut talks, &ids, &mut RunControl::default())?;
+        }
+        speeds.push((args.generate * count) as f64 / begin.elapsed().as_secs_f64());
+    }
+    Ok(serde_json::json!({ "sequences": count, "decode_tps": median(&mut speeds), "decode_tps_all": speeds }))
 }
 
 /// Milliseconds a token of each phase, of what is in none, and of all.

@@ -31,7 +31,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let engine = ask::open(args.model.clone(), None, &args.engine)?;
-    let session = engine.session(&SessionOptions { system: args.system.clone() })?;
+    let session = engine.session(&SessionOptions { system: args.system.clone(), ..SessionOptions::default() })?;
     let cancel = session.cancel_flag();
     ctrlc::set_handler(move || {
         // The first one stops the answer, the next one the program.

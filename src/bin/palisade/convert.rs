@@ -197,6 +197,10 @@ impl RunFlags {
         self.dry_run
     }
 
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// A flag that Ctrl-C raises.
     pub fn cancel(&self) -> Result<CancelFlag> {
         let cancel = CancelFlag::new();
@@ -207,6 +211,11 @@ impl RunFlags {
 
     /// Writes the file with a bar; its journal stays.
     pub fn write(&self, conversion: &Conversion, out: &Path, cancel: &CancelFlag) -> Result<Done> {
+        self.carry_out(cancel, |control| conversion.write(out, control))
+    }
+
+    /// Does the work with a bar.
+    pub fn carry_out(&self, cancel: &CancelFlag, work: impl FnOnce(&mut Control<'_>) -> Result<Done>) -> Result<Done> {
         let bar = rate_bar();
         let mut progress = |done: u64, all: u64| {
             bar.set_length(all);
@@ -218,7 +227,7 @@ impl RunFlags {
             threads: self.threads,
             replace: self.force,
         };
-        let written = conversion.write(out, &mut control);
+        let written = work(&mut control);
         bar.finish_and_clear();
         match written {
             Err(e) if e.kind() == palisade::Kind::Cancelled => {

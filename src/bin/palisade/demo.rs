@@ -83,7 +83,8 @@ pub fn run(args: &Args) -> Result<()> {
     let mut reports = Vec::new();
     let mut unmet = Vec::new();
     for conversation in &script.conversations {
-        let session = engine.session(&SessionOptions { system: Some(script.system.clone()) })?;
+        let session =
+            engine.session(&SessionOptions { system: Some(script.system.clone()), ..SessionOptions::default() })?;
         for turn in &conversation.turns {
             if !args.json {
                 output::line(&format!("user> {}", turn.user))?;

@@ -3,7 +3,7 @@
 use std::io::BufRead;
 use std::path::PathBuf;
 
-use palisade::guard::{Guard, GuardOptions, InputContext, Judgement};
+use palisade::guard::{Guard, InputContext, Judgement};
 use palisade::{CancelFlag, Error, Result};
 
 use crate::{load, output};
@@ -41,12 +41,7 @@ struct Line {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let options = GuardOptions {
-        policy: args.guard.policy.clone(),
-        classifier: args.guard.classifier.clone(),
-        ..GuardOptions::default()
-    };
-    let guard = Guard::open(&options)?;
+    let guard = Guard::open(&args.guard.options())?;
     let name = args.jsonl.display();
     let reader: Box<dyn BufRead> = if args.jsonl.as_os_str() == "-" {
         Box::new(std::io::stdin().lock())
@@ -79,7 +74,8 @@ fn report(id: serde_json::Value, judgement: &Judgement) -> serde_json::Value {
     let mut report = serde_json::json!({
         "id": id,
         "action": judgement.action.as_str(),
-        "category": decided.and_then(|v| v.category).map(|c| c.id()),
+        "category": decided.and_then(|v| v.category_id()),
+        "rule": decided.and_then(|v| v.rule.as_deref()),
         "score": shown.map_or(0.0, |v| v.score),
         "stage": shown.map(|v| v.stage.as_str()),
     });

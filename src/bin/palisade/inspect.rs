@@ -1,27 +1,30 @@
 //! `palisade inspect`: what a model file holds, without reading its weights.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use palisade::Result;
 use palisade::engine::{KvType, kv_bytes};
 use palisade::gguf::{Array, Gguf, Metadata, Value};
 use palisade::model::Model;
 use palisade::tokenizer::Tokenizer;
+use palisade::{CancelFlag, Result};
 
 use crate::output;
 
 /// Shows hyperparameters, tensors by type, bytes split into always-touched and routed, licence and warnings.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  palisade inspect MODEL.gguf --context 131072\n  palisade inspect MODEL.gguf --json"
+    after_help = "Example:\n  palisade inspect MODEL.gguf --context 131072\n  palisade inspect MODEL.gguf --json\n  palisade inspect MODEL.palp --verify"
 )]
 pub struct Args {
-    /// GGUF file (the first one of a split model), also one that holds only a vision tower (mmproj).
+    /// GGUF file (the first one of a split model) or packed file; also one that holds only a vision tower (mmproj).
     model: PathBuf,
     /// Positions for which the bytes of keys and values are told; 0 takes the model's own.
     #[arg(long, default_value_t = 0)]
     context: usize,
+    /// Read a packed file whole and compare its checksums.
+    #[arg(long)]
+    verify: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -29,6 +32,9 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let gguf = Gguf::open(&args.model)?;
+    if args.verify {
+        verify(&gguf)?;
+    }
     let mut types: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let (mut always, mut routed) = (0u64, 0u64);
     for t in gguf.tensors() {
@@ -78,6 +84,7 @@ pub fn run(args: &Args) -> Result<()> {
         "name": meta.get_str("general.name")?,
         "architecture": meta.get_str("general.architecture")?,
         "parts": gguf.parts().len(),
+        "container": container(&gguf, args.verify),
         "hyperparameters": hparams,
         "picture_tower": picture_tower(meta),
         "tensors": tensors,
@@ -87,6 +94,30 @@ pub fn run(args: &Args) -> Result<()> {
         "warnings": warnings,
     });
     if args.json { output::json(&report) } else { output::line(&indented(&report, 0)) }
+}
+
+/// Compares all checksums, with a bar.
+fn verify(gguf: &Gguf) -> Result<()> {
+    let bar = output::bar(0, "verifying", true);
+    let verified = gguf.verify(&CancelFlag::new(), &mut |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    verified
+}
+
+/// What kind of file it is, and how a packed one is laid out.
+fn container(gguf: &Gguf, verified: bool) -> serde_json::Value {
+    let Some(packed) = gguf.packed() else {
+        return serde_json::json!({"format": "gguf", "version": gguf.version()});
+    };
+    let layouts: BTreeSet<&str> =
+        gguf.tensors().iter().filter_map(|t| t.stored.as_ref()).map(|s| s.layout.as_str()).collect();
+    serde_json::json!({
+        "format": "packed", "version": gguf.version(), "sections": packed.sections(), "layouts": layouts,
+        "checksums": if verified { "all compared" } else { "the header's compared, the sections' by --verify" },
+    })
 }
 
 /// A number as its shortest decimal form, not as the double that stands for it.

@@ -28,7 +28,7 @@ pub struct Flags {
     /// Map the weights instead of reading them (nobody may change the file meanwhile).
     #[arg(long)]
     pub map: bool,
-    /// Kernel set: scalar, avx2, avx512vnni, neon, dotprod (what the processor has).
+    /// Kernel set: scalar, avx2, avxvnni, avx512vnni, neon, dotprod, i8mm (what the processor has).
     #[arg(long)]
     pub kernels: Option<String>,
     /// How finely activations are quantized: fast is what generation uses unless told otherwise, fine costs up to twice the
@@ -50,6 +50,25 @@ pub struct GuardFlags {
     /// Prompt Guard 2 (its config.json will do), which judges beside it.
     #[arg(long)]
     pub classifier: Option<PathBuf>,
+    /// Public key (64 hexadecimal digits) that has to have signed the policy; see `palisade policy sign`.
+    #[arg(long, value_name = "HEX")]
+    pub policy_key: Option<String>,
+    /// A policy that is tried beside the one in force: its verdicts are logged and change nothing.
+    #[arg(long, value_name = "FILE")]
+    pub shadow_policy: Option<PathBuf>,
+}
+
+impl GuardFlags {
+    /// The options of a guard without an engine.
+    pub fn options(&self) -> palisade::guard::GuardOptions {
+        palisade::guard::GuardOptions {
+            policy: self.policy.clone(),
+            policy_key: self.policy_key.clone(),
+            shadow: self.shadow_policy.clone(),
+            classifier: self.classifier.clone(),
+            ..palisade::guard::GuardOptions::default()
+        }
+    }
 }
 
 /// Seconds since 1970 by this machine's clock; the library itself reads none.

@@ -10,6 +10,7 @@
 #![allow(unreachable_pub, reason = "a binary has no outside")]
 
 mod ask;
+mod audit;
 mod bench;
 mod chat;
 mod convert;
@@ -20,7 +21,10 @@ mod inspect;
 mod license;
 mod load;
 mod output;
+mod pack;
+mod policy;
 mod quantize;
+mod report;
 mod score;
 mod synth;
 mod tokenize;
@@ -52,6 +56,10 @@ enum Command {
     Generate(generate::Args),
     /// Judge given texts.
     Guard(guard::Args),
+    /// Check, explain and sign guard policies.
+    Policy(policy::Args),
+    /// Verify and show audit logs.
+    Audit(audit::Args),
     /// Text to token ids.
     Tokenize(tokenize::Args),
     /// Show or accept a model's licence.
@@ -66,6 +74,8 @@ enum Command {
     Convert(convert::Args),
     /// Write a GGUF file again with other block types.
     Quantize(quantize::Args),
+    /// Write a GGUF file again in the order that the kernels read: it opens at the speed of the disk.
+    Pack(pack::Args),
     /// Write a synthetic model of any shape.
     Synth(synth::Args),
 }
@@ -77,6 +87,8 @@ fn main() -> std::process::ExitCode {
         Command::Chat(args) => chat::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Guard(args) => guard::run(&args),
+        Command::Policy(args) => policy::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::License(args) => license::run(&args),
         Command::Inspect(args) => inspect::run(&args),
@@ -84,6 +96,7 @@ fn main() -> std::process::ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Quantize(args) => quantize::run(&args),
+        Command::Pack(args) => pack::run(&args),
         Command::Synth(args) => synth::run(&args),
     };
     output::finish(result)

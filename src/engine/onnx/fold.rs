@@ -10,15 +10,17 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::ops::EvalOp;
 use tract_onnx::tract_hir::internal::*;
 
-use super::gather;
 use super::operators::OPERATORS;
 use super::tensor::{MOST_RANK, short};
+use super::{dequantize, gather};
 use crate::error::Error;
 
 /// A constant that the engine computes while it loads may have so many bytes …
 const MOST_FOLDED: u64 = 64 << 20;
 /// … and all of them together so many. The tables of relative positions of twelve wide layers need a third of it.
 const MOST_FOLDED_TOGETHER: u64 = 1 << 30;
+/// What quantized weights may become, in bytes, all of them together.
+const MOST_DEQUANTIZED: u64 = 2 << 30;
 /// The largest size that is written as a number.
 const MOST_SIZE: i64 = 1 << 30;
 /// Loading takes seconds; a graph made to be slow is given up.
@@ -34,11 +36,12 @@ thread_local! {
 struct Budget {
     deadline: Option<Instant>,
     folded: u64,
+    dequantized: u64,
 }
 
 impl Budget {
     fn new() -> Self {
-        Self { deadline: Instant::now().checked_add(MOST_TIME), folded: 0 }
+        Self { deadline: Instant::now().checked_add(MOST_TIME), folded: 0, dequantized: 0 }
     }
 }
 
@@ -53,6 +56,18 @@ pub(super) fn reader() -> Onnx {
     onnx
 }
 
+/// Counts weights that leave their eight bits.
+pub(super) fn pay(bytes: u64) -> TractResult<()> {
+    let all = BUDGET.with_borrow_mut(|b| {
+        b.dequantized = b.dequantized.saturating_add(bytes);
+        b.dequantized
+    });
+    if all > MOST_DEQUANTIZED {
+        return refuse(format!("quantized weights become {all} bytes, at most {MOST_DEQUANTIZED}"));
+    }
+    Ok(())
+}
+
 fn weighed(context: &ParsingContext<'_>, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
     let builder = STOCK.op_register.0.get(&node.op_type);
     let builder = builder.ok_or_else(|| TractError::new(Error::unsupported(format!("operator {}", node.op_type))))?;
@@ -60,6 +75,8 @@ fn weighed(context: &ParsingContext<'_>, node: &NodeProto) -> TractResult<(Box<d
     let op = match node.op_type.as_str() {
         // A constant's size is known and paid for; tract looks for its type.
         "Constant" => op,
+        // What it makes are weights, which are counted by themselves.
+        "DequantizeLinear" => dequantize::build(node)?,
         "GatherElements" => Box::new(Weighed { op: gather::build(node)?, sizes: Sizes::None }),
         kind => Box::new(Weighed { op, sizes: Sizes::of(kind) }),
     };

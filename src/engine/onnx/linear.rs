@@ -1,4 +1,5 @@
-//! A product with constant weights, and what is added to each row, over our kernels and the threads of the pool.
+//! A product with constant weights over our kernels and the threads of the pool, with what follows it row by row: a bias, an
+//! activation, a residual, a layer norm.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,10 +9,11 @@ use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::math::Add;
 use tract_onnx::tract_hir::internal::*;
 
-use super::recognize::{binary, product};
+use super::activation::{self, Activation};
+use super::norm::{self, Norm};
+use super::recognize::product;
 use crate::engine::ops::identity;
 use crate::engine::scratch;
-use crate::error::Result;
 use crate::kernels::{Acts, Kernels, Panels};
 use crate::weights::Matrix;
 use crate::weights::layout::PANEL_ROWS;
@@ -19,20 +21,33 @@ use crate::weights::layout::PANEL_ROWS;
 /// Values that are worth a task of their own.
 const TASK: usize = 1 << 14;
 
-/// The weights of one product.
+/// The weights of one product, and what follows it.
 #[derive(Debug)]
 pub(super) struct Weights {
-    pub(super) kernels: Kernels,
-    pub(super) matrix: Matrix,
-    /// What is added to every row; empty for nothing.
-    pub(super) bias: Vec<f32>,
+    kernels: Kernels,
+    matrix: Matrix,
+    after: After,
 }
 
-/// `(…, k…)` → `(…, n)`: the last `folded` dimensions are the columns of the weights.
+/// What becomes of each row of a product, in this order.
+#[derive(Debug, Default)]
+struct After {
+    /// What is added to every row; empty for nothing.
+    bias: Vec<f32>,
+    activation: Option<Activation>,
+    /// Whether the second input is added.
+    residual: bool,
+    norm: Option<Norm>,
+    /// Whether the row before its norm is an output too, the second one.
+    sum: bool,
+}
+
+/// `(…, k…)` → `(…, n)`: the last `folded` dimensions are the columns of the weights. With a residual it is the second input,
+/// `(…, n)`.
 #[derive(Debug, Clone)]
 pub(super) struct Linear {
-    pub(super) weights: Arc<Weights>,
-    pub(super) folded: usize,
+    weights: Arc<Weights>,
+    folded: usize,
 }
 
 identity!(Linear, weights);
@@ -42,6 +57,12 @@ impl Op for Linear {
         "Linear".into()
     }
 
+    fn info(&self) -> TractResult<Vec<String>> {
+        let a = &self.weights.after;
+        let (bias, norm) = (!a.bias.is_empty(), a.norm.is_some());
+        Ok(vec![format!("bias: {bias}, {:?}, residual: {}, norm: {norm}, sum: {}", a.activation, a.residual, a.sum)])
+    }
+
     op_as_typed_op!();
 }
 
@@ -49,54 +70,105 @@ impl EvalOp for Linear {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let x = args_1!(inputs);
         let w = &*self.weights;
+        let (x, residual) = match &inputs[..] {
+            [x] if !w.after.residual => (x, None),
+            [x, residual] if w.after.residual => (x, Some(residual)),
+            _ => bail!("{} inputs", inputs.len()),
+        };
         let (cols, rows) = (w.matrix.cols(), w.matrix.rows());
         let (lead, columns) =
             x.rank().checked_sub(self.folded).and_then(|n| x.shape().split_at_checked(n)).context("rank")?;
         ensure!(columns.iter().product::<usize>() == cols, "a row of {columns:?} for {cols} columns");
         let shape: TVec<usize> = lead.iter().copied().chain([rows]).collect();
-        if x.len() == 0 {
-            return Ok(tvec!(Tensor::zero::<f32>(&shape)?.into_tvalue()));
-        }
-        let mut values = scratch::take(x.len());
-        values.copy_from_slice(x.try_as_plain_ram()?.as_slice::<f32>()?);
-        let acts = Acts::new(values, cols);
+        ensure!(residual.is_none_or(|r| r.shape() == &*shape), "a residual for {shape:?}");
         let mut out = Tensor::zero::<f32>(&shape)?;
-        w.product(&acts, out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?).map_err(TractError::new)?;
-        scratch::give(acts.into_values());
-        Ok(tvec!(out.into_tvalue()))
+        let mut normed = if w.after.norm.is_some() { Some(Tensor::zero::<f32>(&shape)?) } else { None };
+        if x.len() > 0 {
+            let mut values = scratch::take(x.len());
+            values.copy_from_slice(x.try_as_plain_ram()?.as_slice::<f32>()?);
+            let acts = Acts::new(values, cols);
+            let residual = residual.map(|r| r.try_as_plain_ram()).transpose()?;
+            let residual = residual.as_ref().map(|r| r.as_slice::<f32>()).transpose()?;
+            let mut out = out.try_as_plain_ram_mut()?;
+            let mut normed = normed.as_mut().map(Tensor::try_as_plain_ram_mut).transpose()?;
+            let normed = normed.as_mut().map(|n| n.as_slice_mut::<f32>()).transpose()?;
+            w.run(&acts, residual, out.as_slice_mut::<f32>()?, normed)?;
+            scratch::give(acts.into_values());
+        }
+        let all = normed.into_iter().chain((w.after.sum || w.after.norm.is_none()).then_some(out));
+        Ok(all.map(Tensor::into_tvalue).collect())
     }
 }
 
+/// Rows that one task finishes: where they lie among all, what is added, where they go.
+struct Rows<'a> {
+    first: usize,
+    residual: Option<&'a [f32]>,
+    out: &'a mut [f32],
+    normed: Option<&'a mut [f32]>,
+}
+
 impl Weights {
-    /// `out` is `(tokens, rows)`.
-    fn product(&self, x: &Acts, out: &mut [f32]) -> Result<()> {
+    /// `residual`, `out` and `normed` are `(tokens, rows)`.
+    fn run(&self, x: &Acts, residual: Option<&[f32]>, out: &mut [f32], normed: Option<&mut [f32]>) -> TractResult<()> {
         let (m, tokens) = (&self.matrix, x.tokens());
-        let pinned = m.pin()?;
+        let pinned = m.pin().map_err(TractError::new)?;
         let share = m.panels().div_ceil(rayon::current_num_threads()).max(1);
         // Four panels suit the kernels that take two or four at a time.
         let panels = (TASK * 4 / m.panel_bytes().max(1)).clamp(1, share).next_multiple_of(4);
         let mut parts = scratch::take(m.panels() * tokens * PANEL_ROWS); // (panels, tokens, 8)
-        parts.par_chunks_mut(panels * tokens * PANEL_ROWS).enumerate().try_for_each(|(task, part)| {
+        let product = parts.par_chunks_mut(panels * tokens * PANEL_ROWS).enumerate().try_for_each(|(task, part)| {
             let first = task * panels;
             pinned.with_panels(first..first + part.len() / (tokens * PANEL_ROWS), |bytes| {
                 (self.kernels.matmul)(Panels { ty: m.ty(), cols: m.cols(), bytes }, x, part);
             })
-        })?;
-        let group = (TASK / m.rows()).max(1);
-        out.par_chunks_mut(group * m.rows()).enumerate().for_each(|(at, rows)| {
-            for (t, row) in rows.chunks_exact_mut(m.rows()).enumerate() {
-                let mut panels = parts.as_chunks::<PANEL_ROWS>().0.iter().skip(at * group + t).step_by(tokens);
-                let (whole, rest) = row.as_chunks_mut::<PANEL_ROWS>();
-                whole.iter_mut().zip(&mut panels).for_each(|(to, from)| *to = *from);
-                rest.iter_mut().zip(panels.next().into_iter().flatten()).for_each(|(to, from)| *to = *from);
-                if !self.bias.is_empty() {
-                    (self.kernels.add)(row, &self.bias);
-                }
-            }
         });
+        product.map_err(TractError::new)?;
+        let group = (TASK / m.rows()).max(1);
+        let each = group * m.rows();
+        let mut normed = normed.map(|n| n.chunks_mut(each));
+        let mut residual = residual.map(|r| r.chunks(each));
+        let tasks: Vec<Rows<'_>> = out
+            .chunks_mut(each)
+            .enumerate()
+            .map(|(at, out)| Rows {
+                first: at * group,
+                residual: residual.as_mut().and_then(Iterator::next),
+                out,
+                normed: normed.as_mut().and_then(Iterator::next),
+            })
+            .collect();
+        tasks.into_par_iter().try_for_each(|rows| self.finish(&parts, tokens, rows))?;
         scratch::give(parts);
+        Ok(())
+    }
+
+    /// Gathers rows from the panels that hold eight columns of all, and does what follows the product.
+    fn finish(&self, parts: &[f32], tokens: usize, rows: Rows<'_>) -> TractResult<()> {
+        let (wide, after) = (self.matrix.rows(), &self.after);
+        for (t, row) in rows.out.chunks_exact_mut(wide).enumerate() {
+            let mut panels = parts.as_chunks::<PANEL_ROWS>().0.iter().skip(rows.first + t).step_by(tokens);
+            let (whole, rest) = row.as_chunks_mut::<PANEL_ROWS>();
+            whole.iter_mut().zip(&mut panels).for_each(|(to, from)| *to = *from);
+            rest.iter_mut().zip(panels.next().into_iter().flatten()).for_each(|(to, from)| *to = *from);
+            if !after.bias.is_empty() {
+                (self.kernels.add)(row, &after.bias);
+            }
+        }
+        if let Some(activation) = after.activation {
+            activation.ready()?.run(rows.out)?;
+        }
+        if let Some(residual) = rows.residual {
+            (self.kernels.add)(rows.out, residual);
+        }
+        if let (Some(norm), Some(normed)) = (&after.norm, rows.normed) {
+            let mut row = vec![0.0; wide];
+            for (x, out) in rows.out.chunks_exact(wide).zip(normed.chunks_exact_mut(wide)) {
+                row.copy_from_slice(x);
+                norm.row(&mut row, out);
+            }
+        }
         Ok(())
     }
 }
@@ -106,17 +178,17 @@ impl TypedOp for Linear {
         let dims = inputs.first().context("no input")?.shape.dims();
         let lead = dims.len().checked_sub(self.folded).and_then(|n| dims.get(..n)).context("rank")?;
         let shape: TVec<TDim> = lead.iter().cloned().chain([self.weights.matrix.rows().to_dim()]).collect();
-        Ok(tvec!(f32::fact(&*shape)))
+        Ok(tvec!(f32::fact(&*shape); if self.weights.after.sum { 2 } else { 1 }))
     }
 
     as_op!();
 }
 
-/// A product of a graph that [`Linear`] can give.
+/// A product of a graph that [`Linear`] can give: the operation, what it reads, and the outlets it gives.
 pub(super) struct Product {
     op: Linear,
-    x: OutletId,
-    out: OutletId,
+    inputs: TVec<OutletId>,
+    out: TVec<OutletId>,
 }
 
 impl Product {
@@ -150,31 +222,47 @@ impl Product {
             return None;
         }
         let matrix = Matrix::from_values(weights.try_as_plain_ram().ok()?.as_slice().ok()?, cols).ok()?;
-        let (bias, out) = bias(model, node, matrix.rows()).unwrap_or((Vec::new(), OutletId::new(node.id, 0)));
-        let folded = columns.len();
-        Some(Self { op: Linear { weights: Arc::new(Weights { kernels, matrix, bias }), folded }, x, out })
+        let (after, residual, out) = after(model, OutletId::new(node.id, 0), matrix.rows(), kernels);
+        let weights = Arc::new(Weights { kernels, matrix, after });
+        let inputs = [x].into_iter().chain(residual).collect();
+        Some(Self { op: Linear { weights, folded: columns.len() }, inputs, out })
     }
 
     pub(super) fn replace(self, model: &mut TypedModel) -> TractResult<()> {
         let mut patch = TypedModelPatch::new("linear");
-        let x = patch.tap_model(model, self.x)?;
-        let name = format!("{}.linear", model.node(self.out.node).name);
-        let out = patch.wire_node(name, self.op, &[x])?;
-        patch.shunt_outside(model, self.out, out[0])?;
+        let inputs = patch.taps(model, &self.inputs)?;
+        let first = self.out.first().context("no output")?;
+        let name = format!("{}.linear", model.node(first.node).name);
+        let out = patch.wire_node(name, self.op, &inputs)?;
+        for (old, new) in self.out.iter().zip(out) {
+            patch.shunt_outside(model, *old, new)?;
+        }
         patch.apply(model)
     }
 }
 
-/// What is added to each row of a product that nothing else reads, and the sum.
-fn bias(model: &TypedModel, node: &TypedNode, rows: usize) -> Option<(Vec<f32>, OutletId)> {
-    let output = node.outputs.first()?;
-    let &[next] = &output.successors[..] else { return None };
-    let sum = model.node(next.node);
-    let both = binary::<Add>(sum)?;
-    let bias = model.outlet_fact(*both.get(1 - next.slot)?).ok()?.konst.clone()?;
-    let wide = bias.len() == rows && bias.shape().last() == Some(&rows) && bias.rank() <= output.fact.rank();
-    let alike =
-        sum.outputs.first()?.fact.shape == output.fact.shape && !model.output_outlets().ok()?.contains(&node.id.into());
-    let bias = (wide && alike).then(|| bias.try_as_plain_ram().ok()?.as_slice::<f32>().ok().map(<[f32]>::to_vec))??;
-    Some((bias, OutletId::new(sum.id, 0)))
+/// What follows a product of `rows` rows that nothing else reads; the residual, and the outlets of the norm, if any, and of
+/// the sum.
+fn after(
+    model: &TypedModel,
+    mut at: OutletId,
+    rows: usize,
+    kernels: Kernels,
+) -> (After, Option<OutletId>, TVec<OutletId>) {
+    let mut out = After::default();
+    if let Some((bias, next)) = norm::by_column::<Add>(model, at, rows) {
+        (out.bias, at) = (bias, next);
+    }
+    if let Some((activation, next)) = activation::find(model, at) {
+        (out.activation, at) = (Some(activation), next);
+    }
+    let residual = norm::residual(model, at);
+    if let Some((_, next)) = residual {
+        (out.residual, at) = (true, next);
+    }
+    let residual = residual.map(|(outlet, _)| outlet);
+    let Some(found) = norm::find(model, at, kernels) else { return (out, residual, tvec!(at)) };
+    (out.norm, out.sum) = (Some(found.norm), found.shared);
+    let both = if found.shared { tvec!(found.out, at) } else { tvec!(found.out) };
+    (out, residual, both)
 }

@@ -225,7 +225,56 @@ mod tests {
             assert_eq!(count(file, "DisentangledAttention"), 2, "{file}");
             assert_eq!(count(file, "Places"), 2, "{file}");
             assert_eq!(count(file, "Linear"), 2 * 6 + 2, "{file}");
-            assert_eq!(count(file, "Softmax"), 0, "{file}");
+            // That of the embeddings; the others stand behind a product.
+            assert_eq!(count(file, "LayerNorm"), 1, "{file}");
+            for op in ["Softmax", "Erf", "RmsNorm"] {
+                assert_eq!(count(file, op), 0, "{file} {op}");
+            }
+        }
+    }
+
+    #[test]
+    fn encoders_of_both_exporters_are_recognized_in_every_layer() {
+        for form in [
+            "bool-legacy",
+            "bool-dynamo",
+            "eager-legacy",
+            "eager-dynamo",
+            "tanh-legacy",
+            "tanh-dynamo",
+            "channels",
+            "tensors",
+        ] {
+            let file = format!("encoders/{form}.onnx");
+            assert_eq!(count(&file, "MultiHeadAttention"), 2, "{file}");
+            assert_eq!(count(&file, "Linear"), 2 * 6, "{file}");
+            // That of the embeddings and the one that norms a norm's values again; the others stand behind a product.
+            assert_eq!(count(&file, "LayerNorm"), 2, "{file}");
+            for op in ["Softmax", "Erf", "GeluExact", "Tanh", "RmsNorm", "IsNan"] {
+                assert_eq!(count(&file, op), 0, "{file} {op}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_embedded_classifier_is_recognized() {
+        let model =
+            OnnxClassifier::from_bytes("embedded", include_bytes!("../../../guards/classifier/model.onnx")).unwrap();
+        let plan = model.plans.general.as_ref().unwrap();
+        let count = |op: &str| plan.model().nodes().iter().filter(|n| n.op.name() == op).count();
+        let found = ["MultiHeadAttention", "Neighbours", "SoftmaxColumns", "Softmax", "RmsNorm", "Conv"].map(count);
+        assert_eq!(found, [2, 1, 1, 0, 0, 0]);
+    }
+
+    /// What the length decides is computed while loading, not in runs.
+    #[test]
+    fn a_plan_for_one_shape_has_its_relative_positions() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/onnx/legacy.onnx");
+        let options = OnnxOptions { shapes: &[(1, 64)], ..OnnxOptions::default() };
+        let model = OnnxClassifier::open(&path, &options).unwrap();
+        let (_, plan) = &model.plans.fixed[0];
+        for op in ["Places", "Range", "Ln", "Min", "Max"] {
+            assert!(plan.model().nodes().iter().all(|n| n.op.name() != op), "{op}");
         }
     }
 }

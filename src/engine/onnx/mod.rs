@@ -3,15 +3,23 @@
 //! A file passes [`airlock`] before anything else reads it; its weights are read by us ([`files`], [`tensor`]), so tract
 //! opens no file; what tract computes while it loads is weighed ([`fold`]).
 
+mod activation;
 mod airlock;
 mod attention;
+mod convolution;
+mod dequantize;
 mod files;
 mod fold;
 mod gather;
+mod heads;
+mod integers;
 mod linear;
 mod load;
+mod norm;
 mod operators;
+mod proof;
 mod recognize;
+mod softmax;
 mod tensor;
 mod wire;
 

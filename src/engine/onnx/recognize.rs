@@ -3,7 +3,6 @@
 //! What was found is proved on small random values before it is used: a place where ours does not give what the graph
 //! gives stays as it is.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
@@ -18,6 +17,9 @@ use tract_onnx::tract_hir::internal::*;
 use super::attention::{DisentangledAttention, Places, Plan};
 use super::gather::GatherRows;
 use super::linear::Product;
+use super::norm::{self, LayerNorm};
+use super::proof::{self, Random};
+use super::{convolution, heads, integers, softmax};
 use crate::kernels::{self, Kernels};
 
 /// Rows and tokens of the proof.
@@ -27,10 +29,11 @@ const TOLERANCE: f32 = 1e-4;
 /// Terms of a sum that are looked at.
 const MOST_TERMS: usize = 8;
 
-/// Replaces every disentangled attention of a decluttered graph, and then the products with constant weights. Without
-/// vector instructions the graph's own operations are the faster ones.
-pub(super) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
+/// Replaces every attention of a decluttered graph, and then the products with constant weights with what follows them, and
+/// what layer norms are left. Without vector instructions the graph's own operations are the faster ones.
+pub(super) fn rewrite(model: TypedModel) -> TractResult<TypedModel> {
     let kernels = kernels::best();
+    let mut model = integers::rewrite(model)?.into_decluttered()?;
     if kernels.name == "scalar" {
         return Ok(model);
     }
@@ -39,12 +42,27 @@ pub(super) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     for f in &found {
         f.replace(&mut model)?;
     }
+    heads::rewrite(&mut model, kernels)?;
+    convolution::rewrite(&mut model)?;
     let mut model = model.into_decluttered()?;
     for node in 0..model.nodes().len() {
         if let Some(product) = Product::find(&model, model.node(node), kernels) {
             product.replace(&mut model)?;
         }
     }
+    let mut model = model.into_decluttered()?;
+    // What a norm gives may be normed again: nodes that come in are looked at as well.
+    let mut node = 0;
+    while node < model.nodes().len() {
+        for slot in 0..model.node(node).outputs.len() {
+            let x = OutletId::new(node, slot);
+            if let Some(found) = norm::find(&model, x, kernels) {
+                LayerNorm::replace(&mut model, x, found)?;
+            }
+        }
+        node += 1;
+    }
+    softmax::rewrite(&mut model, kernels)?;
     model.into_decluttered()
 }
 
@@ -62,12 +80,12 @@ struct Found {
 
 /// A value before changes of layout and multiplications with numbers.
 #[derive(Clone, Copy)]
-struct Peeled {
-    outlet: OutletId,
-    factor: f32,
+pub(super) struct Peeled {
+    pub(super) outlet: OutletId,
+    pub(super) factor: f32,
 }
 
-fn peel(model: &TypedModel, outlet: OutletId) -> Peeled {
+pub(super) fn peel(model: &TypedModel, outlet: OutletId) -> Peeled {
     let mut peeled = Peeled { outlet, factor: 1.0 };
     loop {
         let node = model.node(peeled.outlet.node);
@@ -102,7 +120,7 @@ pub(super) fn product(node: &TypedNode) -> Option<[OutletId; 2]> {
 }
 
 /// The terms of a sum over any layout.
-fn terms(model: &TypedModel, outlet: OutletId) -> Option<Vec<Peeled>> {
+pub(super) fn terms(model: &TypedModel, outlet: OutletId) -> Option<Vec<Peeled>> {
     let (mut open, mut out) = (vec![Peeled { outlet, factor: 1.0 }], Vec::new());
     while let Some(next) = open.pop() {
         let peeled = peel(model, next.outlet);
@@ -242,69 +260,23 @@ fn proves(model: &TypedModel, found: &Found) -> bool {
 fn difference(model: &TypedModel, found: &Found) -> TractResult<f32> {
     let (batch, seq) = PROOF;
     let inputs = random_inputs(found, batch, seq)?;
-    let theirs = part(model, &found.inputs(), found.out)?.into_runnable()?.run(inputs.clone())?;
-    let mut ours = TypedModel::default();
-    let sources = inputs.iter().enumerate().map(|(i, t)| {
-        let fact = t.datum_type().fact(t.shape());
-        ours.add_source(format!("input-{i}"), fact)
-    });
-    let sources = sources.collect::<TractResult<Vec<_>>>()?;
-    let out = found.wire("proof", &mut ours, &sources)?;
-    ours.select_output_outlets(&[out])?;
-    let ours = ours.into_runnable()?.run(inputs)?;
-    let [theirs, ours] = [theirs, ours].map(|t| t[0].clone().into_tensor());
-    let theirs = theirs.permute_axes(&[0, 2, 1, 3])?;
-    let (theirs, ours) = (theirs.try_as_plain_ram()?, ours.try_as_plain_ram()?);
-    let (theirs, ours) = (theirs.as_slice::<f32>()?, ours.as_slice::<f32>()?);
-    ensure!(theirs.len() == ours.len() && !ours.is_empty(), "{} values for {}", ours.len(), theirs.len());
-    ensure!(theirs.iter().chain(ours).all(|x| x.is_finite()), "no finite values");
-    let largest = theirs.iter().fold(1e-3f32, |m, x| m.max(x.abs()));
-    let far = theirs.iter().zip(ours).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
-    Ok(far / largest)
+    let theirs = proof::run(model, &found.inputs(), found.out, inputs.clone())?;
+    let ours = proof::wired(inputs, |ours, sources| found.wire("proof", ours, sources))?;
+    proof::difference(&theirs.into_tensor().permute_axes(&[0, 2, 1, 3])?.into_shape(ours.shape())?, &ours)
 }
 
 fn random_inputs(found: &Found, batch: usize, seq: usize) -> TractResult<TVec<TValue>> {
     let (columns, places) = (found.plan.heads * found.plan.width, i64::try_from(found.plan.places())?);
-    let mut state = 1u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as i64
-    };
+    let mut random = Random::new();
     let mut out = tvec!();
     for _ in 0..3 {
-        let values: Vec<f32> = (0..batch * seq * columns).map(|_| next() as f32 / (1 << 23) as f32 - 1.0).collect();
-        out.push(Tensor::from_shape(&[batch, seq, columns], &values)?.into_tvalue());
+        out.push(random.tensor(&[batch, seq, columns])?);
     }
-    let mask: Vec<bool> = (0..batch * seq * seq).map(|_| next() % 4 == 0).collect();
+    let mask: Vec<bool> = (0..batch * seq * seq).map(|_| random.next() % 4 == 0).collect();
     out.push(Tensor::from_shape(&[batch, 1, seq, seq], &mask)?.into_tvalue());
     for _ in 0..2 {
-        let index: Vec<i64> = (0..seq * seq).map(|_| next() % places).collect();
+        let index: Vec<i64> = (0..seq * seq).map(|_| random.next() % places).collect();
         out.push(Tensor::from_shape(&[1, seq, seq], &index)?.into_tvalue());
     }
     Ok(out)
-}
-
-/// The nodes between `inputs` and `output` as a model.
-fn part(model: &TypedModel, inputs: &[OutletId], output: OutletId) -> TractResult<TypedModel> {
-    let mut part = TypedModel { symbols: model.symbols.clone(), ..TypedModel::default() };
-    let mut wires = HashMap::new();
-    for (i, input) in inputs.iter().enumerate() {
-        wires.insert(*input, part.add_source(format!("input-{i}"), model.outlet_fact(*input)?.without_value())?);
-    }
-    let (mut open, mut needed) = (vec![output], HashSet::new());
-    while let Some(outlet) = open.pop() {
-        if !wires.contains_key(&outlet) && needed.insert(outlet.node) {
-            open.extend(&model.node(outlet.node).inputs);
-        }
-    }
-    for id in model.eval_order()?.into_iter().filter(|id| needed.contains(id)) {
-        let node = model.node(id);
-        let from = node.inputs.iter().map(|o| wires.get(o).copied());
-        let from = from.collect::<Option<TVec<_>>>().context("a value from outside")?;
-        for (slot, wire) in part.wire_node(&node.name, node.op.clone(), &from)?.into_iter().enumerate() {
-            wires.insert(OutletId::new(id, slot), wire);
-        }
-    }
-    part.select_output_outlets(&[*wires.get(&output).context("no output")?])?;
-    Ok(part)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tract_onnx::tract_hir::internal::*;
 
-use super::{identity, rows_like, tensor};
+use super::{filled, identity, rows_like};
 use crate::error::Error;
 use crate::weights::Matrix;
 
@@ -30,12 +30,13 @@ impl EvalOp for Embed {
         let ids = args_1!(inputs);
         let ids = ids.try_as_plain_ram()?.as_slice::<i64>()?;
         let cols = self.table.cols();
-        let mut rows = vec![0.0f32; ids.len() * cols];
-        for (id, row) in ids.iter().zip(rows.chunks_exact_mut(cols)) {
-            let id = usize::try_from(*id).map_err(|_| Error::argument(format!("token id {id}")))?;
-            self.table.dequantize_row(id, row)?;
-        }
-        Ok(tvec!(tensor(rows, cols)?))
+        filled(ids.len(), cols, |rows| {
+            for (id, row) in ids.iter().zip(rows.chunks_exact_mut(cols)) {
+                let id = usize::try_from(*id).map_err(|_| Error::argument(format!("token id {id}")))?;
+                self.table.dequantize_row(id, row)?;
+            }
+            Ok(())
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
-use super::{identity, rows_like, tensor, values};
+use super::{acts, added, identity, rows_like};
 use crate::engine::importance::Watch;
 use crate::engine::linear::{linear, linear_all};
 use crate::engine::scratch;
@@ -68,11 +68,10 @@ impl EvalOp for FeedForward {
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let (x, residual) = args_2!(inputs);
         let width = *x.shape().last().context("no columns")?;
-        let mut acts = Acts::new(values(&x)?.to_vec(), width);
-        acts.quantize(&self.kernels, self.precision);
-        let mut y = self.run(&acts)?;
-        (self.kernels.add)(&mut y, values(&residual)?);
-        Ok(tvec!(tensor(y, width)?))
+        let acts = acts(&x, width, &self.kernels, self.precision)?;
+        let y = self.run(&acts)?;
+        scratch::give(acts.into_values());
+        Ok(tvec!(added(&self.kernels, residual, y)?))
     }
 }
 
@@ -83,11 +82,45 @@ impl TypedOp for FeedForward {
     as_op!();
 }
 
+/// Tokens up to which all experts run side by side: more would keep the products of all of them in memory at once.
+const TOGETHER: usize = 16;
+
 /// One of a layer's experts; the shared one has no number.
 #[derive(Clone, Copy)]
 struct Part<'a> {
     w: &'a Mlp,
     expert: Option<usize>,
+}
+
+/// The tokens that one expert gets, and the scale of each.
+struct Group<'a> {
+    part: Part<'a>,
+    tokens: Vec<usize>,
+    scales: Vec<f32>,
+}
+
+impl Group<'_> {
+    /// Its rows of `x`; `None` when it gets all of them.
+    fn gather(&self, x: &Acts) -> Option<Acts> {
+        (self.tokens.len() < x.tokens()).then(|| x.gather(&self.tokens))
+    }
+}
+
+/// The experts that the router's `logits`, `(S, experts)`, choose for any token, in ascending order.
+fn by_expert<'a>(logits: &[f32], routed: &'a Routed) -> Vec<Group<'a>> {
+    let part = |(e, w)| Part { w, expert: Some(e) };
+    let experts = routed.experts.iter().enumerate().map(part);
+    let mut groups: Vec<_> = experts.map(|part| Group { part, tokens: Vec::new(), scales: Vec::new() }).collect();
+    for (t, row) in logits.chunks_exact(routed.router.rows()).enumerate() {
+        for (e, scale) in route(row, routed.used) {
+            if let Some(group) = groups.get_mut(e) {
+                group.tokens.push(t);
+                group.scales.push(scale);
+            }
+        }
+    }
+    groups.retain(|group| !group.tokens.is_empty());
+    groups
 }
 
 impl FeedForward {
@@ -96,35 +129,29 @@ impl FeedForward {
         let shared = Part { w: &self.weights.shared, expert: None };
         let Some(routed) = &self.weights.routed else { return self.mlp(shared, x, None) };
         let logits = linear(&self.kernels, &routed.router, x)?; // (S, experts)
-        let rows = logits.chunks_exact(routed.router.rows());
-        let mut chosen: Vec<Vec<(usize, f32)>> = rows.map(|row| route(row, routed.used)).collect();
-        let experts = routed.experts.iter().enumerate().map(|(e, w)| Part { w, expert: Some(e) });
-        if let [one] = chosen.as_mut_slice() {
-            one.sort_by_key(|(e, _)| *e);
-            let scale = |part: &Part<'_>| one.iter().find(|(e, _)| Some(*e) == part.expert).map(|(_, s)| *s);
-            let parts = experts.filter_map(|part| Some((scale(&part)?, part)));
-            return self.one_token(std::iter::once((1.0, shared)).chain(parts).collect(), x);
+        let groups = by_expert(&logits, routed);
+        scratch::give(logits);
+        if x.tokens() <= TOGETHER {
+            return self.side_by_side(shared, &groups, x);
         }
         let mut y = self.mlp(shared, x, None)?;
-        let width = self.weights.shared.down.rows();
-        for part in experts {
-            let scale = |t: usize| chosen[t].iter().find(|(e, _)| Some(*e) == part.expert).map(|(_, scale)| *scale);
-            let (tokens, scales): (Vec<usize>, Vec<f32>) =
-                (0..chosen.len()).filter_map(|t| Some((t, scale(t)?))).unzip();
-            if tokens.is_empty() {
-                continue;
-            }
-            let routed = if tokens.len() == x.tokens() {
-                self.mlp(part, x, Some(&scales))?
-            } else {
-                self.mlp(part, &x.gather(&tokens), Some(&scales))?
+        for group in &groups {
+            let routed = match group.gather(x) {
+                Some(own) => self.mlp(group.part, &own, Some(&group.scales))?,
+                None => self.mlp(group.part, x, Some(&group.scales))?,
             };
-            for (t, sum) in tokens.iter().zip(routed.chunks_exact(width)) {
-                (self.kernels.add)(&mut y[t * width..(t + 1) * width], sum);
-            }
+            self.add_rows(&mut y, &group.tokens, &routed);
             scratch::give(routed);
         }
         Ok(y)
+    }
+
+    /// Adds `rows` to those of `y` that `tokens` names.
+    fn add_rows(&self, y: &mut [f32], tokens: &[usize], rows: &[f32]) {
+        let width = self.weights.shared.down.rows();
+        for (t, row) in tokens.iter().zip(rows.chunks_exact(width)) {
+            (self.kernels.add)(&mut y[t * width..(t + 1) * width], row);
+        }
     }
 
     /// One expert over all tokens of `x`; its input is scaled by `scales`. Scaling both products of the scaled input,
@@ -132,39 +159,49 @@ impl FeedForward {
     fn mlp(&self, part: Part<'_>, x: &Acts, scales: Option<&[f32]>) -> Result<Vec<f32>> {
         self.watch(&["gate", "up"], part.expert, x, scales);
         let mut both = linear_all(&self.kernels, &[(&part.w.gate, x), (&part.w.up, x)])?.into_iter();
-        let (mut hidden, up) = (both.next().unwrap_or_default(), both.next().unwrap_or_default()); // (S, ffn)
-        let ffn = part.w.gate.rows();
-        hidden.par_chunks_mut(ffn).zip(up.par_chunks(ffn)).enumerate().for_each(|(t, (gate, up))| {
-            (self.kernels.silu_mul)(gate, up, scales.map_or(1.0, |s| s[t]));
-        });
-        scratch::give(up);
-        let mut hidden = Acts::new(hidden, ffn);
-        self.watch(&["down"], part.expert, &hidden, None);
-        hidden.quantize(&self.kernels, self.precision);
+        let (gate, up) = (both.next().unwrap_or_default(), both.next().unwrap_or_default()); // (S, ffn)
+        let hidden = self.hidden(part, gate, up, scales);
         let y = linear(&self.kernels, &part.w.down, &hidden);
         scratch::give(hidden.into_values());
         y
     }
 
-    /// The shared expert and the chosen ones over one token, side by side: two goes over the threads instead of two each.
-    fn one_token(&self, parts: Vec<(f32, Part<'_>)>, x: &Acts) -> Result<Vec<f32>> {
-        let jobs: Vec<_> = parts.iter().flat_map(|(_, part)| [(&part.w.gate, x), (&part.w.up, x)]).collect();
+    /// The shared expert and the chosen ones over a few tokens: two goes over the threads instead of two for each expert.
+    fn side_by_side(&self, shared: Part<'_>, groups: &[Group<'_>], x: &Acts) -> Result<Vec<f32>> {
+        let gathered: Vec<Option<Acts>> = groups.iter().map(|group| group.gather(x)).collect();
+        let mut parts: Vec<(Part<'_>, &Acts, Option<&[f32]>)> = vec![(shared, x, None)];
+        let routed = groups.iter().zip(&gathered);
+        parts.extend(routed.map(|(g, own)| (g.part, own.as_ref().unwrap_or(x), Some(g.scales.as_slice()))));
+        let jobs: Vec<_> = parts.iter().flat_map(|(part, x, _)| [(&part.w.gate, *x), (&part.w.up, *x)]).collect();
         let mut products = linear_all(&self.kernels, &jobs)?.into_iter();
         let mut hidden = Vec::with_capacity(parts.len());
-        for (scale, part) in &parts {
-            self.watch(&["gate", "up"], part.expert, x, Some(&[*scale]));
-            let (mut gate, up) = (products.next().unwrap_or_default(), products.next().unwrap_or_default());
-            (self.kernels.silu_mul)(&mut gate, &up, *scale);
-            let mut acts = Acts::new(gate, part.w.gate.rows());
-            self.watch(&["down"], part.expert, &acts, None);
-            acts.quantize(&self.kernels, self.precision);
-            hidden.push(acts);
+        for (part, x, scales) in &parts {
+            self.watch(&["gate", "up"], part.expert, x, *scales);
+            let (gate, up) = (products.next().unwrap_or_default(), products.next().unwrap_or_default());
+            hidden.push(self.hidden(*part, gate, up, *scales));
         }
-        let jobs: Vec<_> = parts.iter().zip(&hidden).map(|((_, part), hidden)| (&part.w.down, hidden)).collect();
+        let jobs: Vec<_> = parts.iter().zip(&hidden).map(|((part, ..), hidden)| (&part.w.down, hidden)).collect();
         let mut downs = linear_all(&self.kernels, &jobs)?.into_iter();
         let mut y = downs.next().unwrap_or_default();
-        downs.for_each(|routed| (self.kernels.add)(&mut y, &routed));
+        for (group, routed) in groups.iter().zip(downs) {
+            self.add_rows(&mut y, &group.tokens, &routed);
+            scratch::give(routed);
+        }
+        hidden.into_iter().for_each(|acts| scratch::give(acts.into_values()));
         Ok(y)
+    }
+
+    /// `silu(σ gate) ⊙ (σ up)`, ready for the down matrix.
+    fn hidden(&self, part: Part<'_>, mut gate: Vec<f32>, up: Vec<f32>, scales: Option<&[f32]>) -> Acts {
+        let ffn = part.w.gate.rows();
+        gate.par_chunks_mut(ffn).zip(up.par_chunks(ffn)).enumerate().for_each(|(t, (gate, up))| {
+            (self.kernels.silu_mul)(gate, up, scales.map_or(1.0, |s| s[t]));
+        });
+        scratch::give(up);
+        let mut hidden = Acts::new(gate, ffn);
+        self.watch(&["down"], part.expert, &hidden, None);
+        hidden.quantize(&self.kernels, self.precision);
+        hidden
     }
 
     fn watch(&self, parts: &[&str], expert: Option<usize>, x: &Acts, scales: Option<&[f32]>) {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
-use super::{identity, rows_like, tensor, values};
+use super::{acts, added, filled, identity, rows_like, tensor, values};
 use crate::engine::importance::Watch;
 use crate::engine::linear::linear_all;
-use crate::kernels::{Acts, Kernels, Precision};
+use crate::engine::scratch;
+use crate::kernels::{Kernels, Precision};
 use crate::weights::Matrix;
 
 /// `(S, width)` → `w ⊙ x · (mean(x²) + eps)^(−1/2)`, row by row.
@@ -35,11 +36,12 @@ impl EvalOp for Norm {
         let x = args_1!(inputs);
         let x = values(&x)?;
         let width = self.weight.len();
-        let mut out = vec![0.0f32; x.len()];
-        out.par_chunks_mut(width)
-            .zip(x.par_chunks(width))
-            .for_each(|(out, x)| (self.kernels.rms_norm)(x, Some(&self.weight), self.eps, out));
-        Ok(tvec!(tensor(out, width)?))
+        filled(x.len() / width, width, |out| {
+            out.par_chunks_mut(width)
+                .zip(x.par_chunks(width))
+                .for_each(|(out, x)| (self.kernels.rms_norm)(x, Some(&self.weight), self.eps, out));
+            Ok(())
+        })
     }
 }
 
@@ -81,17 +83,18 @@ impl EvalOp for Project {
         if let Some(watch) = &self.watch {
             watch.shared(values(&x)?, cols);
         }
-        let mut acts = Acts::new(values(&x)?.to_vec(), cols);
-        acts.quantize(&self.kernels, self.precision);
+        let acts = acts(&x, cols, &self.kernels, self.precision)?;
         let jobs: Vec<_> = self.weights.iter().map(|w| (w, &acts)).collect();
-        let mut outputs = TVec::new();
-        for (w, mut y) in self.weights.iter().zip(linear_all(&self.kernels, &jobs)?) {
-            if let Some(residual) = residual.as_ref().filter(|_| outputs.is_empty()) {
-                (self.kernels.add)(&mut y, values(residual)?);
-            }
-            outputs.push(tensor(y, w.rows())?);
-        }
-        Ok(outputs)
+        let mut residual = residual;
+        let products = linear_all(&self.kernels, &jobs)?;
+        scratch::give(acts.into_values());
+        let pairs = self.weights.iter().zip(products);
+        pairs
+            .map(|(w, y)| match residual.take() {
+                Some(residual) => added(&self.kernels, residual, y),
+                None => tensor(y, w.rows()),
+            })
+            .collect()
     }
 }
 

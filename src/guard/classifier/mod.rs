@@ -216,7 +216,7 @@ impl Check for Classifier {
                 (Cow::Owned(vec![*category]), vec![best])
             }
         };
-        let finding = |(c, s): (&Category, f32)| Finding { category: *c, evidence: Evidence::Score(s), span: None };
+        let finding = |(c, s): (&Category, f32)| Finding::new(*c, Evidence::Score(s), None);
         Ok(labels.iter().zip(best).map(finding).collect())
     }
 }

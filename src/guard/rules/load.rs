@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::personal::Test;
 use super::{Meaning, Pattern, Phrase, RuleSet, SQUEEZED_LEAST};
 use crate::error::{Error, Result};
+use crate::guard::policy::Custom;
 use crate::guard::taxonomy::Category;
 use crate::guard::text::JudgedText;
 use crate::guard::verdict::Action;
@@ -79,7 +80,7 @@ fn block() -> Action {
     Action::Block
 }
 
-pub(super) fn compile(files: &[(&str, &str)], public: &[String]) -> Result<RuleSet> {
+pub(super) fn compile(files: &[(&str, &str)], custom: &[Custom], public: &[String]) -> Result<RuleSet> {
     let mut build = Builder::default();
     for (name, text) in files {
         let file: File =
@@ -92,6 +93,10 @@ pub(super) fn compile(files: &[(&str, &str)], public: &[String]) -> Result<RuleS
             let at = format!("rules {name}: {}", rule.id);
             build.pattern(rule).map_err(|e| e.context(at))?;
         }
+    }
+    for (n, category) in custom.iter().enumerate() {
+        let number = u8::try_from(n).map_err(|_| Error::limit("custom: too many categories"))?;
+        build.custom(number, category).map_err(|e| e.context(format!("custom.{}", category.id)))?;
     }
     let set = build.finish(public)?;
     set.examples()?;
@@ -113,26 +118,43 @@ struct Built {
     examples: Vec<(String, usize, Vec<String>, Vec<String>)>,
 }
 
-fn meaning(category: &str, sides: &[SideName], most: Action) -> Result<Meaning> {
+fn meaning(id: &str, category: &str, sides: &[SideName], most: Action) -> Result<Meaning> {
     let category: Category = category.parse().map_err(|e: Error| Error::corrupt(e.message()))?;
     if sides.is_empty() || most == Action::Allow {
         return Err(Error::corrupt("a rule needs a side and an action above allow"));
     }
     let (input, output) = (sides.contains(&SideName::Input), sides.contains(&SideName::Output));
-    Ok(Meaning { category, input, output, most })
+    Ok(Meaning { category, input, output, most, rule: id.into() })
 }
 
 impl Builder {
     fn phrases(&mut self, rule: Phrases) -> Result<()> {
-        let meaning = meaning(&rule.category, &rule.sides, rule.most)?;
-        for text in &rule.any {
+        let meaning = meaning(&rule.id, &rule.category, &rule.sides, rule.most)?;
+        self.add_phrases(&rule.id, &meaning, &rule.any)
+    }
+
+    /// The rules of a category of the house. On a side where it is allowed its rules say nothing.
+    fn custom(&mut self, number: u8, custom: &Custom) -> Result<()> {
+        let category = Category::Custom(number);
+        let says = |n: usize| custom.settings[n].action > Action::Allow;
+        let rule = std::sync::Arc::clone(&custom.id);
+        let meaning = Meaning { category, input: says(0), output: says(1), most: Action::Block, rule };
+        self.add_phrases(&custom.id, &meaning, &custom.list)?;
+        for regex in &custom.regex {
+            self.add_pattern(&custom.id, meaning.clone(), regex, None, None)?;
+        }
+        Ok(())
+    }
+
+    fn add_phrases(&mut self, id: &str, meaning: &Meaning, any: &[String]) -> Result<()> {
+        for text in any {
             // Phrases go through the same reading as judged text, so that both meet in the same form.
             let judged = JudgedText::new(text)?;
             let clean = judged.views().get(1).map_or(text.as_str(), |v| v.text()).trim().to_lowercase();
             if clean.chars().filter(|c| c.is_alphanumeric()).count() < 4 {
                 return Err(Error::corrupt(format!("phrase {text:?} is too short")));
             }
-            self.weigh(clean.chars().count(), &rule.id);
+            self.weigh(clean.chars().count(), id);
             for form in forms(&clean) {
                 self.phrases.push(Phrase { meaning: meaning.clone() });
                 self.texts.push(form);
@@ -142,20 +164,33 @@ impl Builder {
     }
 
     fn pattern(&mut self, rule: Regexes) -> Result<()> {
-        let meaning = meaning(&rule.category, &rule.sides, rule.most)?;
+        let meaning = meaning(&rule.id, &rule.category, &rule.sides, rule.most)?;
+        let near = if rule.near.is_empty() { None } else { Some(automaton(&rule.near)?) };
+        let at = self.patterns.len();
+        self.add_pattern(&rule.id, meaning, &rule.regex, rule.test, near)?;
+        self.examples.push((rule.id, at, rule.matches, rule.passes));
+        Ok(())
+    }
+
+    fn add_pattern(
+        &mut self,
+        id: &str,
+        meaning: Meaning,
+        regex: &str,
+        test: Option<Test>,
+        near: Option<AhoCorasick>,
+    ) -> Result<()> {
         // Bytes are ASCII here: the longest match counts characters, and views hold ASCII where it matters.
-        let source = format!("(?i-u){BEGIN}(?:{}){END}", rule.regex);
+        let source = format!("(?i-u){BEGIN}(?:{regex}){END}");
         let bad = |e: &dyn std::fmt::Display| Error::corrupt(format!("regex: {e}"));
         let hir = syntax::parse(&source).map_err(|e| bad(&e))?;
         let longest = hir.properties().maximum_len().ok_or_else(|| bad(&"it can match without end"))?;
         if hir.properties().minimum_len().unwrap_or(0) == 0 {
             return Err(bad(&"it can match nothing"));
         }
-        self.weigh(longest, &rule.id);
+        self.weigh(longest, id);
         let regex = Regex::builder().configure(config()).build(&source).map_err(|e| bad(&e))?;
-        let near = if rule.near.is_empty() { None } else { Some(automaton(&rule.near)?) };
-        self.examples.push((rule.id, self.patterns.len(), rule.matches, rule.passes));
-        self.patterns.push(Pattern { meaning, regex, test: rule.test, near });
+        self.patterns.push(Pattern { meaning, regex, test, near });
         self.sources.push(source);
         Ok(())
     }
@@ -188,6 +223,7 @@ impl Builder {
             any,
             public: public.to_vec(),
             longest: self.longest,
+            hidden: "hidden_text".into(),
         };
         Ok(Built { rules, examples: self.examples })
     }
@@ -250,7 +286,7 @@ mod tests {
     use super::*;
 
     fn problem(text: &str) -> String {
-        compile(&[("t", text)], &[]).map(|_| ()).unwrap_err().message().to_owned()
+        compile(&[("t", text)], &[], &[]).map(|_| ()).unwrap_err().message().to_owned()
     }
 
     #[test]
@@ -283,7 +319,7 @@ mod tests {
         let rules = RuleSet::embedded(&[]).unwrap();
         assert!(rules.phrases.len() > 50 && rules.patterns.len() > 10);
         let (longest, rule) = rules.longest_match();
-        let ahead = crate::guard::StreamPolicy::default().lookahead_chars;
+        let ahead = crate::guard::StreamPolicy::default().hold;
         assert!(longest <= ahead, "{rule} can match {longest}");
     }
 }

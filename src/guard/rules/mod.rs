@@ -4,16 +4,18 @@ mod load;
 mod personal;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
 use regex_automata::PatternSet;
 use regex_automata::meta::Regex;
 
 use super::check::{Check, Control};
+use super::policy::Policy;
 use super::taxonomy::Category;
 use super::text::{JudgedText, View, ViewKind};
 use super::verdict::{Action, CheckId, Evidence, Finding, Side};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Compiled rules. Every pattern runs in linear time, and none matches more than [`RuleSet::longest_match`].
 pub struct RuleSet {
@@ -26,6 +28,8 @@ pub struct RuleSet {
     any: Regex,
     public: Vec<String>,
     longest: (usize, String),
+    /// The name under which hidden text is reported.
+    hidden: Arc<str>,
 }
 
 /// What a match of a rule means.
@@ -35,6 +39,7 @@ struct Meaning {
     input: bool,
     output: bool,
     most: Action,
+    rule: Arc<str>,
 }
 
 /// Which rule a phrase of the automaton belongs to.
@@ -65,12 +70,50 @@ impl RuleSet {
         Self::from_files(&super::assets::RULES, public)
     }
 
+    /// The rules inside the library together with the lists and patterns of the policy's own categories, each of which
+    /// has to bear out its own examples.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Corrupt`] naming the category and what is wrong with it.
+    pub fn for_policy(policy: &Policy) -> Result<Self> {
+        let rules = load::compile(&super::assets::RULES, policy.custom(), policy.public_contacts())?;
+        for (n, custom) in policy.custom().iter().enumerate().filter(|(_, c)| c.has_rules()) {
+            let category = u8::try_from(n).map(Category::Custom).map_err(|_| Error::limit("too many categories"))?;
+            rules.try_examples(category, &custom.matches, true)?;
+            rules.try_examples(category, &custom.passes, false)?;
+        }
+        Ok(rules)
+    }
+
+    /// Holds examples of a category against the rules, on the input side or the output side.
+    fn try_examples(&self, category: Category, examples: &[String], wanted: bool) -> Result<()> {
+        for text in examples {
+            let judged = JudgedText::new(text)?;
+            let mut found = Vec::new();
+            for view in judged.views() {
+                self.phrases(view, None, &mut found);
+                self.patterns(view, None, &mut found);
+            }
+            let hit = found.iter().find(|f| f.category == category);
+            if hit.is_some() != wanted {
+                let rule = hit.and_then(|f| f.rule.as_deref()).unwrap_or_default();
+                let how = if wanted {
+                    "is among its matches and nothing in it is found"
+                } else {
+                    "is among its passes and is found"
+                };
+                return Err(Error::corrupt(format!("{rule} {text:?} {how}: the examples do not separate")));
+            }
+        }
+        Ok(())
+    }
+
     /// Compiles rules from the texts of rule files, each with a name for messages.
     ///
     /// # Errors
     /// [`crate::Kind::Corrupt`] naming the file, the rule and what is wrong with it.
     pub fn from_files(files: &[(&str, &str)], public: &[String]) -> Result<Self> {
-        load::compile(files, public)
+        load::compile(files, &[], public)
     }
 
     /// The most characters any rule can match, and the rule that can.
@@ -79,7 +122,7 @@ impl RuleSet {
         (self.longest.0, &self.longest.1)
     }
 
-    fn phrases(&self, view: &View<'_>, side: Side, out: &mut Vec<Finding>) {
+    fn phrases(&self, view: &View<'_>, side: Option<Side>, out: &mut Vec<Finding>) {
         let text = view.text();
         for found in self.finder.find_overlapping_iter(text) {
             let range = found.range();
@@ -92,7 +135,7 @@ impl RuleSet {
     }
 
     /// Phrases in a view whose words may have run together. A match begins and ends where a run of letters does.
-    fn squeezed(&self, view: &View<'_>, side: Side, out: &mut Vec<Finding>) {
+    fn squeezed(&self, view: &View<'_>, side: Option<Side>, out: &mut Vec<Finding>) {
         let mut letters = String::with_capacity(view.text().len());
         let mut at = Vec::with_capacity(view.text().len());
         for (i, c) in view.text().char_indices().filter(|(_, c)| c.is_alphanumeric()) {
@@ -107,7 +150,7 @@ impl RuleSet {
         }
     }
 
-    fn patterns(&self, view: &View<'_>, side: Side, out: &mut Vec<Finding>) {
+    fn patterns(&self, view: &View<'_>, side: Option<Side>, out: &mut Vec<Finding>) {
         let text = view.text();
         let mut hits = PatternSet::new(self.patterns.len());
         self.any.which_overlapping_matches(&text.into(), &mut hits);
@@ -135,6 +178,7 @@ impl Check for RuleSet {
 
     fn judge(&self, text: &JudgedText<'_>, side: Side, control: &Control) -> Result<Vec<Finding>> {
         let mut out = Vec::new();
+        let side = Some(side);
         for view in text.views() {
             control.check()?;
             self.phrases(view, side, &mut out);
@@ -146,10 +190,10 @@ impl Check for RuleSet {
         for hidden in text.hidden() {
             let letters = hidden.text.chars().filter(|c| c.is_alphabetic()).count();
             let most = if letters >= HIDDEN_LETTERS { Action::Block } else { Action::Flag };
+            let span = Some(hidden.span.clone());
             out.push(Finding {
-                category: Category::PromptInjection,
-                evidence: Evidence::Match(most),
-                span: Some(hidden.span.clone()),
+                rule: Some(Arc::clone(&self.hidden)),
+                ..Finding::new(Category::PromptInjection, Evidence::Match(most), span)
             });
         }
         Ok(out)
@@ -166,14 +210,16 @@ impl std::fmt::Debug for RuleSet {
 }
 
 impl Meaning {
-    fn report(&self, side: Side, span: Range<usize>, out: &mut Vec<Finding>) {
+    /// Without a side the rule's sides do not count.
+    fn report(&self, side: Option<Side>, span: Range<usize>, out: &mut Vec<Finding>) {
         let applies = match side {
-            Side::Input => self.input,
-            Side::Output => self.output,
+            Some(Side::Input) => self.input,
+            Some(Side::Output) => self.output,
+            None => true,
         };
         if applies {
-            let evidence = Evidence::Match(self.most);
-            out.push(Finding { category: self.category, evidence, span: Some(span) });
+            let (evidence, rule) = (Evidence::Match(self.most), Some(Arc::clone(&self.rule)));
+            out.push(Finding { category: self.category, evidence, span: Some(span), rule });
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Window {
 
 /// Scans the text after the last cut. It is fed the same growing text again and again and remembers how far it got.
 pub(super) struct Cutter {
-    unit_chars: usize,
+    stride: usize,
     ahead: usize,
     start: usize,
     pos: usize,
@@ -48,8 +48,8 @@ enum Sentence {
 impl Cutter {
     pub(super) fn new(policy: &StreamPolicy) -> Self {
         Self {
-            unit_chars: policy.unit_chars,
-            ahead: policy.lookahead_chars.saturating_mul(LETTER),
+            stride: policy.stride,
+            ahead: policy.hold.saturating_mul(LETTER),
             start: 0,
             pos: 0,
             chars: 0,
@@ -87,6 +87,35 @@ impl Cutter {
             self.pos += c.len_utf8();
         }
         Ok(None)
+    }
+
+    /// The longest unit whose whole look-ahead is there already, ending and looking ahead at spaces; for a stream that has
+    /// waited as long as it may. `None` when no text with its look-ahead is complete.
+    pub(super) fn early(&self, text: &str) -> Option<Window> {
+        if self.cut.is_some() {
+            return None;
+        }
+        let waiting = text.get(self.start..)?;
+        let mut weight = 0;
+        let mut end = None;
+        for (i, c) in waiting.char_indices().rev() {
+            let at = self.start + i;
+            if let Some(end) = end {
+                if weight >= self.ahead && c.is_whitespace() && at >= self.not_before {
+                    let long = waiting.get(..i)?.chars().count() >= LEAST_CHARS;
+                    return (long && self.grapheme_ends(text, at, c)).then_some(Window { cut: at, end });
+                }
+                weight += weigh(c);
+            } else if c.is_whitespace() {
+                end = Some(at);
+            }
+        }
+        None
+    }
+
+    /// How many characters a unit without a sentence end may have from now on.
+    pub(super) fn set_stride(&mut self, stride: usize) {
+        self.stride = stride;
     }
 
     /// Goes on behind a released unit.
@@ -141,11 +170,11 @@ impl Cutter {
             Sentence::Perhaps if c.is_whitespace() => true,
             Sentence::Ended if !is_closer(c) => true,
             _ if self.prev == Some('\n') && c != '\n' => true,
-            _ if self.chars >= self.unit_chars && c.is_whitespace() => true,
-            _ if self.chars >= self.unit_chars * 4 => true,
-            _ => self.chars >= self.unit_chars * 2 && c.is_alphanumeric() && self.at_word(text, c),
+            _ if self.chars >= self.stride && c.is_whitespace() => true,
+            _ if self.chars >= self.stride * 4 => true,
+            _ => self.chars >= self.stride * 2 && c.is_alphanumeric() && self.at_word(text, c),
         };
-        wanted && self.at_grapheme(text, c)
+        wanted && self.grapheme_ends(text, self.pos, c)
     }
 
     /// A border between words by UAX #29, for scripts that write without spaces. Asked before letters only: around a
@@ -157,9 +186,10 @@ impl Cutter {
         tail.split_word_bound_indices().any(|(i, _)| from + i == self.pos)
     }
 
-    fn at_grapheme(&self, text: &str, c: char) -> bool {
-        let unit = text.get(self.start..self.pos + c.len_utf8()).unwrap_or_default();
-        let mut cursor = GraphemeCursor::new(self.pos - self.start, unit.len(), true);
+    /// Whether a grapheme cluster ends before `c`, the character at `pos`.
+    fn grapheme_ends(&self, text: &str, pos: usize, c: char) -> bool {
+        let unit = text.get(self.start..pos + c.len_utf8()).unwrap_or_default();
+        let mut cursor = GraphemeCursor::new(pos - self.start, unit.len(), true);
         // The unit begins at a border of its own, so no earlier context can matter; an error counts as no border.
         cursor.is_boundary(unit, 0).unwrap_or(false)
     }
@@ -198,7 +228,7 @@ mod tests {
     }
 
     fn short() -> StreamPolicy {
-        StreamPolicy { unit_chars: 40, lookahead_chars: 32, ..StreamPolicy::default() }
+        StreamPolicy { stride: 40, hold: 32, ..StreamPolicy::default() }
     }
 
     #[test]
@@ -253,6 +283,23 @@ mod tests {
         }
         assert_eq!(whole.next(text).unwrap(), None);
         assert!(windows.len() >= 3 && start > 0);
+    }
+
+    #[test]
+    fn an_early_unit_has_its_whole_lookahead() {
+        let text = "no sentence ends here and the words go on and on without any mark so that a unit is cut for the time alone";
+        let long = StreamPolicy { stride: 4000, hold: 32, ..StreamPolicy::default() };
+        for known in 0..=text.len() {
+            let mut cutter = Cutter::new(&long);
+            assert_eq!(cutter.next(&text[..known]).unwrap(), None);
+            let Some(Window { cut, end }) = cutter.early(&text[..known]) else {
+                assert!(known < LEAST_CHARS + 60, "{known}");
+                continue;
+            };
+            let letters = text[cut..end].chars().filter(|c| c.is_alphanumeric()).count();
+            assert!(letters >= 32 && cut >= LEAST_CHARS && end <= known, "{known}: {cut}..{end}");
+            assert!(text[cut..].starts_with(' ') && text[end..].starts_with(' '));
+        }
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! Holds the answer back and releases what the guard has cleared. The only room that can make a [`Cleared`].
 
 mod cut;
+mod pace;
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cut::Cutter;
+use cut::{Cutter, Window};
+use pace::Pace;
 
 use super::check::Control;
-use super::pipeline::{self, Judged};
+use super::pipeline::{self, Judged, Pipeline};
 use super::policy::StreamMode;
 use super::verdict::{Action, CheckId, Finding, Judgement, Side, Verdict};
 use super::{Category, Guard, mask};
@@ -51,8 +53,13 @@ pub struct Step {
     pub cleared: Vec<Cleared>,
     /// Every verdict above Allow that is new, spans counting from the start of the answer. Includes the one that blocks.
     pub verdicts: Vec<Verdict>,
+    /// The same of a policy that only watches.
+    pub shadow: Vec<Verdict>,
     /// Set once, when the answer ends here. Nothing is released after it.
     pub blocked: Option<Judgement>,
+    /// With `blocked`, when it was the check of the whole answer that blocked: text from this byte of the answer on was
+    /// released before and has to be taken back.
+    pub retract_from: Option<usize>,
 }
 
 /// What a stream is opened with.
@@ -60,10 +67,12 @@ pub struct Step {
 pub struct OutputContext {
     /// Raised to stop; text not yet judged is then dropped.
     pub cancel: CancelFlag,
+    /// What earlier answers of the same model ran at, in characters a second, where that is known.
+    pub rate: Option<f64>,
 }
 
 /// What a stream has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StreamStats {
     /// How many units were judged.
     pub judgements: usize,
@@ -73,6 +82,12 @@ pub struct StreamStats {
     pub released: usize,
     /// Time spent judging.
     pub judging: Duration,
+    /// The longest that text has waited, judging included; zero for a stream that is told no times.
+    pub longest_hold: Duration,
+    /// How long text waits at most at the rate so far; `None` while no rate is known.
+    pub hold_bound: Option<Duration>,
+    /// Characters a second so far, where times are told.
+    pub rate: Option<f64>,
 }
 
 /// The hold-back of one answer.
@@ -91,6 +106,10 @@ pub struct OutputStream {
     /// Where the released units in `text` begin.
     units: VecDeque<usize>,
     cutter: Cutter,
+    pace: Pace,
+    /// The answer from its beginning, for the check of the whole; as much of its end as the policy judges at once.
+    all: String,
+    all_from: usize,
     reported: Vec<(CheckId, Option<Category>, Option<Range<usize>>)>,
     over: bool,
     stats: StreamStats,
@@ -99,6 +118,7 @@ pub struct OutputStream {
 impl OutputStream {
     pub(super) fn new(guard: Arc<Guard>, context: OutputContext) -> Self {
         let cutter = Cutter::new(guard.policy().stream());
+        let pace = Pace::new(guard.policy().stream(), context.rate);
         Self {
             guard,
             cancel: context.cancel,
@@ -107,6 +127,9 @@ impl OutputStream {
             pending: 0,
             units: VecDeque::new(),
             cutter,
+            pace,
+            all: String::new(),
+            all_from: 0,
             reported: Vec::new(),
             over: false,
             stats: StreamStats::default(),
@@ -115,22 +138,37 @@ impl OutputStream {
 
     /// Takes the next piece of the answer. Pieces may be of any length and are cut anywhere between characters.
     pub fn push(&mut self, piece: &str) -> Step {
+        self.push_at(piece, None)
+    }
+
+    /// As [`OutputStream::push`], and tells the stream the time, so that it can keep to the policy's `max_hold_ms`: `now`
+    /// counts from any one moment, by a monotonic clock. Times move the ends of units, so what is judged together then
+    /// depends on them; what a unit may not contain does not.
+    pub fn push_at(&mut self, piece: &str, now: Option<Duration>) -> Step {
         let mut step = Step::default();
         if self.over {
             return step;
         }
+        self.pace.came(self.stats.pushed, piece.chars().count(), now);
         self.stats.pushed += piece.len();
         self.text.push_str(piece);
         if self.guard.policy().stream().mode == StreamMode::Whole {
             self.check_length(&mut step);
             return step;
         }
+        self.keep_whole(piece);
         while !self.over {
             match self.cutter.next(&self.text) {
-                Ok(Some(window)) => self.judge(window.cut, window.end, false, &mut step),
+                Ok(Some(Window { cut, end })) => self.judge(cut, end, false, &mut step),
                 Ok(None) => break,
                 Err(error) => self.fail(error, &mut step),
             }
+        }
+        if !self.over
+            && self.pace.is_due()
+            && let Some(Window { cut, end }) = self.cutter.early(&self.text)
+        {
+            self.judge(cut, end, false, &mut step);
         }
         self.forget();
         step
@@ -144,7 +182,8 @@ impl OutputStream {
     /// What was done so far.
     #[must_use]
     pub fn stats(&self) -> StreamStats {
-        self.stats
+        let (longest_hold, hold_bound) = (self.pace.longest(), self.pace.bound());
+        StreamStats { longest_hold, hold_bound, rate: self.pace.rate(), ..self.stats }
     }
 
     /// As [`OutputStream::finish`], for a caller who still wants the statistics. After it every push is empty.
@@ -154,8 +193,48 @@ impl OutputStream {
             let end = self.text.len();
             self.judge(end, end, true, &mut step);
         }
+        if !self.over && self.stats.judgements > 1 && self.guard.policy().stream().mode == StreamMode::Sentence {
+            self.judge_whole(&mut step);
+        }
         self.over = true;
         step
+    }
+
+    /// Judges the answer as one text after all of it was released in units: what no unit shows by itself.
+    fn judge_whole(&mut self, step: &mut Step) {
+        let control = Control::new(self.cancel.clone(), self.guard.policy().limits().time());
+        let text = std::mem::take(&mut self.all);
+        let Judged { mut judgement, .. } = self.guard.pipeline(Side::Output, &control).judge(&text, &Some);
+        self.stats.judgements += 1;
+        self.stats.judging += judgement.elapsed;
+        judgement.masked = None;
+        if judgement.action != Action::Block {
+            return;
+        }
+        // Milder things were said of the units already.
+        judgement.verdicts.retain(|v| v.action == Action::Block);
+        for verdict in &mut judgement.verdicts {
+            verdict.span = verdict.span.take().map(|s| s.start + self.all_from..s.end + self.all_from);
+        }
+        let starts = judgement.verdicts.iter().map(|v| v.span.as_ref().map_or(0, |s| s.start));
+        step.retract_from = Some(starts.min().unwrap_or(0));
+        self.report(&judgement, step);
+        self.stop(judgement, step);
+    }
+
+    /// Keeps the answer for the check of the whole; of one longer than the policy judges at once, its end.
+    fn keep_whole(&mut self, piece: &str) {
+        self.all.push_str(piece);
+        let most = self.guard.policy().limits().text_bytes;
+        // Dropping a part at a time keeps the cost of moving the rest small.
+        if self.all.len() > most {
+            let mut drop = self.all.len() - most / 2;
+            while !self.all.is_char_boundary(drop) {
+                drop += 1;
+            }
+            self.all.drain(..drop);
+            self.all_from += drop;
+        }
     }
 
     /// Judges the unit that ends at `cut` with the look-ahead up to `end`, and releases it or ends the stream.
@@ -169,9 +248,12 @@ impl OutputStream {
             Some(span) if span.end <= unit_from || (!last && span.start >= unit_to) => None,
             _ => Some(f),
         };
-        let Judged { mut judgement, whole } = self.guard.pipeline(Side::Output, &control).judge(window, &keep);
+        let pipeline = self.guard.pipeline(Side::Output, &control);
+        let Judged { mut judgement, whole } = Pipeline { whole: false, ..pipeline }.judge(window, &keep);
         self.stats.judgements += 1;
         self.stats.judging += judgement.elapsed;
+        self.pace.judged(judgement.elapsed);
+        let took = judgement.elapsed;
         let masks = mask::spans(&judgement.verdicts);
         if judgement.action != Action::Block {
             let torn = |s: &Range<usize>| s.start < unit_to && s.end > unit_to;
@@ -183,6 +265,10 @@ impl OutputStream {
         }
         let offset = self.base + from;
         judgement.masked = None;
+        for verdict in &mut judgement.shadow {
+            verdict.span = verdict.span.take().map(|s| s.start + offset..s.end + offset);
+        }
+        step.shadow.append(&mut judgement.shadow);
         for verdict in &mut judgement.verdicts {
             verdict.span = verdict.span.take().map(|s| s.start + offset..s.end + offset);
             // A span that begins in released text would leave half masked.
@@ -199,6 +285,8 @@ impl OutputStream {
             self.stop(judgement, step);
         } else {
             self.release(cut, from, &masks, step);
+            self.pace.left(self.base + self.pending, took);
+            self.cutter.set_stride(self.pace.stride());
         }
     }
 
@@ -216,7 +304,7 @@ impl OutputStream {
 
     /// Where judging begins: at the start of an earlier unit within the context's length, else at a word.
     fn context_start(&self) -> usize {
-        let most = self.guard.policy().stream().context_chars;
+        let most = self.guard.policy().stream().context;
         let released = self.text.get(..self.pending).unwrap_or_default();
         let earliest = match most.checked_sub(1) {
             None => return self.pending,
@@ -257,6 +345,7 @@ impl OutputStream {
     fn stop(&mut self, judgement: Judgement, step: &mut Step) {
         self.over = true;
         self.text = String::new();
+        self.all = String::new();
         self.pending = 0;
         self.units.clear();
         step.blocked = Some(judgement);
@@ -264,7 +353,7 @@ impl OutputStream {
 
     fn fail(&mut self, error: Error, step: &mut Step) {
         let control = Control::new(self.cancel.clone(), self.guard.policy().limits().time());
-        let judgement = pipeline::failed(Side::Output, error, "", &control);
+        let judgement = pipeline::failed(Side::Output, self.guard.policy(), error, "", &control);
         self.report(&judgement, step);
         self.stop(judgement, step);
     }

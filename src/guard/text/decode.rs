@@ -74,7 +74,9 @@ fn escapes(chars: &[char]) -> Option<String> {
                 Unit::Byte(b) => bytes.push(b),
                 Unit::Char(c) => bytes.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes()),
             }
-            found += 1;
+            // Nobody writes a plain letter or space as `\u0069` but to hide it.
+            let plain = matches!(decoded, Unit::Char(c) if c == ' ' || c.is_ascii_alphanumeric());
+            found += if c == '\\' && plain { ESCAPES } else { 1 };
             rest = rest.get(n..).unwrap_or_default();
         } else {
             let mut buffer = [0u8; 4];

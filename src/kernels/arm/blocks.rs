@@ -6,14 +6,15 @@ use super::super::scalar::matmul_shape;
 use super::super::{Acts, BLOCK, Panels};
 use super::dot::{Dot, Half};
 use super::lanes::{Floats, Ints, four, two};
-use super::{by_tokens, pairs};
+use super::{by_tokens, codes, pairs};
 use crate::quant::BlockType;
+use crate::weights::layout::codes::with_codes;
 use crate::weights::layout::{PANEL_ROWS, panel_block};
 
 /// Tokens whose activations stay in the second-level cache while panels go by.
 const TOKEN_BLOCK: usize = 64;
 
-/// `Kernels::matmul` for Q8_0, Q4_0, Q4_K, Q6_K, Q2_K and Q3_K.
+/// `Kernels::matmul` for Q8_0, Q4_0, Q4_K, Q6_K and the types whose panels have an order of their own.
 pub(super) fn matmul<D: Dot>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     for first in (0..tokens).step_by(TOKEN_BLOCK) {
@@ -47,7 +48,11 @@ pub(super) unsafe fn tile<D: Dot, const N: usize>(ty: BlockType, panel: &[u8], x
             BlockType::Q4K => q4_k::<D, N>(panel.as_ptr(), blocks, &rows),
             BlockType::Q2K => pairs::q2_k::<D, N>(panel.as_ptr(), blocks, &rows),
             BlockType::Q3K => pairs::q3_k::<D, N>(panel.as_ptr(), blocks, &rows),
-            _ => q6_k::<D, N>(panel.as_ptr(), blocks, &rows),
+            _ => with_codes!(
+                ty,
+                T => codes::codes::<T, D, N>(panel.as_ptr(), blocks, &rows),
+                _ => q6_k::<D, N>(panel.as_ptr(), blocks, &rows)
+            ),
         }
     };
     for (acc, out) in acc.iter().zip(out.chunks_exact_mut(PANEL_ROWS)) {
@@ -83,6 +88,16 @@ impl<const N: usize> Rows<N> {
         unsafe { vld1q_s8(self.q[i].add(BLOCK * b + 16 * h)) }
     }
 
+    /// Where block `b` of token `i` begins.
+    ///
+    /// # Safety
+    /// As [`Rows::half`].
+    #[inline(always)]
+    pub(super) unsafe fn block(&self, i: usize, b: usize) -> *const i8 {
+        // SAFETY: the caller's promise.
+        unsafe { self.q[i].add(BLOCK * b) }
+    }
+
     /// The block's scale.
     ///
     /// # Safety
@@ -115,14 +130,14 @@ impl<const N: usize> Rows<N> {
 }
 
 /// Unsigned bytes in the order of [`Half`].
-type Bytes = [[uint8x16_t; 4]; 2];
+pub(super) type Bytes = [[uint8x16_t; 4]; 2];
 
 /// Four neighbouring chunks.
 ///
 /// # Safety
 /// They exist.
 #[inline(always)]
-unsafe fn chunks(p: *const u8) -> Bytes {
+pub(super) unsafe fn chunks(p: *const u8) -> Bytes {
     // SAFETY: the caller's promise; NEON.
     unsafe { two(|rows| four(|c| vld1q_u8(p.add(32 * c + 16 * rows)))) }
 }
@@ -136,7 +151,7 @@ pub(super) fn signed(w: Bytes) -> Half {
 
 /// The low nibbles, or where `HIGH` is 1, the high ones.
 #[inline(always)]
-fn nibbles<const HIGH: usize>(bytes: Bytes) -> Bytes {
+pub(super) fn nibbles<const HIGH: usize>(bytes: Bytes) -> Bytes {
     // SAFETY: NEON, which every AArch64 with a standard library has.
     unsafe {
         let low = vdupq_n_u8(15);
@@ -232,15 +247,12 @@ unsafe fn q4_k<D: Dot, const N: usize>(panel: *const u8, blocks: usize, rows: &R
             for sub in 0..8 {
                 let at = 8 * b + sub;
                 let dots = nibble_dots::<D, N>(block.add(160 + 128 * sub), rows, at);
-                // Six bits times a block's sum stays below 2^24: the products are exact in single precision.
-                let scale = Ints::bytes(block.add(32 + 8 * sub)).to_floats();
-                let min = Ints::bytes(block.add(96 + 8 * sub)).to_floats();
+                let scale = d.times(Ints::bytes(block.add(32 + 8 * sub)).to_floats());
+                let min = dmin.times(Ints::bytes(block.add(96 + 8 * sub)).to_floats());
                 for i in 0..N {
-                    let s = Floats::splat(rows.scale(i, at));
-                    let scaled = scale.times(dots[i].to_floats());
-                    let least = min.times(Floats::splat(rows.sum(i, at) as f32));
-                    acc[i] = acc[i].plus_product(scaled, d.times(s));
-                    acc[i] = acc[i].minus_product(least, dmin.times(s));
+                    let share = scale.times(dots[i].to_floats());
+                    let share = share.minus_product(min, Floats::splat(rows.sum(i, at) as f32));
+                    acc[i] = acc[i].plus_product(share, Floats::splat(rows.scale(i, at)));
                 }
             }
         }

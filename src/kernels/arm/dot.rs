@@ -5,9 +5,10 @@ use std::arch::asm;
 
 use super::super::Acts;
 use super::lanes::{Ints, two};
-use super::{blocks, decoded};
+use super::{blocks, decoded, mm};
 use crate::quant::BlockType;
 use crate::quant::runs::Runs;
+use crate::weights::layout::{PANEL_ROWS, panel_block};
 
 /// Sixteen columns of eight rows, as a panel has them: byte `4 · row + i` of `[rows][quad]` is column `4 · quad + i`, the first
 /// four rows before the last.
@@ -115,6 +116,38 @@ impl Dot for DotProd {
     }
 
     #[target_feature(enable = "neon,dotprod")]
+    unsafe fn panel<T: Runs>(bytes: &[u8], x: &Acts, out: &mut [f32]) {
+        // SAFETY: the caller's promises, passed on.
+        unsafe { decoded::panel::<T, Self>(bytes, x, out) }
+    }
+}
+
+/// NEON with `sdot`, and `smmla` for tiles of four tokens of the types that `mm` knows.
+pub(super) struct I8mm;
+
+impl Dot for I8mm {
+    #[inline(always)]
+    unsafe fn dot<const BITS: u32>(acc: Ints, w: Half, q: int8x16_t) -> Ints {
+        // SAFETY: the caller's promise.
+        unsafe { DotProd::dot::<BITS>(acc, w, q) }
+    }
+
+    #[target_feature(enable = "neon,dotprod,i8mm")]
+    unsafe fn tile<const N: usize>(ty: BlockType, panel: &[u8], x: &Acts, t: usize, out: &mut [f32]) {
+        if N != mm::TOKENS || !mm::has(ty) {
+            // SAFETY: the caller's promises, passed on.
+            return unsafe { blocks::tile::<Self, N>(ty, panel, x, t, out) };
+        }
+        let (rows, blocks) = (blocks::Rows::new(x, t), panel.len() / panel_block(ty).1);
+        // SAFETY: the caller's promises; four tokens from `t` on, `N` being four.
+        let acc = unsafe { mm::tile(ty, panel.as_ptr(), blocks, &rows) };
+        for (acc, out) in acc.iter().zip(out.chunks_exact_mut(PANEL_ROWS)) {
+            // SAFETY: `out` is eight values.
+            unsafe { acc.store(out.as_mut_ptr()) };
+        }
+    }
+
+    #[target_feature(enable = "neon,dotprod,i8mm")]
     unsafe fn panel<T: Runs>(bytes: &[u8], x: &Acts, out: &mut [f32]) {
         // SAFETY: the caller's promises, passed on.
         unsafe { decoded::panel::<T, Self>(bytes, x, out) }

@@ -188,6 +188,25 @@ impl Ints {
         }
     }
 
+    /// The values in order.
+    #[inline(always)]
+    pub(super) fn to_array(self) -> [i32; 8] {
+        let mut lanes = [0; 8];
+        // SAFETY: NEON; room for eight values.
+        unsafe {
+            vst1q_s32(lanes.as_mut_ptr(), self.0[0]);
+            vst1q_s32(lanes.as_mut_ptr().add(4), self.0[1]);
+        }
+        lanes
+    }
+
+    /// These values.
+    #[inline(always)]
+    pub(super) fn from_array(lanes: [i32; 8]) -> Self {
+        // SAFETY: NEON; eight values.
+        unsafe { Self([vld1q_s32(lanes.as_ptr()), vld1q_s32(lanes.as_ptr().add(4))]) }
+    }
+
     /// In single precision.
     #[inline(always)]
     pub(super) fn to_floats(self) -> Floats {

@@ -1,27 +1,28 @@
-//! AArch64: NEON alone, and NEON with the dot products of `dotprod`. A set is a constructor that may decline.
+//! AArch64: NEON alone, NEON with the dot products of `dotprod`, and with the matrix products of `i8mm`. A set is a
+//! constructor that may decline.
 //!
-//! NEON is part of every AArch64 that has a standard library; only `sdot` asks for more. Every kernel is therefore written
-//! once, over [`dot::Dot`]: what differs is how products become sums.
-//!
-//! There is no set for `i8mm`: `smmla` takes eight neighbouring columns of a row where a panel has four, and zipping weights
-//! and activations and unzipping sums takes about as many instructions as it saves.
+//! NEON is part of every AArch64 that has a standard library; only `sdot` and `smmla` ask for more. Every kernel is therefore
+//! written once, over [`dot::Dot`]: what differs is how products become sums. `mm` has tiles for `smmla`, which pays for
+//! several tokens alone.
 #![expect(unsafe_code, reason = "vector intrinsics; every function's proof stands in front of it")]
 
 mod attention;
 mod blocks;
+mod codes;
 mod decoded;
 mod dot;
 mod float;
 mod lanes;
+mod mm;
 mod pairs;
 mod vectors;
 
 use std::arch::is_aarch64_feature_detected;
 
-use self::dot::{Dot, DotProd, Neon};
+use self::dot::{Dot, DotProd, I8mm, Neon};
 use super::{Acts, Kernels, Panels, scalar};
-use crate::quant::{BlockType, runs};
-use crate::weights::layout::panel_block;
+use crate::quant::runs;
+use crate::weights::layout::{is_reordered, panel_block};
 
 /// The set that every AArch64 runs.
 pub(super) fn neon() -> Option<Kernels> {
@@ -34,6 +35,11 @@ pub(super) fn dotprod() -> Option<Kernels> {
     both.then_some(set::<DotProd>("dotprod"))
 }
 
+/// The set for processors with `smmla` too: since ARMv8.6, and several before.
+pub(super) fn i8mm() -> Option<Kernels> {
+    dotprod().filter(|_| is_aarch64_feature_detected!("i8mm")).map(|_| set::<I8mm>("i8mm"))
+}
+
 fn set<D: Dot>(name: &'static str) -> Kernels {
     Kernels {
         name,
@@ -44,6 +50,7 @@ fn set<D: Dot>(name: &'static str) -> Kernels {
         // The compiler makes vectors of the plain loop, as it may use NEON everywhere.
         add: scalar::add,
         attn_scores: attention::attn_scores,
+        attn_scores_q8: super::scalar::attn_scores_q8,
         attn_mix: attention::attn_mix,
         softmax: vectors::softmax,
     }
@@ -71,8 +78,8 @@ fn matmul<D: Dot>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     if panel_block(w.ty).0 == 1 {
         return float::matmul(w, x, out);
     }
-    // Q2_K and Q3_K have runs, but their panels need no decoding.
-    if matches!(w.ty, BlockType::Q2K | BlockType::Q3K) {
+    // These have runs, but their panels need no decoding.
+    if is_reordered(w.ty) {
         return blocks::matmul::<D>(w, x, out);
     }
     runs::with_runs!(w.ty, T => decoded::matmul::<T, D>(w, x, out), _ => blocks::matmul::<D>(w, x, out));

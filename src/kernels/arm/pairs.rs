@@ -13,6 +13,7 @@ const Q2_K: usize = PANEL_ROWS * q2_k::BYTES;
 const Q3_K: usize = PANEL_ROWS * q3_k::BYTES;
 
 /// Where group `g` of a Q3_K block has its scale: (byte of the four low bits, shift, byte of the two high bits, shift).
+#[inline]
 fn six_bits(g: usize) -> (usize, i32, usize, i32) {
     let at = |byte: usize| Q3_K_SCALES + PANEL_ROWS * byte;
     (at(g % 8), if g < 8 { 0 } else { 4 }, at(8 + g % 4), 2 * (g / 4) as i32)

@@ -4,13 +4,14 @@
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::super::scalar::{self, attn_shape};
-use super::super::{KV_BLOCK, KvRows};
+use super::super::scalar::{self, attn_shape, q8_shape};
+use super::super::{ByteQueries, KV_BLOCK, KvRows};
+use super::attention_direct as direct;
 
 /// Widest head; larger ones take the scalar set's loops.
-const WIDEST: usize = 512;
+pub(super) const WIDEST: usize = 512;
 /// Positions in single precision at a time.
-const KEYS: usize = 8;
+pub(super) const KEYS: usize = 8;
 /// Query rows that share a pass over them.
 const ROWS: usize = 4;
 
@@ -80,7 +81,7 @@ unsafe fn unpack(rows: KvRows<'_>, first: usize, n: usize, width: usize, out: &m
 
 /// The first `n` values; as a rule all of them, without a call.
 #[inline]
-fn put<const N: usize>(values: &[f32; N], out: &mut [f32], n: usize) {
+pub(super) fn put<const N: usize>(values: &[f32; N], out: &mut [f32], n: usize) {
     match out.first_chunk_mut::<N>() {
         Some(out) if n == N => *out = *values,
         _ => out[..n].copy_from_slice(&values[..n]),
@@ -108,11 +109,24 @@ macro_rules! by_rows {
 
 /// `Kernels::attn_scores` and `Kernels::attn_mix` of one instruction set.
 macro_rules! attention {
-    ($scores:ident, $mix:ident, $dots:ident, $add:ident) => {
+    ($scores:ident, $mix:ident, $bytes:ident, $dots:ident, $add:ident, $direct_scores:path, $direct_mix:path, $direct_bytes:path) => {
+        pub(super) fn $bytes(q: ByteQueries<'_>, keys: &[i8], scales: &[u16], scores: &mut [f32], stride: usize) {
+            let n = q8_shape(q, keys, scales, scores.len(), stride);
+            if q.width > WIDEST {
+                return scalar::attn_scores_q8(q, keys, scales, scores, stride);
+            }
+            // SAFETY: the set's features as its constructor found; `q8_shape` has checked the lengths.
+            unsafe { $direct_bytes(q, keys, scales, n, scores, stride) }
+        }
+
         pub(super) fn $scores(q: &[f32], width: usize, keys: KvRows<'_>, scores: &mut [f32], stride: usize) {
             let n = attn_shape(keys, width, q.len() / width, scores.len(), stride);
             if width > WIDEST {
                 return scalar::attn_scores(q, width, keys, scores, stride);
+            }
+            // SAFETY: the set's features as its constructor found; `attn_shape` has checked the lengths.
+            if unsafe { $direct_scores(q, width, keys, n, scores, stride) } {
+                return;
             }
             let mut block = Block(MaybeUninit::uninit());
             for first in (0..n).step_by(KEYS) {
@@ -131,6 +145,10 @@ macro_rules! attention {
             if width > WIDEST {
                 return scalar::attn_mix(p, stride, values, width, out);
             }
+            // SAFETY: the set's features as its constructor found; `attn_shape` has checked the lengths.
+            if unsafe { $direct_mix(p, stride, values, n, width, out) } {
+                return;
+            }
             let mut block = Block(MaybeUninit::uninit());
             for first in (0..n).step_by(KEYS) {
                 let some = KEYS.min(n - first);
@@ -145,11 +163,29 @@ macro_rules! attention {
     };
 }
 
-attention!(attn_scores_avx2, attn_mix_avx2, dots_avx2, add_avx2);
-attention!(attn_scores_avx512, attn_mix_avx512, dots_avx512, add_avx512);
+attention!(
+    attn_scores_avx2,
+    attn_mix_avx2,
+    attn_scores_q8_avx2,
+    dots_avx2,
+    add_avx2,
+    direct::no_scores,
+    direct::no_mix,
+    direct::byte_scores_avx2
+);
+attention!(
+    attn_scores_avx512,
+    attn_mix_avx512,
+    attn_scores_q8_avx512,
+    dots_avx512,
+    add_avx512,
+    direct::half_scores_avx512,
+    direct::mix_avx512,
+    direct::byte_scores_avx512
+);
 
 /// Keys in one pass of [`dots_avx2`].
-const QUAD: usize = 4;
+pub(super) const QUAD: usize = 4;
 
 /// `out[r · stride + j] = q[r] · key[j]`: eight running sums over every eighth column, folded at the end.
 ///
@@ -185,14 +221,7 @@ unsafe fn dots_avx2<const R: usize>(
                     }
                 }
             }
-            let half = acc.map(|a| _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)));
-            let ab = _mm_add_ps(_mm_unpacklo_ps(half[0], half[1]), _mm_unpackhi_ps(half[0], half[1]));
-            let cd = _mm_add_ps(_mm_unpacklo_ps(half[2], half[3]), _mm_unpackhi_ps(half[2], half[3]));
-            let sums = _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
-            let mut four = [0.0f32; QUAD];
-            // SAFETY: four values.
-            unsafe { _mm_storeu_ps(four.as_mut_ptr(), sums) };
-            put(&four, &mut out[r * stride + first..], QUAD.min(some - first));
+            put(&fold_quad(acc), &mut out[r * stride + first..], QUAD.min(some - first));
         }
     }
 }
@@ -243,18 +272,39 @@ unsafe fn dots_avx512<const R: usize>(
         }
     }
     for (r, acc) in acc.iter().enumerate() {
-        let half = acc.map(|a| _mm512_add_ps(a, _mm512_shuffle_f32x4(a, a, 0b10_11_00_01)));
-        let ab = _mm512_add_ps(_mm512_unpacklo_ps(half[0], half[1]), _mm512_unpackhi_ps(half[0], half[1]));
-        let cd = _mm512_add_ps(_mm512_unpacklo_ps(half[2], half[3]), _mm512_unpackhi_ps(half[2], half[3]));
-        let sums = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0b01_00_01_00), _mm512_shuffle_ps(ab, cd, 0b11_10_11_10));
-        let mut eight = [0.0f32; KEYS];
-        // SAFETY: twice four values.
-        unsafe {
-            _mm_storeu_ps(eight.as_mut_ptr(), _mm512_castps512_ps128(sums));
-            _mm_storeu_ps(eight.as_mut_ptr().add(PAIRS), _mm512_extractf32x4_ps(sums, 2));
-        }
-        put(&eight, &mut out[r * stride..], some);
+        put(&fold_pairs(*acc), &mut out[r * stride..], some);
     }
+}
+
+/// The sums of eight lanes of four pairs of keys, in the order of `scalar`: the lower halves' first.
+#[inline]
+#[target_feature(enable = "avx512f,avx2,fma,f16c")]
+pub(super) fn fold_pairs(acc: [__m512; KEYS / 2]) -> [f32; KEYS] {
+    let half = acc.map(|a| _mm512_add_ps(a, _mm512_shuffle_f32x4(a, a, 0b10_11_00_01)));
+    let ab = _mm512_add_ps(_mm512_unpacklo_ps(half[0], half[1]), _mm512_unpackhi_ps(half[0], half[1]));
+    let cd = _mm512_add_ps(_mm512_unpacklo_ps(half[2], half[3]), _mm512_unpackhi_ps(half[2], half[3]));
+    let sums = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0b01_00_01_00), _mm512_shuffle_ps(ab, cd, 0b11_10_11_10));
+    let mut eight = [0.0f32; KEYS];
+    // SAFETY: twice four values.
+    unsafe {
+        _mm_storeu_ps(eight.as_mut_ptr(), _mm512_castps512_ps128(sums));
+        _mm_storeu_ps(eight.as_mut_ptr().add(KEYS / 2), _mm512_extractf32x4_ps(sums, 2));
+    }
+    eight
+}
+
+/// The sums of eight lanes of four keys, in the order of `scalar`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn fold_quad(acc: [__m256; QUAD]) -> [f32; QUAD] {
+    let half = acc.map(|a| _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)));
+    let ab = _mm_add_ps(_mm_unpacklo_ps(half[0], half[1]), _mm_unpackhi_ps(half[0], half[1]));
+    let cd = _mm_add_ps(_mm_unpacklo_ps(half[2], half[3]), _mm_unpackhi_ps(half[2], half[3]));
+    let sums = _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
+    let mut four = [0.0f32; QUAD];
+    // SAFETY: four values.
+    unsafe { _mm_storeu_ps(four.as_mut_ptr(), sums) };
+    four
 }
 
 /// One column block of `out[r] += Σ_j p[r · stride + j] · value[j]`, position after position.

@@ -1,26 +1,36 @@
-//! AVX2 matmul: four tokens at a time against one panel, integer dot products in 16 bits where the range allows.
+//! AVX2 matmul: four tokens at a time against one panel. Integer dot products in 16 bits where the range allows, or where a
+//! kernel's `V` is true, by `vpdpbusd` on 256 bits, the one instruction that AVX-VNNI adds.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, BLOCK, Kernels, Panels};
-use super::{attention, common, decoded, pairs};
+use super::{attention, codes, common, decoded, pairs};
 use crate::quant::{BlockType, runs};
-use crate::weights::layout::{PANEL_ROWS, panel_block};
+use crate::weights::layout::codes::with_codes;
+use crate::weights::layout::{PANEL_ROWS, is_reordered, panel_block};
 
 /// The set, when the processor has AVX2, FMA and F16C.
 pub(in super::super) fn kernels() -> Option<Kernels> {
     common::supported().then_some(Kernels {
         name: "avx2",
-        matmul,
+        matmul: matmul::<false>,
         quantize: common::quantize,
         rms_norm: common::rms_norm,
         silu_mul: common::silu_mul,
         add: common::add,
         attn_scores: attention::attn_scores_avx2,
+        attn_scores_q8: attention::attn_scores_q8_avx2,
         attn_mix: attention::attn_mix_avx2,
         softmax: common::softmax,
     })
+}
+
+/// The set with dot products on 256 bits, when the processor has AVX-VNNI too.
+pub(in super::super) fn with_vnni() -> Option<Kernels> {
+    let base = kernels()?;
+    is_x86_feature_detected!("avxvnni").then_some(Kernels { name: "avxvnni", matmul: matmul::<true>, ..base })
 }
 
 /// Tokens that share one pass over a panel.
@@ -28,19 +38,19 @@ const TILE: usize = 4;
 /// Tokens whose activations stay in the second-level cache while panels go by.
 const TOKEN_BLOCK: usize = 64;
 
-fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
-    if matches!(w.ty, BlockType::Q2K | BlockType::Q3K) {
-        return matmul_panels(w, x, out);
+fn matmul<const V: bool>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+    if is_reordered(w.ty) {
+        return matmul_panels::<V>(w, x, out);
     }
     runs::with_runs!(
         w.ty,
         // SAFETY: this table is only handed out when the processor has what it uses.
-        T => unsafe { decoded::matmul_avx2::<T>(w, x, out) },
-        _ => matmul_panels(w, x, out)
+        T => unsafe { decoded::matmul_avx2::<T, V>(w, x, out) },
+        _ => matmul_panels::<V>(w, x, out)
     );
 }
 
-fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+fn matmul_panels<const V: bool>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     if panel_block(w.ty).0 == 1 {
         return common::matmul_float(w, x, out);
@@ -52,14 +62,14 @@ fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
             while t < last {
                 let n = (last - t).min(TILE);
                 let out = &mut out[t * PANEL_ROWS..(t + n) * PANEL_ROWS];
-                // SAFETY: this table is only handed out after `common::supported`; `matmul_shape` has checked that `x`
-                // is quantized and as wide as the panel, and `t + n <= tokens`.
+                // SAFETY: this table is only handed out after `common::supported`, with `V` after AVX-VNNI was found too;
+                // `matmul_shape` has checked that `x` is quantized and as wide as the panel, and `t + n <= tokens`.
                 unsafe {
                     match n {
-                        4 => tile::<4>(w.ty, bytes, x, t, out),
-                        3 => tile::<3>(w.ty, bytes, x, t, out),
-                        2 => tile::<2>(w.ty, bytes, x, t, out),
-                        _ => tile::<1>(w.ty, bytes, x, t, out),
+                        4 => tile::<V, 4>(w.ty, bytes, x, t, out),
+                        3 => tile::<V, 3>(w.ty, bytes, x, t, out),
+                        2 => tile::<V, 2>(w.ty, bytes, x, t, out),
+                        _ => tile::<V, 1>(w.ty, bytes, x, t, out),
                     }
                 }
                 t += n;
@@ -71,21 +81,31 @@ fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
 /// One panel times `N` tokens from token `t` on; `out` is `(N, 8)`.
 ///
 /// # Safety
-/// AVX2, FMA and F16C; `panel` is a whole panel of type `ty` and `x.cols()` columns; `x` is quantized; `t + N` rows exist;
-/// `out` holds `8 N` values.
+/// AVX2, FMA and F16C, with `V` AVX-VNNI; `panel` is a whole panel of type `ty` and `x.cols()` columns; `x` is quantized;
+/// `t + N` rows exist; `out` holds `8 N` values.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn tile<const N: usize>(ty: BlockType, panel: &[u8], x: &Acts, t: usize, out: &mut [f32]) {
+pub(super) unsafe fn tile<const V: bool, const N: usize>(
+    ty: BlockType,
+    panel: &[u8],
+    x: &Acts,
+    t: usize,
+    out: &mut [f32],
+) {
     let rows = Rows::<N>::new(x, t);
-    let blocks = panel.len() / panel_block(ty).1;
+    let (blocks, panel) = (panel.len() / panel_block(ty).1, panel.as_ptr());
     // SAFETY: the caller's promises, passed on.
     let acc = unsafe {
         match ty {
-            BlockType::Q8_0 => q8_0(panel.as_ptr(), blocks, &rows),
-            BlockType::Q4_0 => q4_0(panel.as_ptr(), blocks, &rows),
-            BlockType::Q4K => q4_k(panel.as_ptr(), blocks, &rows),
-            BlockType::Q2K => pairs::q2_k_avx2(panel.as_ptr(), blocks, &rows),
-            BlockType::Q3K => pairs::q3_k_avx2(panel.as_ptr(), blocks, &rows),
-            _ => q6_k(panel.as_ptr(), blocks, &rows),
+            BlockType::Q8_0 => q8_0::<V, N>(panel, blocks, &rows),
+            BlockType::Q4_0 => q4_0::<V, N>(panel, blocks, &rows),
+            BlockType::Q4K => q4_k::<V, N>(panel, blocks, &rows),
+            BlockType::Q2K => pairs::q2_k_avx2::<V, N>(panel, blocks, &rows),
+            BlockType::Q3K => pairs::q3_k_avx2::<V, N>(panel, blocks, &rows),
+            _ => with_codes!(
+                ty,
+                T => codes::short::<T, V, N>(panel, blocks, &rows),
+                _ => q6_k::<V, N>(panel, blocks, &rows)
+            ),
         }
     };
     for (acc, out) in acc.iter().zip(out.chunks_exact_mut(PANEL_ROWS)) {
@@ -99,6 +119,8 @@ pub(super) struct Rows<const N: usize> {
     pub(super) q: [*const i8; N],
     pub(super) scales: [*const f32; N],
     pub(super) sums: [*const i32; N],
+    /// Sums of blocks, negated.
+    pub(super) less: [*const i32; N],
 }
 
 impl<const N: usize> Rows<N> {
@@ -108,6 +130,7 @@ impl<const N: usize> Rows<N> {
             q: std::array::from_fn(|i| x.q[(t + i) * cols..].as_ptr()),
             scales: std::array::from_fn(|i| x.scales[(t + i) * (cols / BLOCK)..].as_ptr()),
             sums: std::array::from_fn(|i| x.sums[(t + i) * (cols / 16)..].as_ptr()),
+            less: std::array::from_fn(|i| x.less[(t + i) * (cols / BLOCK)..].as_ptr()),
         }
     }
 }
@@ -135,10 +158,38 @@ pub(super) unsafe fn load(p: *const u8) -> __m256i {
     unsafe { _mm256_loadu_si256(p.cast()) }
 }
 
+/// `acc + Σ w · q` over the four bytes of each lane, `w` unsigned. The instruction is written out so that the kernels that
+/// may use it can be compiled together with those that may not.
+///
+/// # Safety
+/// AVX-VNNI.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn dpbusd(mut acc: __m256i, w: __m256i, q: __m256i) -> __m256i {
+    // SAFETY: touches nothing but the registers named; the caller's promise.
+    unsafe {
+        asm!(
+            "{{vex}} vpdpbusd {acc}, {w}, {q}",
+            acc = inout(ymm_reg) acc,
+            w = in(ymm_reg) w,
+            q = in(ymm_reg) q,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    acc
+}
+
+/// The same in plain AVX2, where two products fit sixteen bits.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn add_products(acc: __m256i, w: __m256i, q: __m256i) -> __m256i {
+    _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, q), _mm256_set1_epi16(1)))
+}
+
 /// Integer dot products of one block of nibbles with each of `N` rows: `[__m256i; N]`. 15 · 127 · 2 products, eight times, is
 /// 30,480: sixteen bits hold the sum of a whole block. A macro, because as a function its result would travel through memory.
 macro_rules! nibble_dots {
-    ($n:ident, $chunks:expr, $rows:expr, $col:expr) => {{
+    ($v:ident, $n:ident, $chunks:expr, $rows:expr, $col:expr) => {{
         let (chunks, rows, col): (*const u8, &Rows<$n>, usize) = ($chunks, $rows, $col);
         let low = _mm256_set1_epi8(15);
         let mut acc = [_mm256_setzero_si256(); $n];
@@ -146,29 +197,33 @@ macro_rules! nibble_dots {
             let bytes = load(chunks.add(32 * c));
             let (a, b) = (_mm256_and_si256(bytes, low), _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low));
             for i in 0..$n {
-                let sum = _mm256_add_epi16(
-                    _mm256_maddubs_epi16(a, quad(rows.q[i], col + 4 * c)),
-                    _mm256_maddubs_epi16(b, quad(rows.q[i], col + 16 + 4 * c)),
-                );
-                acc[i] = _mm256_add_epi16(acc[i], sum);
+                let (p, q) = (quad(rows.q[i], col + 4 * c), quad(rows.q[i], col + 16 + 4 * c));
+                acc[i] = if $v {
+                    dpbusd(dpbusd(acc[i], a, p), b, q)
+                } else {
+                    let sum = _mm256_add_epi16(_mm256_maddubs_epi16(a, p), _mm256_maddubs_epi16(b, q));
+                    _mm256_add_epi16(acc[i], sum)
+                };
             }
         }
-        for a in &mut acc {
-            *a = _mm256_madd_epi16(*a, _mm256_set1_epi16(1));
+        if !$v {
+            for a in &mut acc {
+                *a = _mm256_madd_epi16(*a, _mm256_set1_epi16(1));
+            }
         }
         acc
     }};
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn q4_0<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
+unsafe fn q4_0<const V: bool, const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
     let mut acc = [_mm256_setzero_ps(); N];
     for b in 0..blocks {
         // SAFETY: block `b` of the panel and of each row exist.
         unsafe {
             let block = panel.add(144 * b);
             let d = scales(block);
-            let dots = nibble_dots!(N, block.add(16), rows, 32 * b);
+            let dots = nibble_dots!(V, N, block.add(16), rows, 32 * b);
             for i in 0..N {
                 let sum = *rows.sums[i].add(2 * b) + *rows.sums[i].add(2 * b + 1);
                 let dot = _mm256_sub_epi32(dots[i], _mm256_set1_epi32(8 * sum));
@@ -181,8 +236,7 @@ unsafe fn q4_0<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) 
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn q8_0<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
-    let ones = _mm256_set1_epi16(1);
+unsafe fn q8_0<const V: bool, const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
     let mut acc = [_mm256_setzero_ps(); N];
     for b in 0..blocks {
         // SAFETY: block `b` of the panel and of each row exist.
@@ -192,14 +246,23 @@ unsafe fn q8_0<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) 
             let mut dots = [_mm256_setzero_si256(); N];
             for c in 0..8 {
                 let w = load(block.add(16 + 32 * c));
-                let size = _mm256_abs_epi8(w);
+                // w + 128 is unsigned; 128 times the block's sum comes off below.
+                let size = if V { _mm256_xor_si256(w, _mm256_set1_epi8(-128)) } else { _mm256_abs_epi8(w) };
                 for i in 0..N {
-                    // |w| · ±q: 128 · 127 · 2 = 32,512 fits sixteen bits.
-                    let q = _mm256_sign_epi8(quad(rows.q[i], 32 * b + 4 * c), w);
-                    dots[i] = _mm256_add_epi32(dots[i], _mm256_madd_epi16(_mm256_maddubs_epi16(size, q), ones));
+                    let quad = quad(rows.q[i], 32 * b + 4 * c);
+                    dots[i] = if V {
+                        dpbusd(dots[i], size, quad)
+                    } else {
+                        // |w| · ±q: 128 · 127 · 2 = 32,512 fits sixteen bits.
+                        add_products(dots[i], size, _mm256_sign_epi8(quad, w))
+                    };
                 }
             }
             for i in 0..N {
+                if V {
+                    let sum = *rows.sums[i].add(2 * b) + *rows.sums[i].add(2 * b + 1);
+                    dots[i] = _mm256_sub_epi32(dots[i], _mm256_set1_epi32(128 * sum));
+                }
                 let scale = _mm256_mul_ps(d, _mm256_set1_ps(*rows.scales[i].add(b)));
                 acc[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[i]), scale, acc[i]);
             }
@@ -209,7 +272,7 @@ unsafe fn q8_0<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) 
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn q4_k<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
+unsafe fn q4_k<const V: bool, const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
     let mut acc = [_mm256_setzero_ps(); N];
     for b in 0..blocks {
         // SAFETY: block `b` of the panel exists and has eight sub-blocks; so has each row.
@@ -218,17 +281,15 @@ unsafe fn q4_k<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) 
             let (d, dmin) = (scales(block), scales(block.add(16)));
             for sub in 0..8 {
                 let at = 8 * b + sub;
-                let dots = nibble_dots!(N, block.add(160 + 128 * sub), rows, 32 * at);
-                // Six bits times a block's sum stays below 2^24: the products are exact in single precision.
+                let dots = nibble_dots!(V, N, block.add(160 + 128 * sub), rows, 32 * at);
                 let scale = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(block.add(32 + 8 * sub).cast())));
                 let min = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(block.add(96 + 8 * sub).cast())));
+                let (scale, min) = (_mm256_mul_ps(d, scale), _mm256_mul_ps(dmin, min));
                 for i in 0..N {
-                    let s = _mm256_set1_ps(*rows.scales[i].add(at));
-                    let sum = _mm256_set1_ps((*rows.sums[i].add(2 * at) + *rows.sums[i].add(2 * at + 1)) as f32);
-                    let scaled = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(dots[i]));
-                    let least = _mm256_mul_ps(min, sum);
-                    acc[i] = _mm256_fmadd_ps(scaled, _mm256_mul_ps(d, s), acc[i]);
-                    acc[i] = _mm256_fnmadd_ps(least, _mm256_mul_ps(dmin, s), acc[i]);
+                    let less = _mm256_cvtepi32_ps(_mm256_set1_epi32(*rows.less[i].add(at)));
+                    let share = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(dots[i]));
+                    let share = _mm256_fmadd_ps(min, less, share);
+                    acc[i] = _mm256_fmadd_ps(share, _mm256_set1_ps(*rows.scales[i].add(at)), acc[i]);
                 }
             }
         }
@@ -237,8 +298,8 @@ unsafe fn q4_k<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) 
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn q6_k<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
-    let (low, two, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi8(0x30), _mm256_set1_epi16(1));
+unsafe fn q6_k<const V: bool, const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
+    let (low, two) = (_mm256_set1_epi8(15), _mm256_set1_epi8(0x30));
     let mut acc = [_mm256_setzero_ps(); N];
     for b in 0..blocks {
         // SAFETY: block `b` of the panel exists and has eight sub-blocks of 192 bytes; so has each row.
@@ -266,8 +327,9 @@ unsafe fn q6_k<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) 
                         let w = _mm256_or_si256(nibble, _mm256_and_si256(high, two));
                         for i in 0..N {
                             // 63 · 127 · 2 = 16,002: two of them fit sixteen bits, four do not.
-                            let products = _mm256_maddubs_epi16(w, quad(rows.q[i], 32 * at + 16 * h + 4 * c));
-                            dots[i][h] = _mm256_add_epi32(dots[i][h], _mm256_madd_epi16(products, ones));
+                            let quad = quad(rows.q[i], 32 * at + 16 * h + 4 * c);
+                            dots[i][h] =
+                                if V { dpbusd(dots[i][h], w, quad) } else { add_products(dots[i][h], w, quad) };
                         }
                     }
                 }

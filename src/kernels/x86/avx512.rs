@@ -1,14 +1,16 @@
 //! AVX-512 with VNNI: two panels (sixteen rows) at a time, eight tokens a tile. Same integers and same roundings as AVX2.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, Kernels, Panels};
 use super::avx2::{self, Rows};
 use super::avx512;
-use super::{attention, decoded, float512, pairs};
+use super::{attention, codes, decoded, float512, pairs, tiles};
 use crate::quant::{BlockType, runs};
-use crate::weights::layout::{PANEL_ROWS, panel_block};
+use crate::weights::layout::codes::with_codes;
+use crate::weights::layout::{PANEL_ROWS, is_reordered, panel_block};
 
 /// The set, when the processor has AVX-512 F, BW, VL and VNNI.
 pub(in super::super) fn kernels() -> Option<Kernels> {
@@ -21,22 +23,23 @@ pub(in super::super) fn kernels() -> Option<Kernels> {
         name: "avx512vnni",
         matmul,
         attn_scores: attention::attn_scores_avx512,
+        attn_scores_q8: attention::attn_scores_q8_avx512,
         attn_mix: attention::attn_mix_avx512,
         ..base
     })
 }
 
 /// Bytes of a block of a panel.
-const Q4_0: usize = 144;
-const Q8_0: usize = 272;
-const Q4_K: usize = 1184;
+pub(super) const Q4_0: usize = 144;
+pub(super) const Q8_0: usize = 272;
+pub(super) const Q4_K: usize = 1184;
 const Q6_K: usize = 1680;
 
 /// Tokens whose activations stay in the second-level cache while panels go by.
 const TOKEN_BLOCK: usize = 64;
 
 fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
-    if matches!(w.ty, BlockType::Q2K | BlockType::Q3K) {
+    if is_reordered(w.ty) {
         return matmul_panels(w, x, out);
     }
     runs::with_runs!(
@@ -67,22 +70,63 @@ fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
         }
         return;
     }
+    // What shares a pass: four panels where the type has tiles of them, otherwise two.
+    let share = if tiles::has(w.ty) { 4 } else { 2 };
     for first in (0..tokens).step_by(TOKEN_BLOCK) {
         let last = (first + TOKEN_BLOCK).min(tokens);
-        for (bytes, out) in w.bytes.chunks(2 * panel).zip(out.chunks_mut(2 * tokens * PANEL_ROWS)) {
-            let mut t = first;
-            while t < last {
-                // SAFETY: as above; the tile's tokens exist.
-                t += unsafe {
-                    match last - t {
-                        8.. => pair::<8>(w.ty, bytes, panel, x, t, out),
-                        4.. => pair::<4>(w.ty, bytes, panel, x, t, out),
-                        2.. => pair::<2>(w.ty, bytes, panel, x, t, out),
-                        _ => pair::<1>(w.ty, bytes, panel, x, t, out),
-                    }
-                };
+        for (bytes, out) in w.bytes.chunks(share * panel).zip(out.chunks_mut(share * tokens * PANEL_ROWS)) {
+            if bytes.len() == 4 * panel {
+                // SAFETY: as above; four panels of a type that has tiles, and the tokens exist.
+                unsafe { four(w.ty, bytes, panel, x, first..last, out) };
+                continue;
+            }
+            for (bytes, out) in bytes.chunks(2 * panel).zip(out.chunks_mut(2 * tokens * PANEL_ROWS)) {
+                // SAFETY: as above, with one or two whole panels.
+                unsafe { two(w.ty, bytes, panel, x, first..last, out) };
             }
         }
+    }
+}
+
+/// Four panels times the tokens `tokens`; `out` is `(4, all tokens, 8)`.
+///
+/// # Safety
+/// The set's features; `bytes` is four whole panels of `panel` bytes, of a type that has tiles; `x` is quantized and has the
+/// tokens.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn four(ty: BlockType, bytes: &[u8], panel: usize, x: &Acts, tokens: Range<usize>, out: &mut [f32]) {
+    let mut t = tokens.start;
+    while t < tokens.end {
+        // SAFETY: the caller's promises; the tile's tokens exist.
+        t += unsafe {
+            match tokens.end - t {
+                8 | 9 => strip::<4, 2>(ty, bytes, panel, x, t, out),
+                6.. => strip::<6, 2>(ty, bytes, panel, x, t, out),
+                4.. => strip::<4, 2>(ty, bytes, panel, x, t, out),
+                2.. => strip::<2, 2>(ty, bytes, panel, x, t, out),
+                _ => strip::<1, 2>(ty, bytes, panel, x, t, out),
+            }
+        };
+    }
+}
+
+/// One or two panels times the tokens `tokens`; `out` is `(1 or 2, all tokens, 8)`.
+///
+/// # Safety
+/// The set's features; `bytes` is one or two whole panels of `panel` bytes; `x` is quantized and has the tokens.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn two(ty: BlockType, bytes: &[u8], panel: usize, x: &Acts, tokens: Range<usize>, out: &mut [f32]) {
+    let mut t = tokens.start;
+    while t < tokens.end {
+        // SAFETY: the caller's promises; the tile's tokens exist.
+        t += unsafe {
+            match tokens.end - t {
+                8.. => pair::<8>(ty, bytes, panel, x, t, out),
+                4.. => pair::<4>(ty, bytes, panel, x, t, out),
+                2.. => pair::<2>(ty, bytes, panel, x, t, out),
+                _ => pair::<1>(ty, bytes, panel, x, t, out),
+            }
+        };
     }
 }
 
@@ -102,7 +146,7 @@ unsafe fn pair<const N: usize>(
     // SAFETY: the caller's promises.
     unsafe {
         if bytes.len() == panel {
-            avx2::tile::<N>(ty, bytes, x, t, &mut out[t * PANEL_ROWS..(t + N) * PANEL_ROWS]);
+            avx2::tile::<false, N>(ty, bytes, x, t, &mut out[t * PANEL_ROWS..(t + N) * PANEL_ROWS]);
         } else {
             strip::<N, 1>(ty, bytes, panel, x, t, out);
         }
@@ -110,7 +154,7 @@ unsafe fn pair<const N: usize>(
     N
 }
 
-/// `2 P` panels times `N` tokens from `t` on; `out` is `(2 P, tokens, 8)`.
+/// `2 P` panels times `N` tokens from `t` on; `out` is `(2 P, tokens, 8)`. Returns `N`.
 ///
 /// # Safety
 /// The set's features; `bytes` is `2 P` whole panels of `panel` bytes; `x` is quantized; `t + N` rows exist.
@@ -122,19 +166,22 @@ unsafe fn strip<const N: usize, const P: usize>(
     x: &Acts,
     t: usize,
     out: &mut [f32],
-) {
+) -> usize {
     let rows = Rows::<N>::new(x, t);
     let blocks = panel / panel_block(ty).1;
     let panels: [[*const u8; 2]; P] = std::array::from_fn(|p| [2 * p, 2 * p + 1].map(|i| bytes[i * panel..].as_ptr()));
     // SAFETY: whole panels of `blocks` blocks, `N` rows as wide.
     let acc = unsafe {
         match ty {
+            _ if N > 1 && P == 2 && tiles::has(ty) => tiles::tile(ty, &panels, blocks, &rows),
             BlockType::Q8_0 => q8_0(&panels, blocks, &rows),
             BlockType::Q4_0 => q4_0(&panels, blocks, &rows),
             BlockType::Q4K => q4_k(&panels, blocks, &rows),
             BlockType::Q2K => pairs::q2_k_avx512(&panels, blocks, &rows),
             BlockType::Q3K => pairs::q3_k_avx512(&panels, blocks, &rows),
-            _ => q6_k(&panels, blocks, &rows),
+            _ => {
+                with_codes!(ty, T => codes::wide::<T, N, P>(&panels, blocks, &rows), _ => q6_k(&panels, blocks, &rows))
+            }
         }
     };
     for (acc, out) in acc.iter().zip(out.chunks_exact_mut(2 * x.q_rows() * PANEL_ROWS)) {
@@ -150,6 +197,7 @@ unsafe fn strip<const N: usize, const P: usize>(
             }
         }
     }
+    N
 }
 
 /// 32 bytes of each panel, side by side.
@@ -253,7 +301,7 @@ pub(super) use dots;
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn nibbles(a: *const u8, b: *const u8) -> [__m512i; 8] {
+pub(super) unsafe fn nibbles(a: *const u8, b: *const u8) -> [__m512i; 8] {
     let low = _mm512_set1_epi8(15);
     let mut w = [_mm512_setzero_si512(); 8];
     for c in 0..4 {
@@ -294,21 +342,33 @@ by_blocks!(q8_0, Q8_0, |a, b, n, rows, acc, skip| {
     }
 });
 
+/// Scales and minima of sub-block `sub` of Q4_K blocks, whose factors of both are `head`.
+///
+/// # Safety
+/// The set's features; the blocks exist.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+pub(super) unsafe fn q4_k_factors(a: *const u8, b: *const u8, head: [__m512; 2], sub: usize) -> (__m512, __m512) {
+    let small = |at: usize| {
+        // SAFETY: eight bytes of each block.
+        let bytes = unsafe { bytes(a.add(at + 8 * sub), b.add(at + 8 * sub)) };
+        _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
+    };
+    (_mm512_mul_ps(head[0], small(32)), _mm512_mul_ps(head[1], small(96)))
+}
+
 by_blocks!(q4_k, Q4_K, |a, b, n, rows, acc, skip| {
-    let (d, dmin) = (scales(a, b), scales(a.add(16), b.add(16)));
+    let head = [scales(a, b), scales(a.add(16), b.add(16))];
     for sub in 0..8 {
         ahead!(N, a, b, Q4_K / 8 * sub, Q4_K / 8, skip);
-        let (at, small) = (8 * n + sub, 8 * sub);
+        let at = 8 * n + sub;
         let dots = dots!(N, nibbles(a.add(160 + 128 * sub), b.add(160 + 128 * sub)), rows, 32 * at);
-        // Six bits times a block's sum stays below 2^24: the products are exact in single precision.
-        let scale = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes(a.add(32 + small), b.add(32 + small))));
-        let min = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes(a.add(96 + small), b.add(96 + small))));
+        let (scale, min) = q4_k_factors(a, b, head, sub);
         for i in 0..N {
-            let s = _mm512_set1_ps(*rows.scales[i].add(at));
-            let sum = _mm512_set1_ps((*rows.sums[i].add(2 * at) + *rows.sums[i].add(2 * at + 1)) as f32);
-            let scaled = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_add_epi32(dots[i][0], dots[i][1])));
-            acc[i] = _mm512_fmadd_ps(scaled, _mm512_mul_ps(d, s), acc[i]);
-            acc[i] = _mm512_fnmadd_ps(_mm512_mul_ps(min, sum), _mm512_mul_ps(dmin, s), acc[i]);
+            let less = _mm512_cvtepi32_ps(_mm512_set1_epi32(*rows.less[i].add(at)));
+            let share = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_add_epi32(dots[i][0], dots[i][1])));
+            let share = _mm512_fmadd_ps(min, less, share);
+            acc[i] = _mm512_fmadd_ps(share, _mm512_set1_ps(*rows.scales[i].add(at)), acc[i]);
         }
     }
 });

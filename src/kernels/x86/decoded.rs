@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::super::decoded::{RUNS, Rows as Decoded, SEGMENT, blocks_of, decode};
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, Panels};
-use super::avx2::Rows;
+use super::avx2::{Rows, add_products, dpbusd};
 use crate::quant::runs::{RUN, Run, Runs};
 use crate::weights::layout::PANEL_ROWS;
 
@@ -145,35 +145,35 @@ const TILE: usize = 4;
 /// `Kernels::matmul` with AVX2, one panel at a time.
 ///
 /// # Safety
-/// AVX2, FMA and F16C.
+/// AVX2, FMA and F16C, with `V` AVX-VNNI.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn matmul_avx2<T: Runs>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+pub(super) unsafe fn matmul_avx2<T: Runs, const V: bool>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     out.fill(0.0);
     for (bytes, out) in w.bytes.chunks_exact(panel).zip(out.chunks_exact_mut((tokens * PANEL_ROWS).max(1))) {
         // SAFETY: this function's promise.
-        unsafe { panel_avx2::<T>(bytes, x, out) };
+        unsafe { panel_avx2::<T, V>(bytes, x, out) };
     }
 }
 
 /// One panel times all rows of `x`; `out` is `(rows, 8)` and zero.
 ///
 /// # Safety
-/// AVX2, FMA and F16C; `bytes` is a whole panel as wide as `x`, which is quantized and has a row for each eight of `out`.
+/// AVX2, FMA and F16C, with `V` AVX-VNNI; `bytes` is a whole panel as wide as `x`, which is quantized and has a row for each eight of `out`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn panel_avx2<T: Runs>(bytes: &[u8], x: &Acts, out: &mut [f32]) {
+unsafe fn panel_avx2<T: Runs, const V: bool>(bytes: &[u8], x: &Acts, out: &mut [f32]) {
     let (mut rows, mut scratch) = ([[Run::ZERO; RUNS]; PANEL_ROWS], Scratch::<1>::ZERO);
     for (s, blocks) in bytes.chunks(blocks_of::<T>() * PANEL_ROWS * T::BYTES).enumerate() {
         // SAFETY: the caller's promises; a segment's runs exist in each row of `x`.
         unsafe {
-            let runs = scratch.fill::<T>(0, blocks, 0, &mut rows);
+            let runs = scratch.fill::<T>(0, blocks, if V { 128 } else { 0 }, &mut rows);
             for (tile, out) in out.chunks_mut(TILE * PANEL_ROWS).enumerate() {
                 let t = tile * TILE;
                 match out.len() / PANEL_ROWS {
-                    4 => dots_avx2::<T, 4>(&scratch, runs, s * SEGMENT / RUN, &Rows::new(x, t), out),
-                    3 => dots_avx2::<T, 3>(&scratch, runs, s * SEGMENT / RUN, &Rows::new(x, t), out),
-                    2 => dots_avx2::<T, 2>(&scratch, runs, s * SEGMENT / RUN, &Rows::new(x, t), out),
-                    _ => dots_avx2::<T, 1>(&scratch, runs, s * SEGMENT / RUN, &Rows::new(x, t), out),
+                    4 => dots_avx2::<T, V, 4>(&scratch, runs, s * SEGMENT / RUN, &Rows::new(x, t), out),
+                    3 => dots_avx2::<T, V, 3>(&scratch, runs, s * SEGMENT / RUN, &Rows::new(x, t), out),
+                    2 => dots_avx2::<T, V, 2>(&scratch, runs, s * SEGMENT / RUN, &Rows::new(x, t), out),
+                    _ => dots_avx2::<T, V, 1>(&scratch, runs, s * SEGMENT / RUN, &Rows::new(x, t), out),
                 }
             }
         }
@@ -182,14 +182,13 @@ unsafe fn panel_avx2<T: Runs>(bytes: &[u8], x: &Acts, out: &mut [f32]) {
 
 /// Adds the products of a segment, whose first run is run `first` of each row, to `out`, `(N, 8)`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn dots_avx2<T: Runs, const N: usize>(
+unsafe fn dots_avx2<T: Runs, const V: bool, const N: usize>(
     w: &Scratch<1>,
     runs: usize,
     first: usize,
     rows: &Rows<N>,
     out: &mut [f32],
 ) {
-    let ones = _mm256_set1_epi16(1);
     // SAFETY: `N` times eight outputs; run `first + r` of each row exists.
     unsafe {
         let mut acc: [__m256; N] = std::array::from_fn(|i| _mm256_loadu_ps(out.as_ptr().add(PANEL_ROWS * i)));
@@ -201,15 +200,25 @@ unsafe fn dots_avx2<T: Runs, const N: usize>(
                 let size = _mm256_abs_epi8(w);
                 for i in 0..N {
                     let quad = _mm256_set1_epi32(rows.q[i].add(32 * at + 4 * c).cast::<i32>().read_unaligned());
-                    // |w| · ±q: 128 · 127 · 2 = 32,512 fits sixteen bits.
-                    let products = _mm256_maddubs_epi16(size, _mm256_sign_epi8(quad, w));
                     let dot = &mut dots[i][if T::HALVES { c / 4 } else { 0 }];
-                    *dot = _mm256_add_epi32(*dot, _mm256_madd_epi16(products, ones));
+                    *dot = if V {
+                        dpbusd(*dot, w, quad)
+                    } else {
+                        // |w| · ±q: 128 · 127 · 2 = 32,512 fits sixteen bits.
+                        add_products(*dot, size, _mm256_sign_epi8(quad, w))
+                    };
                 }
             }
             let factor = |of: &[[[f32; PANEL_ROWS]; 1]; 2], h: usize| _mm256_loadu_ps(of[h][0].as_ptr());
             for i in 0..N {
                 let sum = |h: usize| *rows.sums[i].add(2 * at + h);
+                if V {
+                    // The flipped integers are 128 more than they should be.
+                    for h in 0..2 {
+                        let dot = &mut dots[i][if T::HALVES { h } else { 0 }];
+                        *dot = _mm256_sub_epi32(*dot, _mm256_set1_epi32(128 * sum(h)));
+                    }
+                }
                 let mut share = _mm256_mul_ps(factor(&w.scale[r], 0), _mm256_cvtepi32_ps(dots[i][0]));
                 if T::HALVES {
                     share = _mm256_fmadd_ps(factor(&w.scale[r], 1), _mm256_cvtepi32_ps(dots[i][1]), share);
@@ -241,7 +250,7 @@ pub(super) unsafe fn matmul_avx512<T: Runs>(w: Panels<'_>, x: &Acts, out: &mut [
         // SAFETY: this function's promise; `matmul_shape` has checked that panels, rows and outputs belong together.
         unsafe {
             if bytes.len() == panel {
-                panel_avx2::<T>(bytes, x, out);
+                panel_avx2::<T, false>(bytes, x, out);
             } else {
                 pair_avx512::<T>(bytes.split_at(panel), x, out);
             }

@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::{self, Rows};
+use super::avx2::{self, Rows, dpbusd};
 use super::avx512;
 use crate::quant::{q2_k, q3_k};
 use crate::weights::layout::PANEL_ROWS;
@@ -13,6 +13,7 @@ const Q2_K: usize = PANEL_ROWS * q2_k::BYTES;
 const Q3_K: usize = PANEL_ROWS * q3_k::BYTES;
 
 /// Where group `g` of a Q3_K block has its scale: (byte of the four low bits, shift, byte of the two high bits, shift).
+#[inline]
 fn six_bits(g: usize) -> (usize, i32, usize, i32) {
     let at = |byte: usize| Q3_K_SCALES + PANEL_ROWS * byte;
     (at(g % 8), if g < 8 { 0 } else { 4 }, at(8 + g % 4), 2 * (g / 4) as i32)
@@ -30,14 +31,19 @@ unsafe fn widened(p: *const u8) -> __m256i {
 /// four times, is 7,112.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn half_dots<const N: usize>(w: [__m256i; 4], rows: &Rows<N>, col: usize) -> [__m256i; N] {
+unsafe fn half_dots<const V: bool, const N: usize>(w: [__m256i; 4], rows: &Rows<N>, col: usize) -> [__m256i; N] {
     let mut acc = [_mm256_setzero_si256(); N];
     for (f, w) in w.into_iter().enumerate() {
         for i in 0..N {
-            // SAFETY: sixteen activations from `col` on.
-            let quad = unsafe { avx2::quad(rows.q[i], col + 4 * f) };
-            acc[i] = _mm256_add_epi16(acc[i], _mm256_maddubs_epi16(w, quad));
+            // SAFETY: sixteen activations from `col` on; with `V` the set has AVX-VNNI.
+            acc[i] = unsafe {
+                let quad = avx2::quad(rows.q[i], col + 4 * f);
+                if V { dpbusd(acc[i], w, quad) } else { _mm256_add_epi16(acc[i], _mm256_maddubs_epi16(w, quad)) }
+            };
         }
+    }
+    if V {
+        return acc;
     }
     let ones = _mm256_set1_epi16(1);
     for a in &mut acc {
@@ -60,7 +66,11 @@ fn two_bits(chunk: __m256i) -> [__m256i; 4] {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn q2_k_avx2<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
+pub(super) unsafe fn q2_k_avx2<const V: bool, const N: usize>(
+    panel: *const u8,
+    blocks: usize,
+    rows: &Rows<N>,
+) -> [__m256; N] {
     let mut acc = [_mm256_setzero_ps(); N];
     for b in 0..blocks {
         // SAFETY: block `b` of the panel exists and has eight sub-blocks; so has each row.
@@ -76,7 +86,7 @@ pub(super) unsafe fn q2_k_avx2<const N: usize>(panel: *const u8, blocks: usize, 
                 let mut dots = [[_mm256_setzero_si256(); N]; 2];
                 for h in 0..2 {
                     let chunk = avx2::load(block.add(Q2_K_CHUNKS + 64 * sub + 32 * h));
-                    dots[h] = half_dots(two_bits(chunk), rows, 32 * at + 16 * h);
+                    dots[h] = half_dots::<V, N>(two_bits(chunk), rows, 32 * at + 16 * h);
                 }
                 for i in 0..N {
                     let sum = |h: usize| _mm256_set1_ps(*rows.sums[i].add(2 * at + h) as f32);
@@ -93,7 +103,11 @@ pub(super) unsafe fn q2_k_avx2<const N: usize>(panel: *const u8, blocks: usize, 
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn q3_k_avx2<const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
+pub(super) unsafe fn q3_k_avx2<const V: bool, const N: usize>(
+    panel: *const u8,
+    blocks: usize,
+    rows: &Rows<N>,
+) -> [__m256; N] {
     let mut acc = [_mm256_setzero_ps(); N];
     let four = _mm256_set1_epi8(4);
     for b in 0..blocks {
@@ -103,7 +117,7 @@ pub(super) unsafe fn q3_k_avx2<const N: usize>(panel: *const u8, blocks: usize, 
             let d = avx2::scales(block);
             for sub in 0..8 {
                 let (at, chunks) = (8 * b + sub, block.add(Q3_K_CHUNKS + 96 * sub));
-                let scale = [0, 1].map(|h| {
+                let scale = |h: usize| {
                     let (low, shift, high, shift2) = six_bits(2 * sub + h);
                     let low = _mm256_srlv_epi32(widened(block.add(low)), _mm256_set1_epi32(shift));
                     let high = _mm256_srlv_epi32(widened(block.add(high)), _mm256_set1_epi32(shift2));
@@ -111,7 +125,8 @@ pub(super) unsafe fn q3_k_avx2<const N: usize>(panel: *const u8, blocks: usize, 
                     let high = _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(3)), 4);
                     let code = _mm256_sub_epi32(_mm256_or_si256(low, high), _mm256_set1_epi32(32));
                     _mm256_mul_ps(d, _mm256_cvtepi32_ps(code))
-                });
+                };
+                let scale = [scale(0), scale(1)];
                 let third = avx2::load(chunks.add(64));
                 // The third bits of each half's quads, at bit 2 of their bytes.
                 let thirds = [
@@ -129,7 +144,7 @@ pub(super) unsafe fn q3_k_avx2<const N: usize>(panel: *const u8, blocks: usize, 
                     for (w, third) in w.iter_mut().zip(thirds[h]) {
                         *w = _mm256_or_si256(*w, _mm256_and_si256(third, four));
                     }
-                    dots[h] = half_dots(w, rows, 32 * at + 16 * h);
+                    dots[h] = half_dots::<V, N>(w, rows, 32 * at + 16 * h);
                 }
                 for i in 0..N {
                     let dot = |h: usize| {
@@ -200,7 +215,7 @@ avx512::by_blocks!(q3_k_avx512, Q3_K, |a, b, n, rows, acc, skip| {
     for sub in 0..8 {
         avx512::ahead!(N, a, b, Q3_K / 8 * sub, Q3_K / 8, skip);
         let (at, chunks) = (8 * n + sub, Q3_K_CHUNKS + 96 * sub);
-        let scale = [0, 1].map(|h| {
+        let scale = |h: usize| {
             let (low, shift, high, shift2) = six_bits(2 * sub + h);
             let low = _mm512_srlv_epi32(widened_pair(a.add(low), b.add(low)), _mm512_set1_epi32(shift));
             let high = _mm512_srlv_epi32(widened_pair(a.add(high), b.add(high)), _mm512_set1_epi32(shift2));
@@ -208,7 +223,8 @@ avx512::by_blocks!(q3_k_avx512, Q3_K, |a, b, n, rows, acc, skip| {
             let high = _mm512_slli_epi32(_mm512_and_si512(high, _mm512_set1_epi32(3)), 4);
             let code = _mm512_sub_epi32(_mm512_or_si512(low, high), _mm512_set1_epi32(32));
             _mm512_mul_ps(d, _mm512_cvtepi32_ps(code))
-        });
+        };
+        let scale = [scale(0), scale(1)];
         let third = avx512::load(a.add(chunks + 64), b.add(chunks + 64));
         // The third bits of the quads, at bit 2 of their bytes.
         let thirds = [

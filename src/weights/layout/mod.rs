@@ -11,7 +11,7 @@
 //! | Q4_0 | 32 | 8 scales f16 · 4 chunks, chunk c = quad c in the low nibbles, quad c+4 in the high ones |
 //! | Q4_K | 256 | 8 d f16 · 8 dmin f16 · 8×8 scales u8 · 8×8 mins u8 (sub-block major) · 8 sub-blocks of 4 chunks as in Q4_0 |
 //! | Q6_K | 256 | 8 d f16 · 16×8 scales i8 (sub-block major) · 8 × (4 chunks as in Q4_0 · 2 chunks of high bits) |
-//!
+//! | Q4_1, Q5_0, Q5_1, Q5_K, IQ4_NL, IQ4_XS, MXFP4 | 32 or 256 | scales · sub-blocks of 4 chunks as in Q4_0 and at most one of fifth bits, see `codes.rs` |
 //! | Q2_K | 256 | 8 d f16 · 8 dmin f16 · 16×8 scales and minima in nibbles (group major) · 16 chunks, see `pairs.rs` |
 //! | Q3_K | 256 | 8 d f16 · 12×8 bytes of packed scales (byte major) · 8 × (2 chunks of low bits · 1 of third bits) |
 //! | the others | as in the file | the rows' eight blocks as the file has them; the kernels decode them |
@@ -19,6 +19,7 @@
 //! In a Q6_K high-bit chunk `h`, bits `2f, 2f+1` of a byte are bits 4 and 5 of quad `4h + f`. All sizes equal the file's but
 //! Q4_K's, which spends 4 bytes more a block and row (2.8 %) to have its six-bit scales as bytes.
 
+pub mod codes;
 pub mod pairs;
 
 use half::{bf16, f16};
@@ -28,6 +29,17 @@ use crate::quant::{BlockType, runs};
 
 /// Rows in a panel.
 pub const PANEL_ROWS: usize = 8;
+
+/// Version of a type's panels: one more whenever a byte of them moves, so that packed files of the old order are refused.
+fn version(_ty: BlockType) -> u32 {
+    1
+}
+
+/// The name under which packed files keep panels of this type. All kernel sets read the same panels.
+#[must_use]
+pub fn layout_name(ty: BlockType) -> String {
+    format!("rows8.{}/{}", ty.name().to_lowercase(), version(ty))
+}
 
 /// Columns and bytes of one block of a panel.
 #[must_use]
@@ -89,6 +101,7 @@ pub fn pack_panel(ty: BlockType, rows: &[u8], row_bytes: usize, cols: usize, pan
                 BlockType::Q6K => pack_q6_k(src, r, dst),
                 BlockType::Q2K => pairs::pack_q2_k(src, r, dst),
                 BlockType::Q3K => pairs::pack_q3_k(src, r, dst),
+                _ if codes::has_codes(ty) => codes::pack(ty, src, r, dst),
                 _ => put(dst, r * file_block, src),
             }
         }
@@ -125,14 +138,21 @@ fn pack_q4_k(src: &[u8], row: usize, dst: &mut [u8]) {
         let (scale, min) = q4_k_scale(packed, sub);
         dst[32 + 8 * sub + row] = scale;
         dst[96 + 8 * sub + row] = min;
-        let bytes = &src[16 + 32 * (sub / 2)..][..32];
-        let nibble = |j: usize| if sub % 2 == 0 { bytes[j] & 15 } else { bytes[j] >> 4 };
-        let chunks = &mut dst[160 + 128 * sub..][..128];
-        for j in 0..16 {
-            chunks[32 * (j / 4) + 4 * row + j % 4] = nibble(j) | nibble(j + 16) << 4;
+    }
+    // Four columns at a time: 32 bytes carry eight quads of one sub-block below and of the next above.
+    for (pair, chunks) in dst[160..].chunks_exact_mut(256).enumerate() {
+        let quad = |i: usize| pairs::word(&src[16 + 32 * pair..], i);
+        let (even, odd) = chunks.split_at_mut(128);
+        for c in 0..4 {
+            let (a, b) = (quad(c), quad(c + 4));
+            pairs::put_word(even, 8 * c + row, a & NIBBLES | (b & NIBBLES) << 4);
+            pairs::put_word(odd, 8 * c + row, a >> 4 & NIBBLES | b & !NIBBLES);
         }
     }
 }
+
+/// The low nibbles of four bytes.
+const NIBBLES: u32 = 0x0f0f_0f0f;
 
 /// The six-bit scale and min of sub-block `sub`, which cross byte borders in the file.
 fn q4_k_scale(packed: &[u8], sub: usize) -> (u8, u8) {
@@ -153,21 +173,19 @@ fn pack_q6_k(src: &[u8], row: usize, dst: &mut [u8]) {
     for (sub, &scale) in scales.iter().enumerate() {
         dst[16 + 8 * sub + row] = scale;
     }
-    let value = |col: usize| {
-        let (half, c) = (col / 128, col % 128);
-        let (l, group) = (c % 32, c / 32);
-        let nibbles = low[64 * half + l + 32 * (group % 2)];
-        let nibble = if group < 2 { nibbles & 15 } else { nibbles >> 4 };
-        nibble | (high[32 * half + l] >> (2 * group) & 3) << 4
+    // Quad `q` of sub-block `sub`: four nibbles and four pairs of bits.
+    let nibbles = |sub: usize, q: usize| {
+        let (half, group) = (sub / 4, sub % 4);
+        pairs::word(low, 16 * half + 8 * (group % 2) + q) >> (4 * (group / 2)) & NIBBLES
     };
-    for block in 0..8 {
-        let at = 144 + 192 * block;
-        for j in 0..16 {
-            let (a, b) = (value(32 * block + j), value(32 * block + j + 16));
-            let (quad, lane) = (j / 4, 4 * row + j % 4);
-            dst[at + 32 * quad + lane] = (a & 15) | (b & 15) << 4;
-            dst[at + 128 + lane] |= (a >> 4) << (2 * quad);
-            dst[at + 160 + lane] |= (b >> 4) << (2 * quad);
+    let bits = |sub: usize, q: usize| pairs::word(high, 8 * (sub / 4) + q) >> (2 * (sub % 4)) & pairs::TWO_BITS;
+    for (sub, chunks) in dst[144..].chunks_exact_mut(192).enumerate() {
+        for c in 0..4 {
+            pairs::put_word(chunks, 8 * c + row, nibbles(sub, c) | nibbles(sub, c + 4) << 4);
+        }
+        for h in 0..2 {
+            let all = (0..4).fold(0, |all, f| all | bits(sub, 4 * h + f) << (2 * f));
+            pairs::put_word(chunks, 32 + 8 * h + row, all);
         }
     }
 }
@@ -188,21 +206,29 @@ pub fn unpack_row(ty: BlockType, panel: &[u8], row: usize, out: &mut [f32]) {
 }
 
 /// Bytes of the largest block that [`file_block`] puts together.
-pub const LARGEST: usize = 110;
+pub const LARGEST: usize = 176;
+
+/// Whether a type that the kernels know in the form of [`crate::quant::runs::Runs`] has panels in an order of its own.
+#[must_use]
+pub fn is_reordered(ty: BlockType) -> bool {
+    matches!(ty, BlockType::Q2K | BlockType::Q3K) || codes::has_codes(ty)
+}
 
 /// Row `row` of a panel block as the file has it, for the types that the kernels know in the form of
 /// [`crate::quant::runs::Runs`]; put together in `room` where the panel has an order of its own.
 pub fn file_block<'a>(ty: BlockType, block: &'a [u8], row: usize, room: &'a mut [u8; LARGEST]) -> &'a [u8] {
     let bytes = ty.block_bytes();
-    match ty {
-        BlockType::Q2K | BlockType::Q3K => {
-            room.fill(0);
-            let unpack = if ty == BlockType::Q2K { pairs::unpack_q2_k } else { pairs::unpack_q3_k };
-            unpack(block, row, &mut room[..bytes]);
-            &room[..bytes]
-        }
-        _ => &block[bytes * row..][..bytes],
+    if !is_reordered(ty) {
+        return &block[bytes * row..][..bytes];
     }
+    room.fill(0);
+    let room = &mut room[..bytes];
+    match ty {
+        BlockType::Q2K => pairs::unpack_q2_k(block, row, room),
+        BlockType::Q3K => pairs::unpack_q3_k(block, row, room),
+        _ => codes::unpack(ty, block, row, room),
+    }
+    room
 }
 
 /// One block of a row of a type whose panels have an order of their own.

@@ -19,16 +19,18 @@ const _: () = assert!(Q2_K_CHUNKS + 8 * 64 == PANEL_ROWS * q2_k::BYTES);
 const _: () = assert!(Q3_K_CHUNKS + 8 * 96 == PANEL_ROWS * q3_k::BYTES);
 
 /// Four neighbouring columns: byte `i` of the answer is column `4·at + i`.
-fn word(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn word(bytes: &[u8], at: usize) -> u32 {
     bytes[4 * at..].first_chunk().map_or(0, |b| u32::from_le_bytes(*b))
 }
 
-fn put_word(bytes: &mut [u8], at: usize, word: u32) {
+/// The inverse of [`word`].
+pub(super) fn put_word(bytes: &mut [u8], at: usize, word: u32) {
     bytes[4 * at..4 * at + 4].copy_from_slice(&word.to_le_bytes());
 }
 
-const TWO_BITS: u32 = 0x0303_0303;
-const ONE_BIT: u32 = 0x0101_0101;
+/// The low two bits of four bytes.
+pub(super) const TWO_BITS: u32 = 0x0303_0303;
+pub(super) const ONE_BIT: u32 = 0x0101_0101;
 
 /// Two bits a value from the file's order, 32 columns under one shift, to chunks, `width` bytes a sub-block.
 fn pack_pairs(src: &[u8], row: usize, width: usize, chunks: &mut [u8]) {

@@ -1,5 +1,7 @@
 //! Regular files that a host names: opened so that nothing waits, read inside a limit.
 
+pub(crate) mod durable;
+
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
 use std::path::Path;

@@ -14,7 +14,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Reads a regular file of at most `limit` bytes. `Ok(None)` when there is none.
 ///
 /// The inner `Err` says why a file that is there cannot be trusted; the outer one is the operating system's.
-pub(super) fn read(path: &Path, limit: u64) -> Result<Option<Result<String, String>>> {
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Result<String, String>>> {
     let what = || format!("reading {}", path.display());
     let seen = match fs::symlink_metadata(path) {
         Ok(meta) => meta,
@@ -43,7 +43,7 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Option<Result<String, Stri
 
 /// Puts `content` at `folder/name`: a new file beside it, flushed to the disk, renamed over it, the folder flushed.
 /// After a crash at any moment the name holds the old content or the new one, whole.
-pub(super) fn replace(folder: &Path, name: &str, content: &[u8]) -> Result<()> {
+pub(crate) fn replace(folder: &Path, name: &str, content: &[u8]) -> Result<()> {
     make_folder(folder)?;
     let _lock = lock(&folder.join(".lock"))?;
     let target = folder.join(name);
@@ -89,7 +89,7 @@ fn make_folder(folder: &Path) -> Result<()> {
 }
 
 /// Refuses a symlink in place of a folder, and a folder where anybody may replace files.
-pub(super) fn check_folder(folder: &Path) -> Result<()> {
+pub(crate) fn check_folder(folder: &Path) -> Result<()> {
     let refuse = |why: &str| Err(Error::new(crate::Kind::Io, format!("the folder {} {why}", folder.display())));
     match fs::symlink_metadata(folder) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
