@@ -8,15 +8,17 @@ import data
 from train import encode, fits, pad, predict
 
 SETS = ("dev", "challenge", "dev_languages")
+# Texts of dev come from a few lines each and stand nearer to the unsafe ones than what people write.
+SHARE = {"dev": 0.25, "challenge": 0.75}
 
 
 class Calibration:
     def __init__(self, tok):
-        self.items = []
+        self.items, self.origin = [], []
         for name in SETS:
-            path = data.ROOT / "data" / f"{name}.jsonl"
-            if path.exists():
-                self.items += [x for x in data.read_jsonl(path) if fits(x)]
+            found = [x for x in data.read_jsonl(data.ROOT / "data" / f"{name}.jsonl") if fits(x)]
+            self.items += found
+            self.origin += [name] * len(found)
         self.rows = encode(tok, self.items)
         self.unsafe = np.array([bool(x["labels"]) for x in self.items])
 
@@ -44,30 +46,38 @@ class Calibration:
         return out
 
     def thresholds(self, path, target):
-        """One threshold for each side that lets `target` of the harmless texts through to a false alarm; labels that lead
-        more than their share of what is left get a higher one."""
+        """One threshold for each side that lets `target` of the harmless English texts through to a false alarm; labels that
+        lead more than their share of them get a higher one."""
         scores = self.scores(path)
-        top, lead = scores.max(1), scores.argmax(1)
-        english = np.array([x.get("lang", "en") == "en" for x in self.items])
-        benign = ~self.unsafe & english
+        top, lead, origin = scores.max(1), scores.argmax(1), np.array(self.origin)
         side = np.array([x["side"] for x in self.items])
-        both = float(np.quantile(top[benign], 1 - target))
+        weight = np.zeros(len(top))
+        for name, share in SHARE.items():
+            rows = ~self.unsafe & (origin == name)
+            weight[rows] = share / rows.sum()
+        both = cut(top, weight, target)
         out = {}
         for name in ("input", "output"):
-            rows = benign & (side == name)
+            rows = weight * (side == name)
             # Few texts say little: the quantile of a side counts as far as it has texts.
-            own, share = float(np.quantile(top[rows], 1 - target)), rows.sum() / (rows.sum() + 300)
-            base = share * own + (1 - share) * both
-            out[name] = [min(0.98, self.raised(base, top[rows & (lead == j)], rows.sum() * target / 5)) for j in range(len(data.LABELS))]
-        for name, rows in (("English", english), ("other languages", ~english)):
-            if rows.any():
-                caught, false = np.mean(top[self.unsafe & rows] >= both), np.mean(top[~self.unsafe & rows] >= both)
-                print(f"{name}: threshold {both:.3f}, recall {caught:.3f}, false positives {false:.3f}")
+            share = (rows > 0).sum() / ((rows > 0).sum() + 600)
+            base = share * cut(top, rows, target) + (1 - share) * both
+            most = rows.sum() * target / 4
+            out[name] = [min(0.98, max(base, cut(top, rows, most, rows * (lead == j)))) for j in range(len(data.LABELS))]
+        self.report(top, both)
         return out
 
-    @staticmethod
-    def raised(base, led, most):
-        """The threshold at which a label leads at most `most` false alarms."""
-        above = np.sort(led[led >= base])[::-1]
-        keep = max(1, int(np.ceil(most)))
-        return base if len(above) <= keep else float(above[keep]) + 0.005
+    def report(self, top, threshold):
+        origin = np.array(self.origin)
+        for name in SETS:
+            rows = origin == name
+            caught, false = (np.mean(top[rows & (self.unsafe == u)] >= threshold) for u in (True, False))
+            print(f"{name}: threshold {threshold:.3f}, recall {caught:.3f}, false positives {false:.3f}")
+
+
+def cut(top, weight, share, of=None):
+    """The score that texts of `share` of all weight reach; `of` names the weight of the texts that may reach it."""
+    some = weight if of is None else of
+    order = np.argsort(-top)
+    above = np.cumsum(some[order]) > (share * weight.sum() if of is None else share)
+    return float(top[order][above.argmax()]) + 1e-3 if above.any() else 0.0
