@@ -36,8 +36,10 @@ def read(name, every):
 
 
 class Evaluation:
-    def __init__(self, guard, quick):
+    def __init__(self, guard, quick, step):
         self.guard, self.quick = guard, quick
+        # Every so many-th unsafe case is attacked; 29 is prime, so that a quick run meets all categories.
+        self.step = 29 if quick else step
         self.every = 5 if quick else 1
         self.failed, self.errors, self.judged = [], 0, 0
         self.verdicts = {}
@@ -94,32 +96,40 @@ class Evaluation:
         }
 
     def attacked(self):
-        """Every attack on every English unsafe case; the benign ones tell what the disguise alone does."""
-        # A step without a divisor in common with the categories' lengths, so that a quick run meets all of them.
-        unsafe, benign = read("unsafe", 29 if self.quick else 1), read("benign", 97 if self.quick else 5)
+        """Every attack on English unsafe cases; the benign ones tell what the disguise alone does."""
+        unsafe, benign = read("unsafe", self.step), read("benign", 97 if self.quick else 5)
         before = {c["text"]: runner.caught(c, v) for c, v in zip(unsafe, self.guard.judge(unsafe))}
         calm = {c["text"] for c, v in zip(benign, self.guard.judge(benign)) if not runner.blocked(v)}
         benign = [c for c in benign if c["text"] in calm][:DISGUISED_BENIGN]
+        hostile = self.disguised([c for c in unsafe if not flagged_only(c)])
+        innocent = self.disguised(benign)
         rows, by_category = [], collections.defaultdict(lambda: [0, 0])
         for name, attack in ATTACKS.items():
-            targets = [c for c in unsafe if attack.fits(c) and not flagged_only(c)]
-            made = [attack.apply(c) for c in targets]
-            found = self.guard.turns(made)
-            self.note(made, found)
-            passed = [not runner.caught(c, v) for c, v in zip(made, found)]
-            for case, verdict, through in zip(made, found, passed):
+            passed = [(c, made, not runner.caught(made, v), v) for c, made, v in hostile[name]]
+            for case, made, through, verdict in passed:
                 by_category[case["labels"][0]][0] += through
                 by_category[case["labels"][0]][1] += 1
                 if through and name != "plain":
-                    self.fail(f"attack {name}", case, verdict)
-            seen = [p for c, p in zip(targets, passed) if before[c["text"]]]
-            innocent = [attack.apply(c) for c in benign if attack.fits(c)]
-            alarms = sum(runner.blocked(v) for v in self.guard.turns(innocent))
+                    self.fail(f"attack {name}", made, verdict)
+            seen = [through for c, _, through, _ in passed if before[c["text"]]]
+            alarms = sum(runner.blocked(v) for _, _, v in innocent[name])
             row = {key: getattr(attack, key) for key in ("name", "family", "threat", "recoverable", "promised")}
-            times = [v["ms"] for v in found if "ms" in v]
-            row |= {"success": stats.rate(sum(passed), len(passed)), "evasion": stats.rate(sum(seen), len(seen))}
-            rows.append(row | {"benign_blocked": stats.rate(alarms, len(innocent)), "p95_ms": stats.percentile(times, 0.95)})
+            times = [v["ms"] for *_, v in passed if "ms" in v]
+            row |= {"success": stats.rate(sum(p[2] for p in passed), len(passed)), "evasion": stats.rate(sum(seen), len(seen))}
+            row |= {"benign_blocked": stats.rate(alarms, len(innocent[name])), "p95_ms": stats.percentile(times, 0.95)}
+            rows.append(row)
         return {"attacks": rows, "attack_categories": {k: stats.rate(*v) for k, v in by_category.items()}}
+
+    def disguised(self, cases):
+        """attack: [(case, the case in disguise, verdict)]. All in one run, because a guard takes time to open."""
+        pairs = [(name, case) for name, attack in ATTACKS.items() for case in cases if attack.fits(case)]
+        made = [ATTACKS[name].apply(case) for name, case in pairs]
+        verdicts = self.guard.turns(made)
+        self.note(made, verdicts)
+        out = collections.defaultdict(list)
+        for (name, case), text, verdict in zip(pairs, made, verdicts):
+            out[name].append((case, text, verdict))
+        return out
 
     def attacked_languages(self):
         cases = [c for c in read("multilingual", self.every) if c["labels"]]
@@ -141,7 +151,7 @@ class Evaluation:
         return {"streams": rows}
 
     def results(self):
-        found = {"quick": self.quick, "guard": fingerprint(self.guard)}
+        found = {"quick": self.quick, "attack_step": self.step, "guard": fingerprint(self.guard)}
         for part in (self.plain, self.attacked, self.attacked_languages, self.streamed):
             print(f"{part.__name__} …", file=sys.stderr, flush=True)
             found |= part()
@@ -255,12 +265,13 @@ def main():
     ap.add_argument("--policy", help="policy file; without it the embedded default")
     ap.add_argument("--classifier", help="classifier folder; without it the embedded one")
     ap.add_argument("--quick", action="store_true", help="every fifth case, attacks on every 29th; prints the summary and writes nothing")
+    ap.add_argument("--attack-step", type=int, default=2, help="attack every so many-th unsafe case (default 2; 1 is all)")
     ap.add_argument("--failures", action="store_true", help="print every failing case as a JSON line to standard error")
     ap.add_argument("--verdicts", help="write here which cases were judged right, for --against")
     ap.add_argument("--against", help="compare with an earlier --verdicts file (McNemar)")
     ap.add_argument("--name", default="the shipped classifier", help="what the report calls this guard")
     args = ap.parse_args()
-    evaluation = Evaluation(runner.Guard(args.binary, args.policy, args.classifier), args.quick)
+    evaluation = Evaluation(runner.Guard(args.binary, args.policy, args.classifier), args.quick, args.attack_step)
     found = evaluation.results()
     found["name"] = args.name
     print("\n".join(report.summary(found)))
