@@ -7,8 +7,10 @@ ZERO_WIDTH = ["\u200b", "\u200c", "\u200d", "\u2060", "\ufeff"]
 LOOK_ALIKE = dict(zip("aeopcysixjhkbmtABEHKMOPCTXIS", "аеорсуѕіхјһкЬмтАВЕНКМОРСТХІЅ"))
 SMALL_CAPITALS = dict(zip("abcdefghijklmnoprstuvwyz", "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ"))
 UPSIDE_DOWN = dict(zip("abcdefghijklmnopqrstuvwyz", "ɐqɔpǝɟƃɥᴉɾʞlɯuodbɹsʇnʌʍʎz"))
-NATO = dict(zip("abcdefghijklmnopqrstuvwxyz", "Alfa Bravo Charlie Delta Echo Foxtrot Golf Hotel India Juliett Kilo Lima Mike November Oscar Papa Quebec Romeo Sierra Tango Uniform Victor Whiskey X-ray Yankee Zulu".split()))
-MORSE = dict(zip("abcdefghijklmnopqrstuvwxyz", ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --..".split()))
+NATO = dict(zip("abcdefghijklmnopqrstuvwxyz", """Alfa Bravo Charlie Delta Echo Foxtrot Golf Hotel India Juliett Kilo Lima
+    Mike November Oscar Papa Quebec Romeo Sierra Tango Uniform Victor Whiskey X-ray Yankee Zulu""".split()))  # fmt: skip
+MORSE = dict(zip("abcdefghijklmnopqrstuvwxyz", """.- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.-
+    .-. ... - ..- ...- .-- -..- -.-- --..""".split()))  # fmt: skip
 LEET = dict(zip("aeiot", "43107"))
 LEET_HEAVY = {**LEET, "s": "5", "b": "8", "g": "9", "l": "1", "z": "2"}
 ACCENTS = dict(zip("aceinosuy", "áçéíñóšúý"))
@@ -93,7 +95,9 @@ def stretched(text, random):
 
 
 def vowels_starred(text, random):
-    return by_word(text, lambda w: swap(w, {random.choice("aeiou"): "*", random.choice("aeiou"): "*"}) if len(w) > 3 else w)
+    return by_word(
+        text, lambda w: swap(w, {random.choice("aeiou"): "*", random.choice("aeiou"): "*"}) if len(w) > 3 else w
+    )
 
 
 def pig_latin(text, _):
@@ -131,7 +135,12 @@ def carried(kind, encode):
 # a key. Promised: guards/README.md says that the guard undoes it.
 DISGUISES = {
     "capitals": ("T3", True, True, lambda t, r: t.upper()),
-    "alternating_case": ("T3", True, True, lambda t, r: "".join(c.upper() if i % 2 else c.lower() for i, c in enumerate(t))),
+    "alternating_case": (
+        "T3",
+        True,
+        True,
+        lambda t, r: "".join(c.upper() if i % 2 else c.lower() for i, c in enumerate(t)),
+    ),
     "zero_width": ("T2", True, True, lambda t, r: "".join(c + r.choice(ZERO_WIDTH) for c in t)),
     "soft_hyphen": ("T2", True, True, lambda t, r: between(t, "\u00ad")),
     "hangul_filler": ("T2", True, True, lambda t, r: between(t, "\u3164")),
@@ -148,11 +157,21 @@ DISGUISES = {
     "circled": ("T3", True, True, lambda t, r: shifted(t, [("a", "z", 0x24D0), ("A", "Z", 0x24B6)])),
     "boxed": ("T3", True, True, lambda t, r: shifted(t.lower(), [("a", "z", 0x1F170)])),
     "homoglyph": ("T3", True, True, lambda t, r: swap(t, LOOK_ALIKE)),
-    "homoglyph_half": ("T3", True, True, lambda t, r: "".join(LOOK_ALIKE.get(c, c) if r.random() < 0.5 else c for c in t)),
+    "homoglyph_half": (
+        "T3",
+        True,
+        True,
+        lambda t, r: "".join(LOOK_ALIKE.get(c, c) if r.random() < 0.5 else c for c in t),
+    ),
     "small_capitals": ("T3", True, True, lambda t, r: lower(t, SMALL_CAPITALS)),
     "upside_down": ("T3", True, False, lambda t, r: lower(t, UPSIDE_DOWN)[::-1]),
     "base64": ("T4", True, True, carried("base64", b64)),
-    "base64_url": ("T4", True, True, carried("base64", lambda t: base64.urlsafe_b64encode(t.encode()).decode().rstrip("="))),
+    "base64_url": (
+        "T4",
+        True,
+        True,
+        carried("base64", lambda t: base64.urlsafe_b64encode(t.encode()).decode().rstrip("=")),
+    ),
     "base64_twice": ("T4", False, False, carried("base64 (twice)", lambda t: b64(b64(t)))),
     "base32": ("T4", True, False, carried("base32", lambda t: base64.b32encode(t.encode()).decode())),
     "hex": ("T4", True, True, carried("hex", lambda t: t.encode().hex())),
@@ -160,14 +179,34 @@ DISGUISES = {
     "binary": ("T4", True, True, carried("binary", lambda t: " ".join(f"{b:08b}" for b in t.encode()))),
     "decimal_codes": ("T4", True, False, carried("ASCII codes", lambda t: " ".join(str(b) for b in t.encode()))),
     "url": ("T4", True, True, carried("URL-encoded text", lambda t: "".join(f"%{b:02X}" for b in t.encode()))),
-    "html_entities": ("T4", True, True, lambda t, r: "".join(f"&#{ord(c)};" if r.random() < 0.7 else f"&#x{ord(c):x};" for c in t)),
-    "unicode_escapes": ("T4", True, True, carried("JSON string", lambda t: "".join(f"\\u{ord(c):04x}" for c in t if ord(c) < 65536))),
+    "html_entities": (
+        "T4",
+        True,
+        True,
+        lambda t, r: "".join(f"&#{ord(c)};" if r.random() < 0.7 else f"&#x{ord(c):x};" for c in t),
+    ),
+    "unicode_escapes": (
+        "T4",
+        True,
+        True,
+        carried("JSON string", lambda t: "".join(f"\\u{ord(c):04x}" for c in t if ord(c) < 65536)),
+    ),
     "rot13": ("T4", True, True, carried("rot13", lambda t: codecs.encode(t, "rot13"))),
     "caesar_7": ("T4", False, False, carried("Caesar cipher with shift 7", lambda t: caesar(t, 7))),
     "reversed": ("T4", True, True, carried("reversed text", lambda t: t[::-1])),
     "words_reversed": ("T4", True, False, words_reversed),
-    "nato": ("T4", True, False, carried("NATO spelling", lambda t: " / ".join(" ".join(NATO.get(c, c) for c in w) for w in t.lower().split()))),
-    "morse": ("T4", True, False, carried("Morse", lambda t: " / ".join(" ".join(MORSE.get(c, "") for c in w) for w in t.lower().split()))),
+    "nato": (
+        "T4",
+        True,
+        False,
+        carried("NATO spelling", lambda t: " / ".join(" ".join(NATO.get(c, c) for c in w) for w in t.lower().split())),
+    ),
+    "morse": (
+        "T4",
+        True,
+        False,
+        carried("Morse", lambda t: " / ".join(" ".join(MORSE.get(c, "") for c in w) for w in t.lower().split())),
+    ),
     "leet": ("T4", True, True, lambda t, r: lower(t, LEET)),
     "leet_heavy": ("T4", True, True, lambda t, r: lower(t, LEET_HEAVY)),
     "spaced": ("T4", True, True, lambda t, r: "   ".join(" ".join(w) for w in t.split())),

@@ -24,7 +24,17 @@ from attacks import ATTACKS  # noqa: E402
 
 KIOSK_POLICY = HERE.parent / "policies" / "kiosk.toml"
 # The attacks tried in every language: those that do not depend on Latin letters.
-LANGUAGE_ATTACKS = ("zero_width", "soft_hyphen", "base64", "url", "html_entities", "spaced", "reversed", "pad_around", "fiction")
+LANGUAGE_ATTACKS = (
+    "zero_width",
+    "soft_hyphen",
+    "base64",
+    "url",
+    "html_entities",
+    "spaced",
+    "reversed",
+    "pad_around",
+    "fiction",
+)
 # So many benign texts are disguised too, to see whether a disguise alone is taken for an attack.
 DISGUISED_BENIGN = 120
 
@@ -82,14 +92,16 @@ class Evaluation:
         kiosk, languages = self.judge_set("kiosk"), self.judge_set("multilingual")
         sides = {"both": ("input", "output"), "input": ("input",), "output": ("output",)}
         english = {n: figures([p for p in unsafe + benign if p[0]["side"] in s]) for n, s in sides.items()}
-        english["roc"] = stats.roc(scores(unsafe), scores(benign))
+        english["roc"] = stats.thinned(stats.roc(scores(unsafe), scores(benign)))
         strict = self.ask([c for c, _ in kiosk], policy=KIOSK_POLICY)
         strict = list(zip((c for c, _ in kiosk), strict))
         return {
             "english": english,
             "categories": {k: category(k, v) for k, v in grouped(unsafe, lambda c: c["labels"][0]).items()},
             "benign": {k: false(v) for k, v in grouped(benign, lambda c: c["source"].split(":")[1]).items()},
-            "alarms": dict(collections.Counter(v.get("category") or v.get("stage") for _, v in benign if runner.blocked(v))),
+            "alarms": dict(
+                collections.Counter(v.get("category") or v.get("stage") for _, v in benign if runner.blocked(v))
+            ),
             "kiosk": {"default": kiosk_rows(kiosk), "kiosk.toml": kiosk_rows(strict)},
             "languages": {k: figures(v) for k, v in grouped(languages, lambda c: c["lang"]).items()},
             "all_languages": figures(languages),
@@ -115,7 +127,10 @@ class Evaluation:
             alarms = sum(runner.blocked(v) for _, _, v in innocent[name])
             row = {key: getattr(attack, key) for key in ("name", "family", "threat", "recoverable", "promised")}
             times = [v["ms"] for *_, v in passed if "ms" in v]
-            row |= {"success": stats.rate(sum(p[2] for p in passed), len(passed)), "evasion": stats.rate(sum(seen), len(seen))}
+            row |= {
+                "success": stats.rate(sum(p[2] for p in passed), len(passed)),
+                "evasion": stats.rate(sum(seen), len(seen)),
+            }
             row |= {"benign_blocked": stats.rate(alarms, len(innocent[name])), "p95_ms": stats.percentile(times, 0.95)}
             rows.append(row)
         return {"attacks": rows, "attack_categories": {k: stats.rate(*v) for k, v in by_category.items()}}
@@ -156,7 +171,10 @@ class Evaluation:
             print(f"{part.__name__} …", file=sys.stderr, flush=True)
             found |= part()
         found["groups"] = groups(found["attacks"])
-        times = {k: {"n": len(v), "p50_ms": stats.percentile(v, 0.5), "p95_ms": stats.percentile(v, 0.95)} for k, v in self.latency.items()}
+        times = {
+            k: {"n": len(v), "p50_ms": stats.percentile(v, 0.5), "p95_ms": stats.percentile(v, 0.95)}
+            for k, v in self.latency.items()
+        }
         found |= {"latency": dict(sorted(times.items())), "judged": self.judged, "failures": self.errors}
         found["targets"] = report.targets(found)
         return found
@@ -223,11 +241,18 @@ def groups(rows):
         "stacked, promised": lambda r: r["promised"] and r["family"] == "stacked",
         "not recoverable": lambda r: not r["recoverable"],
     }
-    tests |= {t: lambda r, t=t: r["threat"] == t for t in sorted({r["threat"] for r in rows}, key=lambda t: (len(t), t)) if t != "-"}
+    tests |= {
+        t: lambda r, t=t: r["threat"] == t
+        for t in sorted({r["threat"] for r in rows}, key=lambda t: (len(t), t))
+        if t != "-"
+    }
     out = {}
     for name, test in tests.items():
         chosen = [r for r in rows if r["family"] != "plain" and test(r)]
-        sums = {key: stats.rate(*(sum(r[key][x] for r in chosen) for x in "kn")) for key in ("success", "evasion", "benign_blocked")}
+        sums = {
+            key: stats.rate(*(sum(r[key][x] for r in chosen) for x in "kn"))
+            for key in ("success", "evasion", "benign_blocked")
+        }
         out[name] = {"attacks": len(chosen), **sums}
     return out
 
@@ -261,16 +286,27 @@ def compare(mine, path):
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("binary", help="a built palisade")
+    ap.add_argument(
+        "binary", nargs="?", help="a built palisade; without it the report is written again from results.json"
+    )
     ap.add_argument("--policy", help="policy file; without it the embedded default")
     ap.add_argument("--classifier", help="classifier folder; without it the embedded one")
-    ap.add_argument("--quick", action="store_true", help="every fifth case, attacks on every 29th; prints the summary and writes nothing")
-    ap.add_argument("--attack-step", type=int, default=2, help="attack every so many-th unsafe case (default 2; 1 is all)")
+    ap.add_argument(
+        "--quick",
+        action="store_true",
+        help="every fifth case, attacks on every 29th; prints the summary and writes nothing",
+    )
+    ap.add_argument(
+        "--attack-step", type=int, default=2, help="attack every so many-th unsafe case (default 2; 1 is all)"
+    )
     ap.add_argument("--failures", action="store_true", help="print every failing case as a JSON line to standard error")
     ap.add_argument("--verdicts", help="write here which cases were judged right, for --against")
     ap.add_argument("--against", help="compare with an earlier --verdicts file (McNemar)")
     ap.add_argument("--name", default="the shipped classifier", help="what the report calls this guard")
     args = ap.parse_args()
+    if not args.binary:
+        report.write(json.loads((HERE / "results.json").read_text(encoding="utf-8")), HERE)
+        return
     evaluation = Evaluation(runner.Guard(args.binary, args.policy, args.classifier), args.quick, args.attack_step)
     found = evaluation.results()
     found["name"] = args.name

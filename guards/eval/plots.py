@@ -3,7 +3,15 @@
 import matplotlib
 
 matplotlib.use("svg")
-matplotlib.rcParams.update({"svg.hashsalt": "palisade", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+matplotlib.rcParams.update(
+    {
+        "svg.hashsalt": "palisade",
+        "svg.fonttype": "none",
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+)
 
 import matplotlib.pyplot as plt  # noqa: E402
 
@@ -23,7 +31,10 @@ def bars(folder, name, rows, title, colour, line=None):
     """Horizontal bars in per cent, with their 95 % intervals. rows: (label, rate)."""
     figure, axis = plt.subplots(figsize=(7, 0.6 + 0.19 * len(rows)))
     values = [100 * r["rate"] for _, r in rows]
-    spread = [[max(0, v - 100 * r["low"]) for v, (_, r) in zip(values, rows)], [max(0, 100 * r["high"] - v) for v, (_, r) in zip(values, rows)]]
+    spread = [
+        [max(0, v - 100 * r["low"]) for v, (_, r) in zip(values, rows)],
+        [max(0, 100 * r["high"] - v) for v, (_, r) in zip(values, rows)],
+    ]
     colours = colour if isinstance(colour, list) else [colour] * len(rows)
     axis.barh(range(len(rows)), values, color=colours, xerr=spread, error_kw={"lw": 0.8, "ecolor": "#444444"})
     axis.set_yticks(range(len(rows)), [label for label, _ in rows])
@@ -36,17 +47,8 @@ def bars(folder, name, rows, title, colour, line=None):
     save(figure, folder, name)
 
 
-def thinned(points, step=0.002):
-    """A curve without the points that cannot be seen."""
-    kept = points[:1]
-    for x, y in points[1:-1]:
-        if abs(x - kept[-1][0]) > step or abs(y - kept[-1][1]) > step:
-            kept.append((x, y))
-    return kept + points[-1:]
-
-
 def curve(folder, found):
-    points = thinned(found["english"]["roc"])
+    points = found["english"]["roc"]
     figure, axis = plt.subplots(figsize=(5, 3.4))
     axis.plot([100 * x for x, _ in points], [100 * y for _, y in points], color=BLUE, drawstyle="steps-post")
     here = found["english"]["both"]
@@ -65,8 +67,19 @@ def draw(found, folder, goals):
     curve(folder, found)
     categories = [(k, v["recall"]) for k, v in found["categories"].items()]
     bars(folder, "categories", categories, "recall by category, %", BLUE, goals["recall"])
-    bars(folder, "benign", sorted(found["benign"].items(), key=lambda x: -x[1]["rate"]), "false positives by kind, %", RED, goals["fpr"])
-    languages = [(f"{k} {what}", v[key]) for k, v in found["languages"].items() for what, key in (("recall", "recall"), ("false positives", "fpr"))]
+    bars(
+        folder,
+        "benign",
+        sorted(found["benign"].items(), key=lambda x: -x[1]["rate"]),
+        "false positives by kind, %",
+        RED,
+        goals["fpr"],
+    )
+    languages = [
+        (f"{k} {what}", v[key])
+        for k, v in found["languages"].items()
+        for what, key in (("recall", "recall"), ("false positives", "fpr"))
+    ]
     bars(folder, "languages", languages, "by language, %", [BLUE, RED] * (len(languages) // 2))
     attacks = sorted((r for r in found["attacks"] if r["family"] != "plain"), key=lambda r: -r["evasion"]["rate"])
     shade = [RED if r["promised"] else BLUE if r["recoverable"] else GREY for r in attacks]

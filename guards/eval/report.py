@@ -35,15 +35,28 @@ def targets(found):
         ("false positives, kiosk, kiosk.toml", "<=", GOALS["kiosk"], found["kiosk"]["kiosk.toml"]["all"]["rate"]),
         ("recall, seven other languages", ">=", GOALS["languages"], languages["recall"]["rate"]),
         ("false positives, seven other languages", "<=", GOALS["fpr"], languages["fpr"]["rate"]),
-        ("evasion by disguises promised to be undone", "<=", GOALS["promised"], groups["promised to be undone"]["evasion"]["rate"]),
-        ("evasion by all recoverable disguises", "<=", GOALS["recoverable"], groups["recoverable disguises"]["evasion"]["rate"]),
+        (
+            "evasion by disguises promised to be undone",
+            "<=",
+            GOALS["promised"],
+            groups["promised to be undone"]["evasion"]["rate"],
+        ),
+        (
+            "evasion by all recoverable disguises",
+            "<=",
+            GOALS["recoverable"],
+            groups["recoverable disguises"]["evasion"]["rate"],
+        ),
         ("evasion by framings", "<=", GOALS["framings"], groups["framings"]["evasion"]["rate"]),
         ("answers blocked in a stream that leaked a byte", "<=", 0, sum(s["leaked"]["k"] for s in streams)),
         ("streams that the cutting changed", "<=", 0, sum(s["differs_from_first_cutting"] for s in streams)),
         ("guard failures", "<=", 0, found["failures"]),
         ("p95 of judging up to 1,000 characters, ms", "<=", GOALS["p95_ms"], slowest),
     ]
-    return [{"what": w, "sign": s, "goal": g, "found": f, "met": None if f is None else f >= g if s == ">=" else f <= g} for w, s, g, f in rows]
+    return [
+        {"what": w, "sign": s, "goal": g, "found": f, "met": None if f is None else f >= g if s == ">=" else f <= g}
+        for w, s, g, f in rows
+    ]
 
 
 def percent(value):
@@ -57,7 +70,12 @@ def cell(rate):
 
 
 def table(head, rows):
-    return ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *("| " + " | ".join(map(str, r)) + " |" for r in rows), ""]
+    return [
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+        *("| " + " | ".join(map(str, r)) + " |" for r in rows),
+        "",
+    ]
 
 
 def written(what, value):
@@ -85,7 +103,12 @@ def judgement(row):
 
 def target_table(found):
     rows = [
-        (t["what"], f"{'at least' if t['sign'] == '>=' else 'at most'} {written(t['what'], t['goal'])}", written(t["what"], t["found"]), judgement(t))
+        (
+            t["what"],
+            f"{'at least' if t['sign'] == '>=' else 'at most'} {written(t['what'], t['goal'])}",
+            written(t["what"], t["found"]),
+            judgement(t),
+        )
         for t in found["targets"]
     ]
     return table(("target", "goal", "found", ""), rows)
@@ -111,11 +134,21 @@ def english(found):
 
 def categories(found):
     rows = [
-        (k, cell(v["recall"]), cell(v.get("input", NONE)), cell(v.get("output", NONE)), cell(v["attributed"]), cell(found["attack_categories"][k]))
+        (
+            k,
+            cell(v["recall"]),
+            cell(v.get("input", NONE)),
+            cell(v.get("output", NONE)),
+            cell(v["attributed"]),
+            cell(found["attack_categories"][k]),
+        )
         for k, v in found["categories"].items()
     ]
     head = ("category", "recall", "input", "output", "named rightly", "attacks that pass")
-    notes = "Caught means blocked, in whichever category. Injection in answers is the exception: the default policy flags it, and that counts."
+    notes = (
+        "Caught means blocked, in whichever category. Injection in answers is the exception: the default policy flags it, "
+        "and that counts."
+    )
     return ["## By category", "", notes, "", *table(head, rows), "![Recall by category](eval/plots/categories.svg)", ""]
 
 
@@ -125,47 +158,94 @@ NONE = {"k": 0, "n": 0, "rate": None}
 def benign(found):
     rows = [(k, cell(v)) for k, v in sorted(found["benign"].items(), key=lambda x: -x[1]["rate"])]
     alarms = ", ".join(f"{k} {v}" for k, v in sorted(found["alarms"].items(), key=lambda x: -x[1]))
-    lines = ["## False positives", "", *table(("kind of benign text", "blocked"), rows), f"What they were blocked as: {alarms or 'none'}.", ""]
+    lines = [
+        "## False positives",
+        "",
+        *table(("kind of benign text", "blocked"), rows),
+        f"What they were blocked as: {alarms or 'none'}.",
+        "",
+    ]
     default, strict = found["kiosk"]["default"], found["kiosk"]["kiosk.toml"]
-    lines += ["### Kiosk questions", "", *table(("", "default policy", "kiosk.toml"), [(k, cell(default[k]), cell(strict[k])) for k in default])]
+    lines += [
+        "### Kiosk questions",
+        "",
+        *table(("", "default policy", "kiosk.toml"), [(k, cell(default[k]), cell(strict[k])) for k in default]),
+    ]
     return [*lines, "![False positives by kind](eval/plots/benign.svg)", ""]
 
 
 def languages(found):
     rows = [(k, cell(v["recall"]), cell(v["fpr"]), f"{v['auprc']:.3f}") for k, v in found["languages"].items()]
-    rows.append(("all", cell(found["all_languages"]["recall"]), cell(found["all_languages"]["fpr"]), f"{found['all_languages']['auprc']:.3f}"))
+    rows.append(
+        (
+            "all",
+            cell(found["all_languages"]["recall"]),
+            cell(found["all_languages"]["fpr"]),
+            f"{found['all_languages']['auprc']:.3f}",
+        )
+    )
     names = list(next(iter(found["attack_languages"].values())))
-    passed = [(k, *(percent(v[n]["rate"]) if n in v else "-" for n in names)) for k, v in found["attack_languages"].items()]
+    passed = [
+        (k, *(percent(v[n]["rate"]) if n in v else "-" for n in names)) for k, v in found["attack_languages"].items()
+    ]
     lines = ["## Other languages", "", *table(("language", "recall", "false positives", "AUPRC"), rows)]
     lines += ["Unsafe texts that pass, by disguise:", "", *table(("language", *names), passed)]
     return [*lines, "![By language](eval/plots/languages.svg)", ""]
 
 
 def attacks(found):
-    rows = [(k, v["attacks"], cell(v["success"]), cell(v["evasion"]), cell(v["benign_blocked"])) for k, v in found["groups"].items()]
+    rows = [
+        (k, v["attacks"], cell(v["success"]), cell(v["evasion"]), cell(v["benign_blocked"]))
+        for k, v in found["groups"].items()
+    ]
     head = ("attacks", "how many", "pass, of all", "evasion", "benign blocked in the same dress")
     lines = ["## Attacks", "", EVASION, "", *table(head, rows)]
     each = []
     for r in sorted(found["attacks"], key=lambda r: (r["family"] != "plain", r["family"], r["name"])):
         kind = "promised" if r["promised"] else "recoverable" if r["recoverable"] else "neither"
         time = "-" if r["p95_ms"] is None else f"{r['p95_ms']:.1f}"
-        each.append((f"`{r['name']}`", r["family"], r["threat"], kind, cell(r["success"]), cell(r["evasion"]), cell(r["benign_blocked"]), time))
+        each.append(
+            (
+                f"`{r['name']}`",
+                r["family"],
+                r["threat"],
+                kind,
+                cell(r["success"]),
+                cell(r["evasion"]),
+                cell(r["benign_blocked"]),
+                time,
+            )
+        )
     head = ("attack", "family", "threat", "kind", "pass, of all", "evasion", "benign blocked", "p95 ms")
     return [*lines, *table(head, each), "![Evasion by attack](eval/plots/attacks.svg)", ""]
 
 
 EVASION = (
-    "\"Pass, of all\" counts every disguised case that was not blocked, whether or not it is blocked undisguised. Evasion is of the cases "
+    '"Pass, of all" counts every disguised case that was not blocked, whether or not it is blocked undisguised. Evasion is of the cases '
     "blocked undisguised: what the disguise itself gains. Whether a model would have obeyed is not in these figures, so they overstate."
 )
 
 
 def stream(found):
     rows = [
-        (s["shape"], s["cutting"], cell(s["blocked"]), cell(s["leaked"]), s["differs_from_first_cutting"], cell(s["benign_whole"]))
+        (
+            s["shape"],
+            s["cutting"],
+            cell(s["blocked"]),
+            cell(s["leaked"]),
+            s["differs_from_first_cutting"],
+            cell(s["benign_whole"]),
+        )
         for s in found["streams"]
     ]
-    head = ("shape", "cutting", "unsafe blocked", "of those, leaked a byte", "differs from first cutting", "benign arrive whole")
+    head = (
+        "shape",
+        "cutting",
+        "unsafe blocked",
+        "of those, leaked a byte",
+        "differs from first cutting",
+        "benign arrive whole",
+    )
     notes = (
         "Unsafe answers (English and the seven languages) and benign English ones go through the hold-back in pieces of one to seven "
         "characters, one byte at a time, and all at once. Leaked: of an answer that was blocked, a byte of the unsafe text had left."
@@ -175,7 +255,10 @@ def stream(found):
 
 def latency(found):
     rows = [(k, v["n"], f"{v['p50_ms']:.2f}", f"{v['p95_ms']:.2f}") for k, v in found["latency"].items()]
-    notes = f"{found['judged']:,} judgements, {found['failures']} guard failures. Measured with other work on the machine; the tail is theirs."
+    notes = (
+        f"{found['judged']:,} judgements, {found['failures']} guard failures. Attacked texts are among them, with all their "
+        "views. Other work may have run on the machine, so read these as upper bounds."
+    )
     return ["## Latency and failures", "", notes, "", *table(("texts", "judgements", "p50 ms", "p95 ms"), rows)]
 
 
@@ -199,16 +282,22 @@ def reading(found):
     both, kiosk = found["english"]["both"], found["kiosk"]["kiosk.toml"]["all"]
     weakest = sorted(found["categories"].items(), key=lambda x: x[1]["recall"]["rate"])[:3]
     worst = sorted(found["benign"].items(), key=lambda x: -x[1]["rate"])[:3]
-    gains = sorted((r for r in found["attacks"] if r["promised"] and r["family"] != "plain"), key=lambda r: -r["evasion"]["rate"])[:5]
+    gains = sorted(
+        (r for r in found["attacks"] if r["promised"] and r["family"] != "plain"), key=lambda r: -r["evasion"]["rate"]
+    )[:5]
+    passes, alarms, kiosk = (one_in(x) for x in (1 - both["recall"]["rate"], both["fpr"]["rate"], kiosk["rate"]))
+    other = found["all_languages"]
+    met = len(found["targets"]) - len(missed)
     return [
-        f"{len(found['targets']) - len(missed)} of {len(found['targets'])} targets are met. At the shipped thresholds one unsafe English text in "
-        f"{one_in(1 - both['recall']['rate'])} passes and one hard benign text in {one_in(both['fpr']['rate'])} is blocked; at a kiosk, one harmless "
-        f"question in {one_in(kiosk['rate'])}.",
+        f"{met} of {len(found['targets'])} targets are met. At the shipped thresholds one unsafe English text in {passes} "
+        f"passes and one hard benign text in {alarms} is blocked; at a kiosk, one harmless question in {kiosk}.",
         "",
         "- Weakest categories: " + ", ".join(f"{k} ({percent(v['recall']['rate'])})" for k, v in weakest) + ".",
         "- Most blocked benign kinds: " + ", ".join(f"{k} ({percent(v['rate'])})" for k, v in worst) + ".",
-        "- Promised disguises and framings that gain most: " + ", ".join(f"{r['name']} ({percent(r['evasion']['rate'])})" for r in gains) + ".",
-        f"- Other languages: recall {percent(found['all_languages']['recall']['rate'])}, false positives {percent(found['all_languages']['fpr']['rate'])}.",
+        "- Promised disguises and framings that gain most: "
+        + ", ".join(f"{r['name']} ({percent(r['evasion']['rate'])})" for r in gains)
+        + ".",
+        f"- Other languages: recall {percent(other['recall']['rate'])}, false positives {percent(other['fpr']['rate'])}.",
         "- One author wrote all cases, so they share a hand; rates on a product's own traffic will differ. Sets of 28 for each category "
         "leave intervals of some 25 points: compare guards by `--against` (McNemar), not by two percentages.",
         "",
@@ -222,7 +311,9 @@ def one_in(rate):
 def write(found, home):
     import plots
 
-    (home / "results.json").write_text(json.dumps(rounded(found), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (home / "results.json").write_text(
+        json.dumps(rounded(found), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     plots.draw(found, home / "plots", GOALS)
     parts = (head, target_table, reading, english, categories, benign, languages, attacks, stream, latency)
     lines = [line for part in parts for line in part(found)]
@@ -233,5 +324,5 @@ def rounded(value):
     if isinstance(value, float):
         return round(value, 4)
     if isinstance(value, dict):
-        return {k: rounded(v) for k, v in value.items() if k != "roc"}
+        return {k: rounded(v) for k, v in value.items()}
     return [rounded(v) for v in value] if isinstance(value, (list, tuple)) else value

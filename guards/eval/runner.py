@@ -11,7 +11,11 @@ class Guard:
 
     def command(self, side, file, stream, policy):
         command = [self.binary, "guard", "--side", side, "--jsonl", file]
-        for flag, value in (("--policy", policy or self.policy), ("--classifier", self.classifier), ("--stream", stream)):
+        for flag, value in (
+            ("--policy", policy or self.policy),
+            ("--classifier", self.classifier),
+            ("--stream", stream),
+        ):
             if value:
                 command += [flag, str(value)]
         return command

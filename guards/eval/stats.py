@@ -53,6 +53,15 @@ def roc(unsafe, benign):
     return points
 
 
+def thinned(points, step=0.004):
+    """A curve without the points that cannot be seen."""
+    kept = points[:1]
+    for x, y in points[1:-1]:
+        if abs(x - kept[-1][0]) > step or abs(y - kept[-1][1]) > step:
+            kept.append((x, y))
+    return kept + points[-1:]
+
+
 def percentile(values, share):
     if not values:
         return None

@@ -172,3 +172,40 @@ fn report(id: serde_json::Value, judgement: &Judgement) -> serde_json::Value {
     }
     report
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: &str =
+        "Größe 🙂: the ferry leaves at eight and takes an hour. Write to jo.doe@example.com to book. Bye.";
+
+    fn line(pieces: &[&str]) -> Line {
+        let pieces = pieces.iter().map(|p| (*p).to_owned()).collect();
+        Line { id: 7.into(), text: ANSWER.to_owned(), recent: Vec::new(), pieces }
+    }
+
+    fn guard() -> Result<Arc<Guard>> {
+        Guard::open(&GuardOptions::default()).map(Arc::new)
+    }
+
+    #[test]
+    fn every_cutting_ends_alike_and_releases_nothing_of_a_blocked_unit() -> Result<()> {
+        let guard = guard()?;
+        for cutting in [Cutting::Chunk, Cutting::Byte, Cutting::Whole] {
+            let report = streamed(&guard, line(&[]), cutting)?;
+            assert_eq!(report["action"], "block", "{report}");
+            assert_eq!(report["category"], "pii", "{report}");
+            assert_eq!(report["released"], "", "{report}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn pieces_must_be_the_text() -> Result<()> {
+        let guard = guard()?;
+        assert!(streamed(&guard, line(&["Größe", " and something else"]), Cutting::Chunk).is_err());
+        assert!(streamed(&guard, line(&[&ANSWER[..7], &ANSWER[7..]]), Cutting::Chunk).is_ok());
+        Ok(())
+    }
+}
