@@ -16,7 +16,7 @@ from collections.abc import Callable
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from disguises import DISGUISES  # noqa: E402
-from framings import FRAMINGS  # noqa: E402
+from framings import FRAMINGS, HARMLESS, PROMISED, PROMISED_NAMES  # noqa: E402
 
 SEED = 20
 
@@ -30,6 +30,11 @@ class Attack:
     promised: bool  # guards/README.md says that the guard does
     sides: str  # "i", "o" or "io"
     change: Callable
+
+    @property
+    def harmless(self):
+        """Whether honest people write so too."""
+        return self.name in HARMLESS
 
     def fits(self, case):
         return case["side"][0] in self.sides
@@ -70,22 +75,23 @@ STACKED = {
     "reversed+base64": (False, False),
     "zero_width+base64": (True, True),
     "rot13+fullwidth": (True, False),
-    "fiction+leet": (True, True),
-    "fiction+zero_width": (True, True),
-    "role_play+base64": (True, True),
+    "fiction+leet": (True, False),
+    "fiction+zero_width": (True, False),
+    "role_play+base64": (True, False),
     "homoglyph+pad_around": (True, True),
     "spaced+pad_short": (True, True),
     "base64+pad_short": (True, True),
-    "research+translation": (True, True),
-    "emotion+prefix_injection": (True, True),
-    "fiction+forged_tokens": (True, True),
+    "research+translation": (True, False),
+    "emotion+prefix_injection": (True, False),
+    "fiction+forged_tokens": (True, False),
 }
 
 
 def every_attack():
     found = [Attack("plain", "plain", "-", True, True, "io", lambda t, r: t)]
     found += [Attack(n, "disguise", t, rec, pro, "io", f) for n, (t, rec, pro, f) in DISGUISES.items()]
-    found += [Attack(n, "framing", t, True, True, sides, f) for n, (t, sides, f) in FRAMINGS.items()]
+    kept = {n for n, (t, *_) in FRAMINGS.items() if t in PROMISED or n in PROMISED_NAMES}
+    found += [Attack(n, "framing", t, True, n in kept, sides, f) for n, (t, sides, f) in FRAMINGS.items()]
     found += [Attack(n, "stacked", "T4+", rec, pro, "i", stack(*n.split("+"))) for n, (rec, pro) in STACKED.items()]
     return {a.name: a for a in found}
 

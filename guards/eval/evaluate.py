@@ -125,7 +125,9 @@ class Evaluation:
                     self.fail(f"attack {name}", made, verdict)
             seen = [through for c, _, through, _ in passed if before[c["text"]]]
             alarms = sum(runner.blocked(v) for _, _, v in innocent[name])
-            row = {key: getattr(attack, key) for key in ("name", "family", "threat", "recoverable", "promised")}
+            row = {
+                key: getattr(attack, key) for key in ("name", "family", "threat", "recoverable", "promised", "harmless")
+            }
             times = [v["ms"] for *_, v in passed if "ms" in v]
             row |= {
                 "success": stats.rate(sum(p[2] for p in passed), len(passed)),
@@ -158,9 +160,12 @@ class Evaluation:
 
     def streamed(self):
         every = [c for c in read("unsafe", self.every) if c["side"] == "output"]
-        every += [c for c in read("multilingual", self.every) if c["side"] == "output" and c["labels"]]
+        if not self.quick:
+            every += [c for c in read("multilingual", 1) if c["side"] == "output" and c["labels"]]
         benign = [c for c in read("benign", self.every) if c["side"] == "output"]
-        rows, failures = streams.evaluate(self.guard, every, benign)
+        rows, failures = streams.evaluate(
+            self.guard, every, benign, ("alone", "amid paragraphs") if self.quick else tuple(streams.SHAPES)
+        )
         self.failed += failures
         self.errors += sum(r["failures"] for r in rows)
         return {"streams": rows}
@@ -240,6 +245,8 @@ def groups(rows):
         "framings": lambda r: r["family"] == "framing",
         "stacked, promised": lambda r: r["promised"] and r["family"] == "stacked",
         "not recoverable": lambda r: not r["recoverable"],
+        "dress of honest people": lambda r: r["harmless"],
+        "padding beyond a window": lambda r: r["name"] in ("pad_before", "pad_after", "pad_around"),
     }
     tests |= {
         t: lambda r, t=t: r["threat"] == t
