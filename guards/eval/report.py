@@ -217,7 +217,7 @@ def languages(found):
 
 def attacks(found):
     rows = [
-        (k, v["attacks"], cell(v["success"]), cell(v["evasion"]), cell(v["benign_blocked"]))
+        (k, v["attacks"], cell(v["success"]), cell(v["evasion"]), cell(v["benign_blocked"]), apart(v))
         for k, v in found["groups"].items()
     ]
     head = ("attacks", "how many", "pass, of all", "evasion", "benign blocked in the same dress", "tells apart")
