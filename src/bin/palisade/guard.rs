@@ -1,4 +1,4 @@
-//! `palisade guard`: what the guard says of given texts. No model is involved.
+//! `palisade guard`: what the guard says of given texts. No model answers them.
 
 use std::io::BufRead;
 use std::path::PathBuf;
@@ -23,6 +23,9 @@ pub struct Args {
     jsonl: PathBuf,
     #[command(flatten)]
     guard: load::GuardFlags,
+    /// Where the receipt of a guard model's licence is kept; `palisade license accept FILE` writes it.
+    #[arg(long)]
+    state_dir: Option<PathBuf>,
     /// Accepted for symmetry: the output is JSON anyway.
     #[arg(long)]
     json: bool,
@@ -41,7 +44,7 @@ struct Line {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let guard = Guard::open(&args.guard.options())?;
+    let guard = open(args)?;
     let name = args.jsonl.display();
     let reader: Box<dyn BufRead> = if args.jsonl.as_os_str() == "-" {
         Box::new(std::io::stdin().lock())
@@ -65,6 +68,20 @@ pub fn run(args: &Args) -> Result<()> {
         output::json(&report(line.id, &judgement))?;
     }
     Ok(())
+}
+
+fn open(args: &Args) -> Result<Guard> {
+    let guard = Guard::open(&args.guard.options(args.state_dir.as_deref())?)?;
+    if let (Some(license), Some(status), Some(model)) =
+        (guard.license(), guard.license_status()?, &args.guard.guard_model)
+        && !status.is_accepted()
+    {
+        let (id, model) = (&license.id, model.display());
+        return Err(Error::license(format!(
+            "the licence {id} of the guard model was not accepted: palisade license accept {model} --party NAME"
+        )));
+    }
+    Ok(guard)
 }
 
 fn report(id: serde_json::Value, judgement: &Judgement) -> serde_json::Value {
