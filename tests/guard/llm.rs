@@ -18,9 +18,9 @@ fn model() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/guard-llm/guard3.gguf")
 }
 
-/// Nothing a random model says reaches these thresholds, but for the three categories whose threshold has a ceiling.
+/// Little that a random model says reaches these thresholds.
 const LENIENT: &str = "version = 1\nname = \"t\"\nrefusal.text = \"No.\"\n\
-    [default]\ninput = { action = \"block\", threshold = 1.0 }\noutput = { action = \"block\", threshold = 1.0 }\n\
+    [default]\ninput = { action = \"block\", threshold = 0.9 }\noutput = { action = \"block\", threshold = 0.9 }\n\
     [limits]\njudge_ms = 600000\n";
 
 fn options(policy: &str) -> GuardOptions {

@@ -346,13 +346,20 @@ fn a_dialogue_reaches_the_prompt() {
     assert!((most - want).abs() < 1e-3, "{most} is not {want}");
 }
 
-/// `palisade synth --shape llama-1b --type q8_0 guard.gguf`, then
-/// `GUARD=guard.gguf cargo test --release --lib what_a_check_costs -- --ignored --nocapture`.
+/// `GUARD=guard.gguf cargo test --release --lib what_a_check_costs -- --ignored --nocapture`; where there is no such file,
+/// what `palisade synth --shape llama-1b` writes is written there first.
 #[test]
 #[ignore = "needs a model of a real size; prints times"]
 #[allow(clippy::print_stdout, reason = "this is what it is for")]
 fn what_a_check_costs() {
     let Ok(model) = std::env::var("GUARD") else { panic!("GUARD names no model") };
+    let model = PathBuf::from(model);
+    if !model.exists() {
+        use crate::convert::{Control, Conversion, Routing, Shape, SynthOptions, Types};
+        let shape = Shape::named("llama-1b").unwrap();
+        let made = SynthOptions { shape, types: Types::default(), routing: Routing::Uniform, seed: 0 };
+        Conversion::synthetic(&made).unwrap().write(&model, &mut Control::default()).unwrap();
+    }
     let family = Some(GuardFamily::Guard3Small);
     let decoder = DecoderOptions { threads: 2, ..DecoderOptions::default() };
     let how = LlmGuardOptions { family, decoder, ..LlmGuardOptions::new(model) };
