@@ -95,9 +95,11 @@ fn a_raised_flag_ends_the_models_judgement_too() {
     assert_eq!(judged.failure.unwrap().kind(), Kind::Cancelled);
 }
 
-/// What each judgement was given.
+/// What each judgement was given: its side, the turns before, the part of the message before, the text.
+type Note = (Side, Vec<String>, String, String);
+
 #[derive(Default)]
-struct Notes(Mutex<Vec<(Side, Vec<String>, String, String)>>);
+struct Notes(Mutex<Vec<Note>>);
 
 impl Check for Notes {
     fn id(&self) -> CheckId {
@@ -182,9 +184,8 @@ fn an_engine_asks_for_both_licences_and_answers_under_a_guard_model() {
     for text in ["When do you open?", "And on Sundays?"] {
         let mut generation = session.start(ask(text)).unwrap();
         let end = loop {
-            match generation.next_event().unwrap() {
-                Event::End(end) => break end,
-                _ => {}
+            if let Event::End(end) = generation.next_event().unwrap() {
+                break end;
             }
         };
         assert!(end.error.is_none(), "{:?}", end.error);
