@@ -211,6 +211,12 @@ impl Guard {
         llm.accept(acceptance)
     }
 
+    /// Things a user of the guard model's file should know.
+    #[must_use]
+    pub fn model_warnings(&self) -> &[String] {
+        self.llm.as_ref().map_or(&[], |llm| llm.warnings())
+    }
+
     /// Bytes that the guard model holds, with the past of one conversation.
     #[must_use]
     pub fn model_bytes(&self) -> u64 {

@@ -387,6 +387,9 @@ fn describe(decoder: &Decoder, tokenizer: &Tokenizer, guard: &Guard) -> EngineIn
         kv_bytes: bytes.kv,
         policy: guard.policy().name().to_owned(),
         policy_sha256: guard.policy().hash().iter().map(|b| format!("{b:02x}")).collect(),
-        warnings: model.warnings.iter().chain(tokenizer.warnings()).cloned().collect(),
+        warnings: {
+            let guards = guard.model_warnings().iter().map(|w| format!("guard model: {w}"));
+            model.warnings.iter().chain(tokenizer.warnings()).cloned().chain(guards).collect()
+        },
     }
 }

@@ -72,6 +72,9 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn open(args: &Args) -> Result<Guard> {
     let guard = Guard::open(&args.guard.options(args.state_dir.as_deref())?)?;
+    for warning in guard.model_warnings() {
+        eprintln!("palisade: warning: guard model: {warning}");
+    }
     if let (Some(license), Some(status), Some(model)) =
         (guard.license(), guard.license_status()?, &args.guard.guard_model)
         && !status.is_accepted()

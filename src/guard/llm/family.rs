@@ -1,11 +1,10 @@
-//! Which guard model a file is, and the words that its family's prompt is made of.
+//! Which guard model a file is.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
-use crate::guard::taxonomy::Category;
 use crate::tokenizer::{Control, Tokenizer};
 
 /// The families of guard models whose prompts are known.
@@ -78,32 +77,6 @@ impl GuardFamily {
             _ => !template.contains("S14"),
         };
         Ok(if small { Self::Guard3Small } else { Self::Guard3 })
-    }
-
-    /// What stands after the last instruction's full stop: the small model's template, and Llama Guard 4's, have a space.
-    pub(super) fn tail(self) -> &'static str {
-        if self == Self::Guard3 { "" } else { " " }
-    }
-
-    /// The hazards in the family's own words, in the order of its prompt.
-    pub(super) fn hazards(self) -> impl Iterator<Item = (Category, &'static str)> {
-        const WORDS: [(Category, &str); 14] = [
-            (Category::S1, "Violent Crimes."),
-            (Category::S2, "Non-Violent Crimes."),
-            (Category::S3, "Sex Crimes."),
-            (Category::S4, "Child Exploitation."),
-            (Category::S5, "Defamation."),
-            (Category::S6, "Specialized Advice."),
-            (Category::S7, "Privacy."),
-            (Category::S8, "Intellectual Property."),
-            (Category::S9, "Indiscriminate Weapons."),
-            (Category::S10, "Hate."),
-            (Category::S11, "Self-Harm."),
-            (Category::S12, "Sexual Content."),
-            (Category::S13, "Elections."),
-            (Category::S14, "Code Interpreter Abuse."),
-        ];
-        WORDS.into_iter().filter(move |(category, _)| self != Self::Guard3Small || *category != Category::S14)
     }
 }
 

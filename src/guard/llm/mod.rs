@@ -12,6 +12,7 @@ mod talk;
 mod tests;
 mod trial;
 mod verdict;
+mod wording;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use prompt::{Frame, Prompt};
 use script::{LEAST_ROOM, Script};
 use talk::Talks;
 use trial::Trial;
+use wording::Wording;
 
 use super::check::{Check, Control};
 use super::policy::Policy;
@@ -71,6 +73,7 @@ pub(super) struct LlmGuard {
     /// The lowest score that means anything under the policy, for input and output.
     asks_from: [f32; 2],
     windows: usize,
+    warnings: Vec<String>,
     trials: Vec<Trial>,
     /// The licence was accepted and the policy's examples were tried.
     settled: AtomicBool,
@@ -89,7 +92,9 @@ impl LlmGuard {
         let receipts = ReceiptStore::open(state_dir)?;
         let tokenizer = Tokenizer::from_gguf(gguf.metadata())?;
         let family = GuardFamily::of(&gguf, &tokenizer, options.family)?;
-        let prompt = Prompt::new(family, &tokenizer, policy)?;
+        let template = gguf.metadata().get_str("tokenizer.chat_template")?.unwrap_or_default();
+        let wording = Wording::of(family, template);
+        let prompt = Prompt::new(&wording, &tokenizer, policy)?;
         let mut how = options.decoder.clone();
         if how.context == 0 {
             how.context = CONTEXT;
@@ -106,6 +111,14 @@ impl LlmGuard {
             talks: Talks::new(Arc::clone(&decoder)),
             asks_from: [Side::Input, Side::Output].map(|side| lowest(policy, side, prompt.frame(side))),
             windows: policy.limits().windows,
+            warnings: decoder
+                .model()
+                .warnings
+                .iter()
+                .chain(tokenizer.warnings())
+                .cloned()
+                .chain(wording.warning)
+                .collect(),
             trials: Trial::of(policy),
             settled: AtomicBool::new(false),
             decoder,
@@ -128,6 +141,11 @@ impl LlmGuard {
             guard.settle()?;
         }
         Ok(guard)
+    }
+
+    /// What a user of this model file should know.
+    pub(super) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     pub(super) fn license(&self) -> &ModelLicense {

@@ -3,7 +3,7 @@
 //! The prompt is cut where the family's pattern cuts in any case, after blank lines that a letter or `<` follows, so that
 //! its parts encoded by themselves are, id for id, the template encoded as one string.
 
-use super::family::GuardFamily;
+use super::wording::Wording;
 use crate::error::{Error, Result};
 use crate::guard::policy::Policy;
 use crate::guard::taxonomy::Category;
@@ -54,7 +54,7 @@ pub(super) struct Prompt {
 impl Prompt {
     /// # Errors
     /// [`crate::Kind::Unsupported`] when the vocabulary cannot be a guard's.
-    pub(super) fn new(family: GuardFamily, tokenizer: &Tokenizer, policy: &Policy) -> Result<Self> {
+    pub(super) fn new(wording: &Wording, tokenizer: &Tokenizer, policy: &Policy) -> Result<Self> {
         let word = |word: &str| match tokenizer.encode_text(word).as_slice() {
             [id] => Ok(*id),
             ids => Err(Error::unsupported(format!(
@@ -66,8 +66,8 @@ impl Prompt {
             return Err(Error::unsupported("no guard model: its vocabulary has no end of turn"));
         }
         Ok(Self {
-            input: frame(family, tokenizer, policy, Side::Input)?,
-            output: frame(family, tokenizer, policy, Side::Output)?,
+            input: frame(wording, tokenizer, policy, Side::Input)?,
+            output: frame(wording, tokenizer, policy, Side::Output)?,
             safe: word("safe")?,
             not_safe: word("unsafe")?,
             line: tokenizer.encode_text("\n"),
@@ -96,7 +96,7 @@ fn role(side: Side) -> &'static str {
     }
 }
 
-fn frame(family: GuardFamily, tokenizer: &Tokenizer, policy: &Policy, side: Side) -> Result<Frame> {
+fn frame(wording: &Wording, tokenizer: &Tokenizer, policy: &Policy, side: Side) -> Result<Frame> {
     let control = |control: Control| {
         let missing =
             || Error::unsupported(format!("no guard model: its vocabulary has no {}", control.names().join(" or ")));
@@ -110,8 +110,8 @@ fn frame(family: GuardFamily, tokenizer: &Tokenizer, policy: &Policy, side: Side
         codes.push(Code { category, first: tokenizer.encode_text(&first), next: tokenizer.encode_text(&next) });
     };
     let asked = |category: Category| policy.setting(category, side).action != Action::Allow;
-    for (number, (category, words)) in (1..).zip(family.hazards()).filter(|(_, (c, _))| asked(*c)) {
-        add(number, category, words);
+    for (number, category, words) in wording.hazards.iter().filter(|(_, category, _)| asked(*category)) {
+        add(*number, *category, words);
     }
     // The house's categories count from behind the longest list of hazards, the same number on both sides.
     for (place, custom) in (0u8..).zip(policy.custom()) {
@@ -131,7 +131,7 @@ fn frame(family: GuardFamily, tokenizer: &Tokenizer, policy: &Policy, side: Side
         "<END CONVERSATION>\n\nProvide your safety assessment for ONLY THE LAST {who} message in the above conversation:\n - \
          First line must read 'safe' or 'unsafe'.\n - If unsafe, a second line must include a comma-separated list of violated \
          categories.{}",
-        family.tail()
+        wording.tail
     );
     let mut prefix = vec![control(Control::BeginOfText)?, open];
     prefix.extend(tokenizer.encode_text("user"));

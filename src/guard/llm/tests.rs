@@ -390,9 +390,13 @@ fn what_a_check_costs() {
         let again = (0..3).map(|_| check(&kept, &ids).0).min().unwrap();
         let fresh = (0..2).map(|_| check(&Talks::new(Arc::clone(&guard.decoder)), &ids).0).min().unwrap();
         println!(
-            "{:4} tokens of conversation, {:3} new: {grown:.0?} ({reached:.0?} for the new ones), again {again:.0?}, from scratch {fresh:.0?}",
+            "{:4} tokens of conversation, {:3} new: {} ms ({} for the new ones), again {}, from scratch {}",
             ids.len(),
-            ids.len() - known
+            ids.len() - known,
+            grown.as_millis(),
+            reached.as_millis(),
+            again.as_millis(),
+            fresh.as_millis()
         );
         known = ids.len();
     }
