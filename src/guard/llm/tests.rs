@@ -365,27 +365,24 @@ fn what_a_check_costs() {
     let how = LlmGuardOptions { family, decoder, ..LlmGuardOptions::new(model) };
     let guard = LlmGuard::open(&how, &policy(), None, &mut |_| true).unwrap();
     let frame = guard.prompt.frame(Side::Output);
-    let turns = [Turn { side: Side::Input, text: "When do you open, and may I bring my dog?".to_owned() }];
-    let ids = |text: &str| {
-        let script = Script { side: Side::Output, turns: &turns, spoken: "", text };
-        script.windows(&guard.tokenizer, guard.room(Side::Output), 1).unwrap().concat()
-    };
+    // The synthetic vocabulary has pairs of letters; the real one needs so many tokens for the same prompt.
+    let prefix = &frame.prefix[..143];
+    let suffix = &frame.suffix[frame.suffix.len() - 61..];
+    let words = guard.tokenizer.encode_text(&ANSWER.repeat(9));
     // A random model gives no verdict; what it costs is the same.
     let check = |talks: &Talks, ids: &[u32]| {
         let start = std::time::Instant::now();
-        let mut talk = talks.reach(Side::Output, &frame.prefix, ids, &patient()).unwrap();
+        let mut talk = talks.reach(Side::Output, prefix, ids, &patient()).unwrap();
         let reached = start.elapsed();
-        talk.ask(&guard.decoder, &frame.suffix, &patient()).unwrap();
+        talk.ask(&guard.decoder, suffix, &patient()).unwrap();
         talk.rewind().unwrap();
         talks.keep(talk);
         (start.elapsed(), reached)
     };
-    println!("prefix {} tokens, suffix {}", frame.prefix.len(), frame.suffix.len());
-    let long = ANSWER.repeat(2);
-    let ends = [60, 120, 200, 280, long.len()];
+    println!("prefix {} tokens, suffix {}", prefix.len(), suffix.len());
     let (mut known, kept) = (0, Talks::new(Arc::clone(&guard.decoder)));
-    for end in ends {
-        let ids = ids(&long[..end]);
+    for end in [40, 65, 90, 115, 240, 265] {
+        let ids = words[..end].to_vec();
         let (grown, reached) = check(&kept, &ids);
         let again = (0..3).map(|_| check(&kept, &ids).0).min().unwrap();
         let fresh = (0..2).map(|_| check(&Talks::new(Arc::clone(&guard.decoder)), &ids).0).min().unwrap();
