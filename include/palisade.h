@@ -334,6 +334,9 @@ typedef struct {
     palisade_checkpoint_fn on_checkpoint;
     // Given to `on_checkpoint` untouched. Unlike `user` it is used until the engine is freed, from any thread.
     void *checkpoint_user;
+    // Path of a guard model, a GGUF file of Llama Guard 3 or 4: it judges beside the classifier, as the policy's `[stages]`
+    // say. Its licence is accepted as the model's is. Empty = none.
+    palisade_str_t guard_model;
 } palisade_engine_options_t;
 
 // What an engine is.
@@ -746,7 +749,8 @@ palisade_status_t palisade_engine_info(const palisade_engine_t *engine,
 // The caller vouches: `engine` is NULL or points to a handle that may be written.
 palisade_status_t palisade_engine_free(palisade_engine_t **engine);
 
-// Copies the text of the model's licence, with a NUL, into `buf`: what is to be shown before it is accepted.
+// Copies the text of the model's licence, with a NUL, into `buf`: what is to be shown before it is accepted. Where there is
+// a guard model, its licence comes once the model's was accepted.
 // `needed`, `cap` and `buf` are as in `palisade_last_error`.
 //
 // ```c
@@ -761,7 +765,10 @@ palisade_status_t palisade_engine_free(palisade_engine_t **engine);
 // [any thread] [callback-safe]
 //
 // The caller vouches: `buf` points to `cap` bytes, `needed` to a `size_t`; both may be written.
-palisade_status_t palisade_license_text(const palisade_engine_t *engine, char *buf, size_t cap, size_t *needed);
+palisade_status_t palisade_license_text(const palisade_engine_t *engine,
+                                        char *buf,
+                                        size_t cap,
+                                        size_t *needed);
 
 // Copies the lines that the model's licence asks its users to display or to ship, one below the other, with a NUL; empty
 // when it is known to ask for none. For Llama 4 they are "Built with Llama" and the notice of its licence.
@@ -783,7 +790,8 @@ palisade_status_t palisade_license_notices(const palisade_engine_t *engine,
                                            size_t *needed);
 
 // Tells which licence the model has and whether it was accepted. `size` is the size of the struct as the program knows
-// it. A receipt that is damaged counts as none, and the log says so.
+// it. With a guard model there are two: the one told of is the first that was not accepted, so that a program shows and
+// accepts until it reads that all is accepted. A receipt that is damaged counts as none, and the log says so.
 //
 // ```c
 // palisade_license_t license;

@@ -7,6 +7,8 @@ mod disguise;
 mod failures;
 #[path = "guard/input.rs"]
 mod input;
+#[path = "guard/llm.rs"]
+mod llm;
 #[path = "guard/pace.rs"]
 mod pace;
 #[path = "guard/policy.rs"]

@@ -120,6 +120,8 @@ struct EngineOptions {
     bool audit_plain_text = false;
     palisade_checkpoint_fn on_checkpoint = nullptr;
     void *checkpoint_user = nullptr;
+    /// A guard model, a GGUF file of Llama Guard 3 or 4; its licence is accepted after the model's.
+    std::string guard_model;
     std::uint32_t threads = 0;
     std::uint32_t context = 0;
     std::uint32_t prefill_batch = 0;
@@ -153,6 +155,7 @@ class Engine {
         raw.audit_plain_text = options.audit_plain_text ? 1 : 0;
         raw.on_checkpoint = options.on_checkpoint;
         raw.checkpoint_user = options.checkpoint_user;
+        raw.guard_model = detail::view(options.guard_model);
         raw.threads = options.threads;
         raw.context = options.context;
         raw.prefill_batch = options.prefill_batch;

@@ -120,6 +120,9 @@ pub struct PalisadeEngineOptions {
     pub on_checkpoint: PalisadeCheckpointFn,
     /// Given to `on_checkpoint` untouched. Unlike `user` it is used until the engine is freed, from any thread.
     pub checkpoint_user: *mut c_void,
+    /// Path of a guard model, a GGUF file of Llama Guard 3 or 4: it judges beside the classifier, as the policy's `[stages]`
+    /// say. Its licence is accepted as the model's is. Empty = none.
+    pub guard_model: PalisadeStr,
 }
 
 // SAFETY: integers, views and nullable pointers, the size first; `borders!` adds up the fields.
@@ -127,7 +130,7 @@ unsafe impl Versioned for PalisadeEngineOptions {
     const BORDERS: &'static [usize] = borders!(PalisadeEngineOptions: model, policy, classifier, state_dir, audit,
         memory_budget, context, prefill_batch, map_weights, kv_type, reserved, time_unix, on_progress, user, policy_key,
         shadow_policy, audit_key, audit_rotate_bytes, audit_checkpoint_every, audit_sync, audit_plain_text, reserved_2, on_checkpoint,
-        checkpoint_user);
+        checkpoint_user, guard_model);
     fn defaults() -> Self {
         let empty = PalisadeStr::EMPTY;
         Self {
@@ -157,6 +160,7 @@ unsafe impl Versioned for PalisadeEngineOptions {
             reserved_2: [0; 6],
             on_checkpoint: None,
             checkpoint_user: std::ptr::null_mut(),
+            guard_model: empty,
         }
     }
 }
@@ -177,6 +181,7 @@ impl PalisadeEngineOptions {
             let key = memory::text(self.policy_key, "options.policy_key")?;
             options.policy_key = (!key.is_empty()).then(|| key.to_owned());
             options.shadow_policy = memory::optional_path(self.shadow_policy, "options.shadow_policy")?;
+            options.guard_model = memory::optional_path(self.guard_model, "options.guard_model")?;
             options.threads = self.threads as usize;
             options.memory_budget = self.memory_budget;
             options.context = self.context as usize;

@@ -83,7 +83,8 @@ unsafe impl Versioned for PalisadeAcceptance {
     }
 }
 
-/// Copies the text of the model's licence, with a NUL, into `buf`: what is to be shown before it is accepted.
+/// Copies the text of the model's licence, with a NUL, into `buf`: what is to be shown before it is accepted. Where there is
+/// a guard model, its licence comes once the model's was accepted.
 /// `needed`, `cap` and `buf` are as in `palisade_last_error`.
 ///
 /// ```c
@@ -109,7 +110,7 @@ pub unsafe extern "C" fn palisade_license_text(
         let slot = handle::borrow(engine, "engine")?;
         let _watch = slot.poison.watch("engine")?;
         // SAFETY: as the header asks.
-        unsafe { memory::copy_out(&slot.engine.license().text, buf, cap, needed) }
+        unsafe { memory::copy_out(&slot.engine.next_license()?.0.text, buf, cap, needed) }
     })
 }
 
@@ -138,12 +139,13 @@ pub unsafe extern "C" fn palisade_license_notices(
         let slot = handle::borrow(engine, "engine")?;
         let _watch = slot.poison.watch("engine")?;
         // SAFETY: as the header asks.
-        unsafe { memory::copy_out(&slot.engine.license().notices().join("\n"), buf, cap, needed) }
+        unsafe { memory::copy_out(&notices(&slot.engine).join("\n"), buf, cap, needed) }
     })
 }
 
 /// Tells which licence the model has and whether it was accepted. `size` is the size of the struct as the program knows
-/// it. A receipt that is damaged counts as none, and the log says so.
+/// it. With a guard model there are two: the one told of is the first that was not accepted, so that a program shows and
+/// accepts until it reads that all is accepted. A receipt that is damaged counts as none, and the log says so.
 ///
 /// ```c
 /// palisade_license_t license;
@@ -172,9 +174,17 @@ pub unsafe extern "C" fn palisade_license_status(
     })
 }
 
+/// What the licences of the model and of the guard model ask for, each line once.
+fn notices(engine: &Engine) -> Vec<&'static str> {
+    let mut lines = engine.license().notices().to_vec();
+    let more = engine.guard().license().map_or(&[][..], |license| license.notices());
+    lines.extend(more.iter().filter(|line| !engine.license().notices().contains(line)));
+    lines
+}
+
 impl PalisadeLicense {
     fn of(engine: &Engine) -> crate::Result<Self> {
-        let license = engine.license();
+        let (license, status) = engine.next_license()?;
         let mut shown = Self {
             id: fixed(&license.id),
             name: fixed(&license.name),
@@ -182,7 +192,7 @@ impl PalisadeLicense {
             text_sha256: fixed(&license.sha256),
             ..Self::defaults()
         };
-        if let Status::Accepted(receipt) = engine.license_status()? {
+        if let Status::Accepted(receipt) = status {
             shown.accepted = 1;
             shown.accepted_unix = receipt.time_unix;
             shown.party = fixed(&receipt.party);

@@ -1,7 +1,9 @@
 //! The one trait every check implements, and what stops a check that takes too long.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::dialogue::Dialogue;
 use super::text::JudgedText;
 use super::verdict::{CheckId, Finding, Side};
 use crate::cancel::CancelFlag;
@@ -26,12 +28,15 @@ pub trait Check: Send + Sync {
     fn judge(&self, text: &JudgedText<'_>, side: Side, control: &Control) -> Result<Vec<Finding>>;
 }
 
-/// The two reasons to stop judging: the host asked, or the time is up.
+/// What a judgement is made within: the two reasons to stop it (the host asked, or the time is up), and the conversation that
+/// the judged text belongs to.
 #[derive(Clone, Debug)]
 pub struct Control {
     cancel: CancelFlag,
     started: Instant,
     deadline: Option<Instant>,
+    dialogue: Arc<Dialogue>,
+    spoken: String,
 }
 
 impl Control {
@@ -39,7 +44,40 @@ impl Control {
     #[must_use]
     pub fn new(cancel: CancelFlag, limit: Duration) -> Self {
         let started = Instant::now();
-        Self { cancel, started, deadline: started.checked_add(limit) }
+        let (dialogue, spoken) = (Arc::default(), String::new());
+        Self { cancel, started, deadline: started.checked_add(limit), dialogue, spoken }
+    }
+
+    /// The same for a text that belongs to a conversation: what was said before it.
+    #[must_use]
+    pub fn within(mut self, dialogue: Arc<Dialogue>) -> Self {
+        self.dialogue = dialogue;
+        self
+    }
+
+    /// The same for a text that goes on with a message: the part of the message before it, which was judged before.
+    #[must_use]
+    pub fn after(mut self, spoken: &str) -> Self {
+        spoken.clone_into(&mut self.spoken);
+        self
+    }
+
+    /// The messages before the one that is judged.
+    #[must_use]
+    pub fn dialogue(&self) -> &Dialogue {
+        &self.dialogue
+    }
+
+    /// The part of the judged message that comes before the judged text.
+    #[must_use]
+    pub fn spoken(&self) -> &str {
+        &self.spoken
+    }
+
+    /// The flag that stops the work.
+    #[must_use]
+    pub fn cancel(&self) -> &CancelFlag {
+        &self.cancel
     }
 
     /// `Err` when work has to stop.

@@ -3,7 +3,9 @@
 mod assets;
 mod check;
 mod classifier;
+mod dialogue;
 mod language;
+mod llm;
 mod mask;
 mod pipeline;
 mod policy;
@@ -19,9 +21,12 @@ use std::sync::Arc;
 
 use classifier::Classifier;
 use language::LanguageCheck;
+use llm::LlmGuard;
 use pipeline::{Pipeline, Recommended, Shadow};
 
 pub use check::{Check, Control};
+pub use dialogue::{Dialogue, Turn};
+pub use llm::{GuardFamily, LlmGuardOptions};
 pub use policy::{
     LanguagePolicy, Limits, LlmWhen, PausePolicy, Policy, PolicyBundle, Setting, StagePolicy, StreamMode, StreamPolicy,
 };
@@ -33,7 +38,9 @@ pub use verdict::{Action, CheckId, Evidence, Finding, Judgement, Side, Verdict};
 
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
+use crate::license::{Acceptance, ModelLicense, Status};
 use crate::signature::PublicKey;
+use crate::weights::Progress;
 
 /// What a guard is opened with. The default is the policy, rules and classifier inside the library.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +50,8 @@ pub struct GuardOptions {
     /// The key that signs the product's policies, 64 hexadecimal digits. With it nothing but a bundle signed by it is taken
     /// for `policy` and `shadow`, and `policy` has to be given.
     pub policy_key: Option<String>,
-    /// Where the highest counter of the signed policies is kept, so that an older one cannot be put back.
+    /// Where the highest counter of the signed policies is kept, so that an older one cannot be put back, and the receipts of
+    /// the guard model's licence; `None` keeps those in memory.
     pub state_dir: Option<PathBuf>,
     /// A policy that is tried beside the one in force: its verdicts are logged and change nothing.
     pub shadow: Option<PathBuf>,
@@ -53,6 +61,8 @@ pub struct GuardOptions {
     /// the embedded one; one of injections alone, such as Prompt Guard 2, judges beside it. The latter may have the
     /// model's own `config.json` instead of `classifier.toml`. See guards/README.md.
     pub classifier: Option<PathBuf>,
+    /// A guard model: it judges after the others, as the policy's `[stages]` say.
+    pub llm_guard: Option<LlmGuardOptions>,
 }
 
 /// An input and what is known about it.
@@ -65,6 +75,8 @@ pub struct InputContext<'a> {
     /// Whether `text` is the host's own system prompt. Giving the model orders is the host's right: prompt injection and
     /// jailbreak are at most flagged there.
     pub system: bool,
+    /// The conversation before `text`, for the LLM guard; `None` takes `recent_user` alone.
+    pub dialogue: Option<&'a Dialogue>,
 }
 
 /// The guard: a policy and the checks it decides over. Shared by sessions; judging takes `&self`.
@@ -73,6 +85,7 @@ pub struct Guard {
     shadow: Option<Shadow>,
     checks: Vec<Arc<dyn Check>>,
     recommended: Recommended,
+    llm: Option<Arc<LlmGuard>>,
 }
 
 /// So many earlier messages are joined with a new one …
@@ -86,6 +99,14 @@ impl Guard {
     /// # Errors
     /// When any of them is missing, damaged or does not fit: there is no guard with a part left out.
     pub fn open(options: &GuardOptions) -> Result<Self> {
+        Self::open_with(options, &mut |_| true)
+    }
+
+    /// As [`Guard::open`]. `progress` hears how far reading the guard model is; answering `false` ends it.
+    ///
+    /// # Errors
+    /// As [`Guard::open`], and [`crate::Kind::Cancelled`] when `progress` said so.
+    pub fn open_with(options: &GuardOptions, progress: &mut (dyn FnMut(Progress) -> bool + Send)) -> Result<Self> {
         let policy = options.policy()?;
         let shadow = options.shadow()?;
         let rules = RuleSet::for_policy(&policy)?;
@@ -112,7 +133,15 @@ impl Guard {
         if let Some(named) = named {
             checks.push(Arc::new(named));
         }
-        let guard = Self { policy, shadow, checks, recommended };
+        let llm = match &options.llm_guard {
+            Some(llm) => {
+                let opened = LlmGuard::open(llm, &policy, options.state_dir.as_deref(), progress);
+                Some(Arc::new(opened.map_err(|e| e.context(format!("guard model {}", llm.model.display())))?))
+            }
+            None => None,
+        };
+        checks.extend(llm.iter().map(|llm| Arc::clone(llm) as Arc<dyn Check>));
+        let guard = Self { policy, shadow, checks, recommended, llm };
         guard.require_stages()?;
         Ok(guard)
     }
@@ -155,6 +184,45 @@ impl Guard {
         &self.policy
     }
 
+    /// The licence of the guard model, where there is one.
+    #[must_use]
+    pub fn license(&self) -> Option<&ModelLicense> {
+        self.llm.as_ref().map(|llm| llm.license())
+    }
+
+    /// Whether the guard model's licence was accepted; `None` without a guard model. Until it is, every judgement fails, which
+    /// blocks.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Io`] when the receipts cannot be read.
+    pub fn license_status(&self) -> Result<Option<Status>> {
+        self.llm.as_ref().map(|llm| llm.status()).transpose()
+    }
+
+    /// Records that the guard model's licence was accepted, and tries the policy's examples for it.
+    ///
+    /// # Errors
+    /// [`crate::Kind::State`] without a guard model, [`crate::Kind::License`] when the acceptance names another text,
+    /// [`crate::Kind::Io`] when the receipt cannot be kept, [`crate::Kind::Corrupt`] for an example of the policy that the
+    /// model sees the other way.
+    pub fn accept_license(&self, acceptance: &Acceptance) -> Result<()> {
+        let llm =
+            self.llm.as_ref().ok_or_else(|| Error::state("this guard has no guard model to accept a licence of"))?;
+        llm.accept(acceptance)
+    }
+
+    /// Things a user of the guard model's file should know.
+    #[must_use]
+    pub fn model_warnings(&self) -> &[String] {
+        self.llm.as_ref().map_or(&[], |llm| llm.warnings())
+    }
+
+    /// Bytes that the guard model holds, with the past of one conversation.
+    #[must_use]
+    pub fn model_bytes(&self) -> u64 {
+        self.llm.as_ref().map_or(0, |llm| llm.bytes())
+    }
+
     /// The thresholds in force for `category` on `side`: of each check that gives scores, as the policy, the check's own
     /// calibration and the floors make it.
     pub fn thresholds(&self, category: Category, side: Side) -> Vec<(CheckId, f32)> {
@@ -168,11 +236,12 @@ impl Guard {
     /// Judges a message before the model sees it, alone and together with the user's last messages (a request may be
     /// spread over several turns).
     pub fn judge_input(&self, context: &InputContext<'_>, cancel: &CancelFlag) -> Judgement {
-        let control = Control::new(cancel.clone(), self.policy.limits().time());
+        let control = Control::new(cancel.clone(), self.policy.limits().time()).within(Arc::new(said_before(context)));
         let pipeline = Pipeline { trusted: context.system, ..self.pipeline(Side::Input, &control) };
         let own = pipeline.judge(context.text, &Some).judgement;
         let Some((joined, offset)) = join_messages(context) else { return own };
-        let wider = pipeline.judge(&joined, &|f| shifted(f, offset)).judgement;
+        // The LLM guard has read the message in its conversation.
+        let wider = Pipeline { deep: false, ..pipeline }.judge(&joined, &|f| shifted(f, offset)).judgement;
         pipeline::join(context.text, own, wider)
     }
 
@@ -196,6 +265,7 @@ impl Guard {
             side,
             trusted: false,
             whole: true,
+            deep: true,
             shadow: self.shadow.as_ref(),
             control,
         }
@@ -245,6 +315,19 @@ impl std::fmt::Debug for Guard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let checks: Vec<&str> = self.checks.iter().map(|c| c.id().as_str()).collect();
         f.debug_struct("Guard").field("policy", &self.policy).field("checks", &checks).finish_non_exhaustive()
+    }
+}
+
+/// The conversation before an input.
+fn said_before(context: &InputContext<'_>) -> Dialogue {
+    match context.dialogue {
+        _ if context.system => Dialogue::new(),
+        Some(dialogue) => dialogue.clone(),
+        None => {
+            let mut dialogue = Dialogue::new();
+            context.recent_user.iter().for_each(|text| dialogue.push(Side::Input, *text));
+            dialogue
+        }
     }
 }
 

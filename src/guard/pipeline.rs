@@ -45,6 +45,8 @@ pub(super) struct Pipeline<'a> {
     pub(super) trusted: bool,
     /// Whether this is all of a text, not a piece of a stream.
     pub(super) whole: bool,
+    /// Whether the dear checks may be asked at all.
+    pub(super) deep: bool,
     /// A policy that only watches.
     pub(super) shadow: Option<&'a Shadow>,
     pub(super) control: &'a Control,
@@ -91,7 +93,7 @@ impl Pipeline<'_> {
 
     /// Whether the dear checks are asked. A text that is blocked already needs no second reason.
     fn asks_deep(&self, tally: &Tally) -> bool {
-        if tally.verdicts.iter().any(|v| v.action == Action::Block && v.category.is_some()) {
+        if !self.deep || tally.verdicts.iter().any(|v| v.action == Action::Block && v.category.is_some()) {
             return false;
         }
         let stages = self.policy.stages();
@@ -281,7 +283,12 @@ impl Tally {
 /// not available.
 fn as_guard_failure(error: Error) -> Error {
     match error.kind() {
-        Kind::Cancelled | Kind::GuardTimeout | Kind::GuardInvalid | Kind::GuardUnavailable | Kind::Limit => error,
+        Kind::Cancelled
+        | Kind::GuardTimeout
+        | Kind::GuardInvalid
+        | Kind::GuardUnavailable
+        | Kind::Limit
+        | Kind::License => error,
         Kind::Numeric => Error::guard_invalid(error.message()),
         _ => Error::guard_unavailable(error.message()),
     }
@@ -357,6 +364,7 @@ mod tests {
             side: Side::Input,
             trusted: false,
             whole: true,
+            deep: true,
             shadow: None,
             control: &control,
         };
@@ -456,6 +464,7 @@ mod tests {
             side: Side::Output,
             trusted: false,
             whole: true,
+            deep: true,
             shadow: None,
             control: &control,
         };

@@ -10,7 +10,7 @@ use crate::chat::ChatFormat;
 use crate::engine::{Decoder, DecoderOptions};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
-use crate::guard::{Guard, GuardOptions};
+use crate::guard::{Guard, GuardFamily, GuardOptions, LlmGuardOptions};
 use crate::kernels::Precision;
 use crate::license::{Acceptance, ModelLicense, ReceiptStore, Status};
 use crate::sampler::TokenMask;
@@ -31,6 +31,11 @@ pub struct EngineOptions {
     pub shadow_policy: Option<PathBuf>,
     /// A folder with a classifier; `None` takes the embedded default.
     pub classifier: Option<PathBuf>,
+    /// A guard model, a GGUF file: Llama Guard 3 or 4. It runs on as many threads as the model and within the same memory
+    /// budget; its licence has to be accepted as the model's has.
+    pub guard_model: Option<PathBuf>,
+    /// The guard model's family, where its file does not say.
+    pub guard_family: Option<GuardFamily>,
     /// Where licence receipts are kept; `None` keeps them in memory.
     pub state_dir: Option<PathBuf>,
     /// The audit log; `None` keeps none. Its time is `time_unix`, whatever its own options say.
@@ -115,7 +120,7 @@ const STACK: usize = 8 << 20;
 impl Engine {
     /// Opens model, guard, receipts and log. The guard comes first: there is no engine without it.
     ///
-    /// `progress` hears of every few megabytes, on a thread of the library while this call waits; answering `false` ends the
+    /// `progress` hears of every few megabytes, of the guard model first where there is one, on a thread of the library while this call waits; answering `false` ends the
     /// loading.
     ///
     /// # Errors
@@ -161,9 +166,10 @@ impl Engine {
             state_dir: options.state_dir.clone(),
             shadow: options.shadow_policy.clone(),
             classifier: options.classifier.clone(),
+            llm_guard: options.guard_model.as_ref().map(|model| guard_model(options, model)),
             ..GuardOptions::default()
         };
-        let guard = add(Guard::open(&guard_options).map_err(|e| e.context("opening the guard"))?)?;
+        let guard = add(Guard::open_with(&guard_options, progress).map_err(|e| e.context("opening the guard"))?)?;
         let receipts = ReceiptStore::open(options.state_dir.as_deref())?;
         let audit = match &options.audit {
             Some(audit) => {
@@ -179,7 +185,7 @@ impl Engine {
         let license = ModelLicense::of(&gguf)?;
         let tokenizer = Tokenizer::from_gguf(gguf.metadata())?;
         let format = ChatFormat::of(&tokenizer)?;
-        let decoder = Arc::new(Decoder::load(&gguf, &decoder_options(options), progress)?);
+        let decoder = Arc::new(Decoder::load(&gguf, &beside(options, &guard)?, progress)?);
         let vocab = decoder.model().hparams.vocab;
         if tokenizer.vocab_size() > vocab {
             return Err(Error::corrupt(format!(
@@ -202,7 +208,23 @@ impl Engine {
         &self.license
     }
 
-    /// Whether the licence was accepted.
+    /// The licence to show and accept next: the model's until it was accepted, then the guard model's until that was, then
+    /// the model's again.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Io`] when the receipts cannot be read.
+    pub fn next_license(&self) -> Result<(&ModelLicense, Status)> {
+        let own = self.receipts.status(&self.license)?;
+        if own.is_accepted()
+            && let (Some(license), Some(status)) = (self.guard.license(), self.guard.license_status()?)
+            && !status.is_accepted()
+        {
+            return Ok((license, status));
+        }
+        Ok((&self.license, own))
+    }
+
+    /// Whether the model's licence was accepted.
     ///
     /// # Errors
     /// [`crate::Kind::Io`] when the receipts cannot be read.
@@ -210,17 +232,29 @@ impl Engine {
         self.receipts.status(&self.license)
     }
 
-    /// Records that the licence was accepted. The acceptance names the SHA-256 of the text that was shown.
+    /// Records that a licence was accepted: the model's, the guard model's, or both where they have the same text. The
+    /// acceptance names the SHA-256 of the text that was shown.
     ///
     /// # Errors
     /// [`crate::Kind::License`] when it names another text, [`crate::Kind::Io`] when the receipt cannot be kept.
     pub fn accept_license(&self, acceptance: &Acceptance) -> Result<()> {
-        self.receipts.accept(&self.license, acceptance)?;
-        let event = audit::Event::License {
-            license: audit::Label::of_name(&self.license.id),
-            sha256: audit::Label::of_name(&self.license.sha256),
-        };
-        self.log("host", acceptance.time_unix, event)
+        let of = |license: &ModelLicense| license.sha256.eq_ignore_ascii_case(&acceptance.sha256);
+        let guard = self.guard.license().filter(|license| of(license));
+        let own = guard.is_none() || of(&self.license);
+        if own {
+            self.receipts.accept(&self.license, acceptance)?;
+        }
+        if guard.is_some() {
+            self.guard.accept_license(acceptance)?;
+        }
+        for license in guard.into_iter().chain(own.then_some(&self.license)) {
+            let event = audit::Event::License {
+                license: audit::Label::of_name(&license.id),
+                sha256: audit::Label::of_name(&license.sha256),
+            };
+            self.log("host", acceptance.time_unix, event)?;
+        }
+        Ok(())
     }
 
     /// What the engine is made of.
@@ -263,7 +297,15 @@ impl Engine {
     }
 
     pub(super) fn require_license(&self) -> Result<()> {
-        self.receipts.require(&self.license).map(|_| ())
+        self.receipts.require(&self.license)?;
+        match (self.guard.license(), self.guard.license_status()?) {
+            (Some(license), Some(status)) if !status.is_accepted() => Err(Error::license(format!(
+                "the licence \"{}\" of the guard model \"{}\" has not been accepted: show its text (SHA-256 {}) and accept it by \
+                 that hash",
+                license.id, license.model, license.sha256
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Runs `work` on the engine's threads, whose stacks are known to be large enough.
@@ -312,6 +354,26 @@ fn decoder_options(o: &EngineOptions) -> DecoderOptions {
     }
 }
 
+/// How the guard model is loaded: as the model is, with a context of its own.
+fn guard_model(o: &EngineOptions, model: &std::path::Path) -> LlmGuardOptions {
+    let decoder = DecoderOptions { context: 0, kv: KvType::Auto, ..decoder_options(o) };
+    LlmGuardOptions { model: model.to_owned(), family: o.guard_family, decoder }
+}
+
+/// How the model is loaded beside the guard model: what that one holds is taken from the budget.
+fn beside(o: &EngineOptions, guard: &Guard) -> Result<DecoderOptions> {
+    let mut options = decoder_options(o);
+    if options.memory_budget > 0 {
+        let (budget, held) = (options.memory_budget, guard.model_bytes());
+        options.memory_budget = budget.checked_sub(held).filter(|left| *left > 0).ok_or_else(|| {
+            Error::memory(format!(
+                "the memory budget of {budget} bytes is too small: the guard model alone holds {held}"
+            ))
+        })?;
+    }
+    Ok(options)
+}
+
 fn describe(decoder: &Decoder, tokenizer: &Tokenizer, guard: &Guard) -> EngineInfo {
     let (model, bytes) = (decoder.model(), decoder.bytes());
     EngineInfo {
@@ -325,6 +387,9 @@ fn describe(decoder: &Decoder, tokenizer: &Tokenizer, guard: &Guard) -> EngineIn
         kv_bytes: bytes.kv,
         policy: guard.policy().name().to_owned(),
         policy_sha256: guard.policy().hash().iter().map(|b| format!("{b:02x}")).collect(),
-        warnings: model.warnings.iter().chain(tokenizer.warnings()).cloned().collect(),
+        warnings: {
+            let guards = guard.model_warnings().iter().map(|w| format!("guard model: {w}"));
+            model.warnings.iter().chain(tokenizer.warnings()).cloned().chain(guards).collect()
+        },
     }
 }

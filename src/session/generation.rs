@@ -11,7 +11,7 @@ use crate::cancel::CancelFlag;
 use crate::digest::hex;
 use crate::engine::RunControl;
 use crate::error::{Error, Kind, Result};
-use crate::guard::{InputContext, Judgement, OutputContext, OutputStream, Step, Verdict};
+use crate::guard::{InputContext, Judgement, OutputContext, OutputStream, Side, Step, Verdict};
 use crate::sampler::{Sampler, StopStrings};
 use crate::tokenizer::Utf8Stream;
 
@@ -22,6 +22,8 @@ pub struct Generation {
     request: Request,
     /// What the model reads: the request's text, masked where the policy says so.
     text: String,
+    /// What was released of the answer.
+    said: String,
     sampler: Sampler,
     answer: Answer,
     /// Gone once it was given back to the session.
@@ -66,9 +68,13 @@ impl Generation {
     ) -> Self {
         history.requests += 1;
         let (cancel, rate) = (session.cancel_flag(), session.engine().text_rate());
-        let guard = session.engine().guard().output_stream(OutputContext { cancel, rate });
+        let mut dialogue = history.dialogue();
+        dialogue.push(Side::Input, request.text.as_str());
+        let context = OutputContext { cancel, rate, dialogue: Arc::new(dialogue) };
+        let guard = session.engine().guard().output_stream(context);
         Self {
             text: request.text.clone(),
+            said: String::new(),
             answer: Answer { utf8: Utf8Stream::new(), stop, guard },
             before: history.ids.len(),
             answer_from: history.ids.len(),
@@ -138,7 +144,9 @@ impl Generation {
         }
         let recent = self.history()?.user.clone();
         let recent: Vec<&str> = recent.iter().map(String::as_str).collect();
-        let context = InputContext { text: &self.request.text, recent_user: &recent, system: false };
+        let dialogue = self.history()?.dialogue();
+        let context =
+            InputContext { text: &self.request.text, recent_user: &recent, system: false, dialogue: Some(&dialogue) };
         let cancel = session.cancel_flag();
         let judgement = engine.on_threads(|| engine.guard().judge_input(&context, &cancel));
         self.stats.guard_ms += judgement.elapsed.as_secs_f64() * 1000.0;
@@ -266,6 +274,7 @@ impl Generation {
         if !step.cleared.is_empty() && self.stats.first_text_ms == 0.0 {
             self.stats.first_text_ms = ms_since(self.started);
         }
+        step.cleared.iter().for_each(|cleared| self.said.push_str(cleared.as_str()));
         self.events.extend(step.cleared.into_iter().map(Event::Text));
         self.events.extend(step.verdicts.into_iter().map(Event::Verdict));
         self.retract_from = step.retract_from;
@@ -331,7 +340,7 @@ impl Generation {
         self.stats.total_ms = ms_since(self.started);
         let (mut reason, mut error) = (reason, error);
         if reason.is_answer() {
-            history.keep(std::mem::take(&mut self.text));
+            history.keep(std::mem::take(&mut self.text), std::mem::take(&mut self.said));
         } else {
             let decoder = Arc::clone(self.session.engine().decoder());
             if let Err(e) = history.roll_back(self.before, || decoder.conversation()) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::chat::{ChatFormat, Message, Previous, Role};
 use crate::engine::Context;
 use crate::error::Result;
-use crate::guard::PausePolicy;
+use crate::guard::{Dialogue, PausePolicy, Side};
 use crate::tokenizer::Tokenizer;
 
 /// A conversation's ids and the decoder's past of them.
@@ -17,8 +17,10 @@ pub(super) struct History {
     pub(super) ids: Vec<u32>,
     system: Option<Message>,
     previous: Previous,
-    /// What the user said before, for the guard.
+    /// What the user said before, for the guard, …
     pub(super) user: Vec<String>,
+    /// … and what was answered.
+    answers: Vec<String>,
     /// Requests so far.
     pub(super) requests: u64,
     refused: Refused,
@@ -44,6 +46,7 @@ impl History {
             system,
             previous: Previous::Nothing,
             user: Vec::new(),
+            answers: Vec::new(),
             requests: 0,
             refused: Refused::default(),
             refused_request: None,
@@ -67,13 +70,25 @@ impl History {
         format.render_turn(tokenizer, self.previous, &messages, true)
     }
 
-    /// Keeps an answer whose last token is not its end token.
-    pub(super) fn keep(&mut self, text: String) {
+    /// Keeps a question and its answer, whose last token is not its end token.
+    pub(super) fn keep(&mut self, text: String, answer: String) {
         self.previous = Previous::Open { calls_tool: false };
         self.user.push(text);
+        self.answers.push(answer);
         if self.user.len() > RECENT {
             self.user.remove(0);
+            self.answers.remove(0);
         }
+    }
+
+    /// The last messages, for the guard.
+    pub(super) fn dialogue(&self) -> Dialogue {
+        let mut dialogue = Dialogue::new();
+        for (user, answer) in self.user.iter().zip(&self.answers) {
+            dialogue.push(Side::Input, user.as_str());
+            dialogue.push(Side::Output, answer.as_str());
+        }
+        dialogue
     }
 
     /// How long the session still has to wait, when it was refused too often.

@@ -85,7 +85,7 @@ impl Session {
     /// Begins a request. Nothing is judged or computed before the first [`Generation::next_event`].
     ///
     /// # Errors
-    /// [`crate::Kind::License`] until the model's licence was accepted, [`crate::Kind::Busy`] while another request runs,
+    /// [`crate::Kind::License`] until the model's licence, and that of the guard model, was accepted, [`crate::Kind::Busy`] while another request runs,
     /// [`crate::Kind::Argument`] and [`crate::Kind::Limit`] for options out of range.
     pub fn start(self: &Arc<Self>, request: Request) -> Result<Generation> {
         self.engine.require_license()?;
@@ -163,7 +163,7 @@ fn busy() -> Error {
 
 /// The system prompt as the model may read it.
 fn judge_system(engine: &Engine, text: &str) -> Result<Message> {
-    let context = InputContext { text, recent_user: &[], system: true };
+    let context = InputContext { text, system: true, ..InputContext::default() };
     let judgement = engine.on_threads(|| engine.guard().judge_input(&context, &CancelFlag::new()));
     if let Some(verdict) = judgement.blocked_by() {
         let category = verdict.category.map_or("policy", |c| c.id());

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use palisade::Result;
 use palisade::guard::{
     Action, Category, Check, CheckId, Control, Evidence, Finding, Guard, JudgedText, OutputContext, Side,
 };
-use palisade::{CancelFlag, Result};
 
 use super::guard;
 
@@ -122,7 +122,7 @@ fn what_only_the_whole_answer_shows_is_taken_back() {
     assert_eq!(shown, text, "every unit by itself was clean");
     // In one piece the host sees nothing of it.
     let whole = Arc::new(super::guard("[stream]\nmode = \"whole\"\n").with_checks([Arc::new(Both) as Arc<dyn Check>]));
-    let mut stream = whole.output_stream(OutputContext { cancel: CancelFlag::new(), rate: None });
+    let mut stream = whole.output_stream(OutputContext::default());
     let _ = stream.push(&text);
     let step = stream.end();
     assert!(step.cleared.is_empty() && step.blocked.is_some() && step.retract_from.is_none());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use palisade::audit::AuditOptions;
 use palisade::guard::{Cleared, StreamMode, Verdict};
-use palisade::license::{Acceptance, Status};
+use palisade::license::{Acceptance, ModelLicense, Status};
 use palisade::sampler::SamplerOptions;
 use palisade::session::{End, Engine, EngineOptions, Event, Request, Session};
 use palisade::{Error, Result};
@@ -99,6 +99,8 @@ pub fn open(model: PathBuf, bytes: Option<&'static [u8]>, flags: &EngineFlags) -
         policy_key: flags.guard.policy_key.clone(),
         shadow_policy: flags.guard.shadow_policy.clone(),
         classifier: flags.guard.classifier.clone(),
+        guard_model: flags.guard.guard_model.clone(),
+        guard_family: flags.guard.guard_family,
         state_dir: state_dir(flags.state_dir.as_deref())?,
         audit: flags.audit.as_ref().map(|path| AuditOptions::new(path, load::now())),
         threads: flags.load.threads,
@@ -126,13 +128,21 @@ pub fn open(model: PathBuf, bytes: Option<&'static [u8]>, flags: &EngineFlags) -
     Ok(engine)
 }
 
-/// Shows the licence and asks, unless it was accepted before or the flag says so.
+/// Shows the licences and asks, unless they were accepted before or the flag says so.
 fn accept(engine: &Engine, flags: &EngineFlags) -> Result<()> {
-    if let Status::Accepted(receipt) = engine.license_status()? {
-        eprintln!("licence {} accepted by {}", receipt.license_id, receipt.party);
-        return Ok(());
+    loop {
+        let (license, status) = engine.next_license()?;
+        match status {
+            Status::Accepted(receipt) => {
+                eprintln!("licence {} accepted by {}", receipt.license_id, receipt.party);
+                return Ok(());
+            }
+            Status::Required { .. } => accept_one(engine, license, flags)?,
+        }
     }
-    let license = engine.license();
+}
+
+fn accept_one(engine: &Engine, license: &ModelLicense, flags: &EngineFlags) -> Result<()> {
     eprintln!("{}\n", license.text.trim_end());
     for notice in license.notices() {
         eprintln!("{notice}");

@@ -1,4 +1,4 @@
-//! `palisade guard`: what the guard says of given texts. No model is involved.
+//! `palisade guard`: what the guard says of given texts. No model answers them.
 
 use std::io::BufRead;
 use std::path::PathBuf;
@@ -30,6 +30,9 @@ pub struct Args {
     stream: Option<Cutting>,
     #[command(flatten)]
     guard: load::GuardFlags,
+    /// Where the receipt of a guard model's licence is kept; `palisade license accept FILE` writes it.
+    #[arg(long)]
+    state_dir: Option<PathBuf>,
     /// Accepted for symmetry: the output is JSON anyway.
     #[arg(long)]
     json: bool,
@@ -66,7 +69,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.stream.is_some() && matches!(args.side, Side::Input) {
         return Err(Error::argument("--stream cuts answers: give --side output with it"));
     }
-    let guard = Arc::new(Guard::open(&args.guard.options())?);
+    let guard = Arc::new(open(args)?);
     let name = args.jsonl.display();
     let reader: Box<dyn BufRead> = if args.jsonl.as_os_str() == "-" {
         Box::new(std::io::stdin().lock())
@@ -148,6 +151,23 @@ fn streamed(guard: &Arc<Guard>, line: Line, cutting: Cutting) -> Result<serde_js
 
 fn milliseconds(time: std::time::Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn open(args: &Args) -> Result<Guard> {
+    let guard = Guard::open(&args.guard.options(args.state_dir.as_deref())?)?;
+    for warning in guard.model_warnings() {
+        eprintln!("palisade: warning: guard model: {warning}");
+    }
+    if let (Some(license), Some(status), Some(model)) =
+        (guard.license(), guard.license_status()?, &args.guard.guard_model)
+        && !status.is_accepted()
+    {
+        let (id, model) = (&license.id, model.display());
+        return Err(Error::license(format!(
+            "the licence {id} of the guard model was not accepted: palisade license accept {model} --party NAME"
+        )));
+    }
+    Ok(guard)
 }
 
 fn report(id: serde_json::Value, judgement: &Judgement) -> serde_json::Value {

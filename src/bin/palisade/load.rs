@@ -56,18 +56,31 @@ pub struct GuardFlags {
     /// A policy that is tried beside the one in force: its verdicts are logged and change nothing.
     #[arg(long, value_name = "FILE")]
     pub shadow_policy: Option<PathBuf>,
+    /// A guard model (GGUF of Llama Guard 3 or 4) that judges beside the classifier. Its licence has to be accepted.
+    #[arg(long, value_name = "FILE")]
+    pub guard_model: Option<PathBuf>,
+    /// The guard model's family, where its file does not say: llama-guard-3-8b, llama-guard-3-1b or llama-guard-4.
+    #[arg(long, value_name = "NAME")]
+    pub guard_family: Option<palisade::guard::GuardFamily>,
 }
 
 impl GuardFlags {
-    /// The options of a guard without an engine.
-    pub fn options(&self) -> palisade::guard::GuardOptions {
-        palisade::guard::GuardOptions {
+    /// The options of a guard without an engine. Receipts, of a guard model's licence, are kept in `state_dir`.
+    pub fn options(&self, state_dir: Option<&Path>) -> Result<palisade::guard::GuardOptions> {
+        let llm_guard = self.guard_model.as_ref().map(|model| palisade::guard::LlmGuardOptions {
+            family: self.guard_family,
+            ..palisade::guard::LlmGuardOptions::new(model)
+        });
+        let state_dir = if llm_guard.is_some() { crate::license::state_dir(state_dir)? } else { None };
+        Ok(palisade::guard::GuardOptions {
             policy: self.policy.clone(),
             policy_key: self.policy_key.clone(),
             shadow: self.shadow_policy.clone(),
             classifier: self.classifier.clone(),
+            state_dir,
+            llm_guard,
             ..palisade::guard::GuardOptions::default()
-        }
+        })
     }
 }
 

@@ -45,6 +45,9 @@ struct Check {
     /// Public key that has to have signed them.
     #[arg(long, value_name = "HEX")]
     policy_key: Option<String>,
+    /// A guard model, for policies that need one: it tries the examples of categories that are criteria in words.
+    #[arg(long, value_name = "FILE")]
+    guard_model: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -103,8 +106,10 @@ fn check(args: &Check) -> Result<()> {
             policy_key: args.policy_key.clone(),
             classifier: None,
             shadow_policy: None,
+            guard_model: args.guard_model.clone(),
+            guard_family: None,
         };
-        match Guard::open(&flags.options()) {
+        match flags.options(None).and_then(|options| Guard::open(&options)) {
             Ok(guard) => {
                 let policy = guard.policy();
                 output::line(&format!("{}: holds: {} {}", path.display(), policy.name(), hex(&policy.hash())))?;
@@ -145,7 +150,7 @@ fn notes(policy: &Policy) -> Vec<String> {
 }
 
 fn explain(args: &Explain) -> Result<()> {
-    let guard = Guard::open(&args.guard.options())?;
+    let guard = Guard::open(&args.guard.options(None)?)?;
     match &args.text {
         None => output::line(table(&guard).trim_end()),
         Some(text) => {

@@ -49,23 +49,33 @@ pub(super) fn bos(architecture: Architecture, vocab: u32) -> u32 {
     vocab - special
 }
 
+/// Words of a guard's verdict, as pieces of a merge: a large vocabulary ends with them, so that a synthetic guard model can be
+/// loaded and timed.
+const VERDICT: [(&str, &str); 2] = [("sa", "fe"), ("un", "safe")];
+
 /// Writes the section. Text tokens are the 256 bytes, then pairs of bytes, then a pair and a byte, each made by one merge.
 pub(super) fn set(w: &mut Writer, architecture: Architecture, vocab: u32) -> Result<()> {
     let letters: Vec<char> =
         ('!'..='~').chain('\u{a1}'..='\u{ac}').chain('\u{ae}'..='\u{ff}').chain('\u{100}'..='\u{143}').collect();
     let bos = bos(architecture, vocab);
+    let words: &[_] = if vocab < LARGE + MANY { &[] } else { &VERDICT };
+    let generated = bos as usize - words.len();
     let mut tokens: Vec<String> = letters.iter().map(char::to_string).collect();
     let mut merges = Vec::new();
     let pairs: Vec<String> = letters.iter().flat_map(|a| letters.iter().map(move |b| format!("{a}{b}"))).collect();
     let singles = tokens.clone();
     for left in [&singles, &pairs] {
         for (left, right) in left.iter().flat_map(|left| singles.iter().map(move |right| (left, right))) {
-            if tokens.len() == bos as usize {
+            if tokens.len() == generated {
                 break;
             }
             tokens.push(format!("{left}{right}"));
             merges.push(format!("{left} {right}"));
         }
+    }
+    for (left, right) in words {
+        tokens.push(format!("{left}{right}"));
+        merges.push(format!("{left} {right}"));
     }
     let (names, pre): (&[&str], &str) = match architecture {
         Architecture::Llama4 => (&LLAMA4, "llama4"),

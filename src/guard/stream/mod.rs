@@ -15,7 +15,7 @@ use super::check::Control;
 use super::pipeline::{self, Judged, Pipeline};
 use super::policy::StreamMode;
 use super::verdict::{Action, CheckId, Finding, Judgement, Side, Verdict};
-use super::{Category, Guard, mask};
+use super::{Category, Dialogue, Guard, mask};
 use crate::cancel::CancelFlag;
 use crate::error::Error;
 
@@ -69,6 +69,8 @@ pub struct OutputContext {
     pub cancel: CancelFlag,
     /// What earlier answers of the same model ran at, in characters a second, where that is known.
     pub rate: Option<f64>,
+    /// The conversation that is answered, the question last: the LLM guard judges the answer in it.
+    pub dialogue: Arc<Dialogue>,
 }
 
 /// What a stream has done so far.
@@ -98,6 +100,7 @@ pub struct StreamStats {
 pub struct OutputStream {
     guard: Arc<Guard>,
     cancel: CancelFlag,
+    dialogue: Arc<Dialogue>,
     /// Released context and pending text; `base` is the place of its first byte in the answer.
     text: String,
     base: usize,
@@ -122,6 +125,7 @@ impl OutputStream {
         Self {
             guard,
             cancel: context.cancel,
+            dialogue: context.dialogue,
             text: String::new(),
             base: 0,
             pending: 0,
@@ -202,7 +206,7 @@ impl OutputStream {
 
     /// Judges the answer as one text after all of it was released in units: what no unit shows by itself.
     fn judge_whole(&mut self, step: &mut Step) {
-        let control = Control::new(self.cancel.clone(), self.guard.policy().limits().time());
+        let control = self.control();
         let text = std::mem::take(&mut self.all);
         let Judged { mut judgement, .. } = self.guard.pipeline(Side::Output, &control).judge(&text, &Some);
         self.stats.judgements += 1;
@@ -241,7 +245,10 @@ impl OutputStream {
     fn judge(&mut self, cut: usize, end: usize, last: bool, step: &mut Step) {
         let from = self.context_start();
         let (unit_from, unit_to) = (self.pending - from, cut - from);
-        let control = Control::new(self.cancel.clone(), self.guard.policy().limits().time());
+        // In one piece there is nothing before it.
+        let spoken =
+            (self.base + from).checked_sub(self.all_from).and_then(|to| self.all.get(..to)).unwrap_or_default();
+        let control = self.control().after(spoken);
         let window = self.text.get(from..end).unwrap_or_default();
         // What lies before the unit was judged with it; what begins after it belongs to the next unit.
         let keep = |f: Finding| match &f.span {
@@ -288,6 +295,11 @@ impl OutputStream {
             self.pace.left(self.base + self.pending, took);
             self.cutter.set_stride(self.pace.stride());
         }
+    }
+
+    fn control(&self) -> Control {
+        let limit = self.guard.policy().limits().time();
+        Control::new(self.cancel.clone(), limit).within(Arc::clone(&self.dialogue))
     }
 
     fn release(&mut self, cut: usize, from: usize, masks: &[(Range<usize>, Category)], step: &mut Step) {
