@@ -71,6 +71,12 @@ fn lookalike(c: char) -> Option<char> {
     }
 }
 
+/// Whether `c` may be read as a Latin letter, alone or among Latin letters.
+#[cfg(test)]
+pub(super) fn has_latin_twin(c: char) -> bool {
+    lookalike(c).is_some() || in_company(c).is_some()
+}
+
 /// Small capitals and boxed letters, which the Unicode table does not list.
 fn by_hand(c: char) -> Option<char> {
     let n = u32::from(c);
