@@ -13,6 +13,8 @@ use palisade::guard::{Check, Control, Guard, GuardOptions, InputContext, JudgedT
 
 const ROUNDS: usize = 15;
 const BYTES: usize = 200_000;
+/// Stage 0 is given messages of this many bytes.
+const MESSAGE: usize = 4000;
 /// Ordinary English text has about so many characters for each token of Llama 4.
 const CHARS_PER_TOKEN: f64 = 4.4;
 
@@ -35,16 +37,20 @@ fn stage0() {
     let rules = RuleSet::embedded(&[]).expect("the embedded rules");
     let control = Control::new(CancelFlag::new(), Duration::from_secs(3600));
     for (kind, text) in texts() {
-        let views = JudgedText::new(&text).expect("a text within its limits").views().len();
+        let messages = pieces(&text);
+        let views: usize = messages.iter().filter_map(|m| JudgedText::new(m).ok()).map(|j| j.views().len()).sum();
+        let views = views as f64 / messages.len() as f64;
         let judge = || {
-            let judged = JudgedText::new(&text).expect("a text within its limits");
-            black_box(rules.judge(&judged, Side::Output, &control).expect("rules that run"));
+            for message in &messages {
+                let judged = JudgedText::new(message).expect("a text within its limits");
+                black_box(rules.judge(&judged, Side::Output, &control).expect("rules that run"));
+            }
         };
         let [best, median] = seconds(judge);
-        let [view, _] = seconds(|| drop(black_box(JudgedText::new(&text))));
+        let [view, _] = seconds(|| messages.iter().for_each(|m| drop(black_box(JudgedText::new(m)))));
         let rate = |s: f64| text.len() as f64 / s / 1e6;
         println!(
-            "{{\"stage0\":\"{kind}\",\"views\":{views},\"mb_s\":{:.1},\"mb_s_median\":{:.1},\"views_alone_mb_s\":{:.1}}}",
+            "{{\"stage0\":\"{kind}\",\"views\":{views:.1},\"mb_s\":{:.1},\"mb_s_median\":{:.1},\"views_alone_mb_s\":{:.1}}}",
             rate(best),
             rate(median),
             rate(view)
@@ -79,8 +85,9 @@ fn stream(guard: &Arc<Guard>) {
     let mut words = Words(9);
     let sentences = words.sentences(600, 14);
     let endless = words.sentences(600, usize::MAX);
-    let code = repeat(&mut words, code);
-    for (kind, text) in [("sentences", sentences), ("no sentence ends", endless), ("code", code[..4000].to_owned())] {
+    let list: String =
+        (0..60).map(|i| format!("{}. {}\n", i + 1, words.sentences(10, usize::MAX).trim_end())).collect();
+    for (kind, text) in [("sentences", sentences), ("no sentence ends", endless), ("list", list)] {
         let tokens = text.chars().count() as f64 / CHARS_PER_TOKEN;
         let letters: Vec<char> = text.chars().collect();
         let pieces: Vec<String> = letters.chunks(4).map(|c| c.iter().collect()).collect();
@@ -113,6 +120,22 @@ fn stream(guard: &Arc<Guard>) {
     }
 }
 
+/// A text as messages of some kilobytes.
+fn pieces(text: &str) -> Vec<&str> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let mut at = MESSAGE.min(rest.len());
+        while !rest.is_char_boundary(at) {
+            at += 1;
+        }
+        let (piece, after) = rest.split_at(at);
+        out.push(piece);
+        rest = after;
+    }
+    out
+}
+
 /// The best and the median of the rounds.
 fn seconds(mut work: impl FnMut()) -> [f64; 2] {
     work();
@@ -135,7 +158,7 @@ fn texts() -> Vec<(&'static str, String)> {
     let spread =
         |phrase: &str, by: &str| phrase.chars().flat_map(|c| [c.to_string(), by.to_owned()]).collect::<String>();
     let hidden = prose.replace("museum", &spread("museum", "\u{200b}"));
-    let leet = prose.replace("museum", "mu53um").replace("the ", "th3 ");
+    let leet = prose.replace("museum", "mus3um").replace("the ", "th3 ");
     vec![
         ("English prose, one line", one_line),
         ("English prose in paragraphs", prose.clone()),

@@ -237,7 +237,7 @@ fn what_every_rule_finds_does_not_depend_on_how_the_text_was_cut() {
         found += usize::from(mine > 0);
         rules.extend(whole.verdicts.iter().filter_map(|v| v.rule.as_deref().map(str::to_owned)));
     }
-    assert!(found > 250 && rules.len() > 45, "{found} texts, {} rules", rules.len());
+    assert!(found > 150 && rules.len() > 45, "{found} texts, {} rules", rules.len());
 }
 
 #[test]

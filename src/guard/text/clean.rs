@@ -3,10 +3,10 @@
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
+use super::chars;
 use super::confusable;
-use super::glyph::{Glyph, place};
+use super::glyph::{Glyph, glyphs, place};
 use super::hidden::{self, Hidden};
-use super::plain;
 
 /// Scripts need at most so many marks on a letter; what is stacked above that is ornament.
 const MARKS: usize = 3;
@@ -29,6 +29,27 @@ pub(super) fn clean(glyphs: &[Glyph]) -> (Vec<Glyph>, Vec<Hidden>) {
     (normal, hidden)
 }
 
+/// The same for a plain text ([`super::plain`]): nothing but typographic marks changes, and a letter and its marks are one
+/// place.
+pub(super) fn plain(text: &str) -> Vec<Glyph> {
+    let mut glyphs = glyphs(text);
+    let mut base = 0;
+    for i in 0..glyphs.len() {
+        let Some(g) = glyphs.get_mut(i) else { break };
+        g.c = plain_mark(g.c);
+        if !chars::is_mark(g.c) {
+            base = i;
+            continue;
+        }
+        let end = g.end;
+        let start = glyphs.get(base).map_or(end, |b| b.start);
+        for g in glyphs.get_mut(base..=i).unwrap_or_default() {
+            (g.start, g.end) = (start, end);
+        }
+    }
+    glyphs
+}
+
 /// Typographic quotation marks and dashes as they are typed.
 pub(super) fn plain_mark(c: char) -> char {
     match c {
@@ -47,7 +68,7 @@ fn continues(c: char) -> bool {
 /// NFKC of one cluster; Latin letters lose their marks, others keep what composes and at most [`MARKS`] more.
 fn compat(cluster: &[Glyph], scratch: &mut Vec<char>, out: &mut Vec<Glyph>) {
     if let [only] = cluster
-        && (only.c.is_ascii() || plain::keeps_form(only.c))
+        && (only.c.is_ascii() || chars::keeps_form(only.c))
     {
         out.push(*only);
         return;
@@ -76,7 +97,6 @@ fn compat(cluster: &[Glyph], scratch: &mut Vec<char>, out: &mut Vec<Glyph>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::glyph::glyphs;
     use super::*;
 
     fn cleaned(text: &str) -> String {

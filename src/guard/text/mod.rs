@@ -1,5 +1,6 @@
 //! A text together with the views in which its disguises are undone. Checks read views; the model reads the original.
 
+mod chars;
 mod clean;
 mod confusable;
 mod decode;
@@ -139,11 +140,11 @@ impl<'a> View<'a> {
         let mut start = at.min(self.text.len().saturating_sub(1));
         let first = |at: usize| self.text.get(at..).and_then(|rest| rest.chars().next());
         // A letter and its marks are one place.
-        while start > 0 && first(start).is_none_or(plain::is_mark) {
+        while start > 0 && first(start).is_none_or(chars::is_mark) {
             start -= 1;
         }
         let mut end = start + first(start).map_or(0, char::len_utf8);
-        while let Some(mark) = first(end).filter(|c| plain::is_mark(*c)) {
+        while let Some(mark) = first(end).filter(|c| chars::is_mark(*c)) {
             end += mark.len_utf8();
         }
         start + shift..end + shift
@@ -172,12 +173,15 @@ impl<'a> JudgedText<'a> {
     /// # Errors
     /// [`crate::Kind::Limit`] when undoing the disguises makes the text more than four times as long.
     pub fn new(original: &'a str) -> Result<Self> {
-        let Some(changes) = plain::scan(original) else { return Self::thorough(original) };
+        let Some(plain) = plain::scan(original) else { return Self::thorough(original) };
         let mut judged = Self::raw(original);
-        if !changes.is_empty() {
-            judged.views.push(View::respaced(original, changes));
+        if !plain.changes.is_empty() {
+            judged.views.push(View::respaced(original, plain.changes));
         }
-        Ok(judged)
+        if plain.leet {
+            judged.add_letters(clean::plain(original));
+        }
+        judged.weigh()
     }
 
     fn raw(original: &'a str) -> Self {
@@ -198,17 +202,22 @@ impl<'a> JudgedText<'a> {
         now = judged.add_changed(ViewKind::Joined, now, spoken, true);
         let spelled = respell::spelled(&now);
         now = judged.add_changed(ViewKind::Joined, now, spelled, true);
+        judged.add_letters(now);
+        judged.weigh()
+    }
+
+    /// The steps that put other letters in the place of what stands there.
+    fn add_letters(&mut self, mut now: Vec<Glyph>) {
         let leet = respell::leet(&now, 'i');
         if !leet.is_empty() {
             if respell::is_ambiguous(&now) {
                 let other = respell::leet(&now, 'l');
-                judged.add_changed(ViewKind::Leet, now.clone(), other, false);
+                self.add_changed(ViewKind::Leet, now.clone(), other, false);
             }
-            now = judged.add_changed(ViewKind::Leet, now, leet, false);
+            now = self.add_changed(ViewKind::Leet, now, leet, false);
         }
         let turned = scramble::turned(&now);
-        judged.add_changed(ViewKind::Turned, now, turned, false);
-        judged.weigh()
+        self.add_changed(ViewKind::Turned, now, turned, false);
     }
 
     /// The text itself.

@@ -2,6 +2,7 @@
 //! the text itself and at most a copy with single spaces and typewriter marks. In doubt the answer is no, and the thorough
 //! way decides.
 
+use super::chars::{Kind, is_alphanumeric, kind};
 use super::clean::plain_mark;
 use super::decode::{self, GROUPS, SHORTEST_RUN};
 use super::respell::{self, SINGLES};
@@ -60,54 +61,21 @@ fn class(b: u8) -> u8 {
     CLASS[usize::from(b)]
 }
 
-/// What a character outside ASCII means for the views.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// A letter that no step changes and that looks like no Latin one.
-    Letter,
-    /// A mark that stays as it is behind such a letter; `true` for one whose place among other marks may change.
-    Mark(bool),
-    /// A typographic mark with a typewriter form.
-    Typographic,
-    /// A symbol that no step changes.
-    Symbol,
-    /// Anything else: the thorough way decides.
-    Unknown,
-}
-
-#[rustfmt::skip]
-fn kind(c: char) -> Kind {
-    match c {
-        '\u{4E00}'..='\u{4E04}' | '\u{4E06}'..='\u{4E2A}' | '\u{4E2C}'..='\u{9FFF}' | '\u{3041}'..='\u{3096}' | '\u{30A1}'..='\u{30FA}' | '\u{30FC}' | '\u{AC00}'..='\u{D7A3}'
-        | '\u{0905}'..='\u{0939}' | '\u{0E01}'..='\u{0E30}' | '\u{0E32}' | '\u{0E40}'..='\u{0E46}' => Kind::Letter,
-        '\u{0901}'..='\u{0903}' | '\u{093E}'..='\u{094C}' | '\u{0E31}' | '\u{0E34}'..='\u{0E37}' | '\u{0E47}'
-        | '\u{0E4C}'..='\u{0E4E}' => Kind::Mark(false),
-        '\u{094D}' | '\u{0E38}'..='\u{0E3A}' | '\u{0E48}'..='\u{0E4B}' => Kind::Mark(true),
-        '\u{2010}'..='\u{2015}' | '\u{2018}'..='\u{201F}' | '\u{2212}' => Kind::Typographic,
-        '\u{A1}'..='\u{A7}' | '\u{A9}' | '\u{AB}' | '\u{AE}' | '\u{B0}' | '\u{B1}' | '\u{B6}' | '\u{BB}' | '\u{BF}' | '\u{D7}'
-        | '\u{F7}' | '\u{2022}' | '\u{2192}' | '\u{0964}' | '\u{0965}' | '\u{3001}' | '\u{3002}' | '\u{3008}'..='\u{3011}'
-        | '\u{1F300}'..='\u{1F64F}' | '\u{1F680}'..='\u{1F6FF}' | '\u{1F900}'..='\u{1F9FF}' => Kind::Symbol,
-        _ => Kind::Unknown,
-    }
-}
-
-/// Whether a character belongs to the letter before it.
-pub(super) fn is_mark(c: char) -> bool {
-    matches!(kind(c), Kind::Mark(_))
-}
-
-/// Whether compatibility forms and marks leave a character alone that stands without marks.
-pub(super) fn keeps_form(c: char) -> bool {
-    matches!(c, '\u{0391}'..='\u{03A1}' | '\u{03A3}'..='\u{03A9}' | '\u{03B1}'..='\u{03C9}' | '\u{0400}'..='\u{045F}'
-        | '\u{05D0}'..='\u{05EA}' | '\u{0621}'..='\u{064A}')
-        || matches!(kind(c), Kind::Letter | Kind::Symbol | Kind::Typographic)
-}
-
 /// Marks of one letter beyond this many are ornament.
 const MARKS: u8 = 3;
 
-/// What the respaced copy changes, or `None` when the text is not plain.
-pub(super) fn scan(text: &str) -> Option<Vec<Change>> {
+/// A plain text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Plain {
+    /// What the respaced copy changes.
+    pub(super) changes: Vec<Change>,
+    /// Whether digits and symbols stand in the place of letters: the one disguise that ordinary text (`a+b`, an e-mail
+    /// address) seems to wear, so it is undone without the other steps.
+    pub(super) leet: bool,
+}
+
+/// `None` when the text is not plain.
+pub(super) fn scan(text: &str) -> Option<Plain> {
     let mut scan = Scan {
         text,
         bytes: text.as_bytes(),
@@ -117,6 +85,7 @@ pub(super) fn scan(text: &str) -> Option<Vec<Change>> {
         stretch: Stretch::default(),
         row: Row::default(),
         groups: 0,
+        leet: false,
         base_end: 0,
         marks: (0, false),
     };
@@ -127,7 +96,7 @@ pub(super) fn scan(text: &str) -> Option<Vec<Change>> {
             scan.token()?;
         }
     }
-    (!scan.stretch.end()).then_some(scan.changes)
+    (scan.leet || !scan.stretch.end()).then_some(Plain { changes: scan.changes, leet: scan.leet })
 }
 
 struct Scan<'a> {
@@ -140,6 +109,7 @@ struct Scan<'a> {
     row: Row,
     /// How many words in a row may each hold an encoded byte.
     groups: usize,
+    leet: bool,
     /// Where the last letter outside ASCII ends, with its marks, and how many marks there are.
     base_end: usize,
     marks: (u8, bool),
@@ -181,13 +151,13 @@ impl Scan<'_> {
             } else if class & HIDDEN != 0 {
                 return None;
             } else if class & HIGH != 0 {
-                if self.peek()?.is_alphanumeric() {
+                if is_alphanumeric(self.peek()?) {
                     seen |= self.word()?;
                 } else {
                     self.high()?;
                 }
             } else {
-                self.stand_in()?;
+                self.stand_in();
                 self.at += 1;
             }
         }
@@ -203,10 +173,10 @@ impl Scan<'_> {
             if class & LETTER != 0 {
                 chars += self.letters()?;
             } else if class & DIGIT != 0 {
-                self.stand_in()?;
+                self.stand_in();
                 self.at += 1;
                 chars += 1;
-            } else if class & HIGH != 0 && self.peek()?.is_alphanumeric() {
+            } else if class & HIGH != 0 && is_alphanumeric(self.peek()?) {
                 seen |= HIGH;
                 self.high()?;
                 chars += 1;
@@ -228,16 +198,16 @@ impl Scan<'_> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let n = rest.iter().position(|b| class(*b) & LETTER == 0).unwrap_or(rest.len());
         self.at += n;
-        let readings = readings(word_key(rest.get(..n).unwrap_or_default()));
+        // Short words are none of the known ones.
+        let readings = if n < 3 { 0 } else { readings(word_key(rest.get(..n).unwrap_or_default())) };
         (!self.stretch.word(readings) && !self.row.word(n, readings)).then_some(n)
     }
 
     /// A stand-in between two letters makes the text one to be read as such.
-    fn stand_in(&self) -> Option<()> {
-        let between = class(*self.bytes.get(self.at)?) & STAND_IN != 0
+    fn stand_in(&mut self) {
+        self.leet |= self.class_at(self.at) & STAND_IN != 0
             && self.at.checked_sub(1).is_some_and(|before| self.class_at(before) & LETTER != 0)
             && self.class_at(self.at + 1) & LETTER != 0;
-        (!between).then_some(())
     }
 
     /// The character outside ASCII that comes next.
@@ -288,9 +258,11 @@ impl Scan<'_> {
             let runs = bytes.split(|b| class(*b) & BASE64 == 0);
             return runs.filter(|run| run.len() >= SHORTEST_RUN).any(decode::is_encoded_run);
         }
-        // A dash counts: it may become a letter of base64.
-        let letters = bytes.iter().filter(|b| class(**b) & (BASE64 | HIGH) != 0).count();
-        if seen & ESCAPE == 0 && letters < SHORTEST_RUN {
+        // A dash may become a letter of base64; it and its neighbours in the table begin with one byte.
+        let may_be = |c: char| {
+            class(u8::try_from(u32::from(c)).unwrap_or(0)) & BASE64 != 0 || ('\u{2000}'..'\u{3000}').contains(&c)
+        };
+        if seen & ESCAPE == 0 && token.split(|c| !may_be(c)).all(|run| run.len() < SHORTEST_RUN) {
             return false;
         }
         let chars: Vec<char> = token.chars().map(plain_mark).collect();
@@ -323,44 +295,9 @@ impl Singles {
 
 #[cfg(test)]
 mod tests {
-    use super::super::clean::clean;
+    use super::super::chars::unchanged;
     use super::super::confusable;
-    use super::super::glyph::glyphs;
-    use super::super::hidden::is_ignorable;
     use super::*;
-
-    fn unchanged(text: &str) -> bool {
-        let (now, hidden) = clean(&glyphs(text));
-        hidden.is_empty() && now.iter().map(|g| g.c).eq(text.chars())
-    }
-
-    #[test]
-    fn what_counts_as_unchanged_is_changed_by_no_step() {
-        let mut wrong = Vec::new();
-        for c in ('\u{80}'..=char::MAX).filter(|c| matches!(kind(*c), Kind::Letter | Kind::Symbol)) {
-            let fine = unchanged(&c.to_string())
-                && (kind(c) == Kind::Symbol || !confusable::has_latin_twin(c))
-                && !is_ignorable(c)
-                && !c.is_whitespace()
-                && !unicode_normalization::char::is_combining_mark(c)
-                && (kind(c) == Kind::Letter || !c.is_alphanumeric());
-            if !fine {
-                wrong.push(c);
-            }
-        }
-        assert!(wrong.is_empty(), "{wrong:?}");
-    }
-
-    #[test]
-    fn what_keeps_its_form_is_what_normalizing_leaves_alone() {
-        use unicode_normalization::UnicodeNormalization;
-        for c in ('\u{80}'..=char::MAX).filter(|c| keeps_form(*c) && *c != '\u{2011}') {
-            assert!([c].into_iter().nfkc().eq([c]), "{c:?}");
-            assert!(!([c].into_iter().nfkd().next().unwrap().is_ascii()), "{c:?}");
-        }
-        // The one that does not stands for a dash either way.
-        assert_eq!(plain_mark('\u{2011}'), '-');
-    }
 
     #[test]
     fn marks_stay_behind_every_letter_of_their_script() {
@@ -392,7 +329,8 @@ mod tests {
         ] {
             assert!(scan(text).is_some(), "{text}");
         }
-        for text in ["b0mb", "i g n o r e", "a\u{200B}b", "%69%67%6e%6f%72%65", "a\u{301}", "caf\u{e9}"] {
+        assert!(scan("b0mb").is_some_and(|plain| plain.leet) && !scan("4 b 2 c").unwrap().leet);
+        for text in ["i g n o r e", "a\u{200B}b", "%69%67%6e%6f%72%65", "a\u{301}", "caf\u{e9}"] {
             assert!(scan(text).is_none(), "{text}");
         }
     }
