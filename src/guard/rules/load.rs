@@ -54,6 +54,9 @@ struct Regexes {
     #[serde(default = "block")]
     most: Action,
     regex: String,
+    /// A simpler expression that is found in every text that `regex` is found in: what the one pass over all rules looks
+    /// for in its place, where it has long counted runs of letters.
+    sign: Option<String>,
     test: Option<Test>,
     #[serde(default)]
     near: Vec<String>,
@@ -169,6 +172,9 @@ impl Builder {
         let near = if rule.near.is_empty() { None } else { Some(rule.near.as_slice()) };
         let at = self.patterns.len();
         self.add_pattern(&rule.id, meaning, &rule.regex, rule.test, near)?;
+        if let (Some(sign), Some(last)) = (rule.sign, self.signs.last_mut()) {
+            *last = format!("(?i-u)(?:{sign})");
+        }
         self.examples.push((rule.id, at, rule.matches, rule.passes));
         Ok(())
     }
@@ -244,7 +250,7 @@ impl Built {
                 Ok(judged.views().iter().any(|view| {
                     let mut hit = false;
                     pattern.each(view.text(), &[], |_| hit = true);
-                    hit
+                    hit && self.rules.has_sign(view.text(), *index)
                 }))
             };
             for (examples, wanted) in [(matches, true), (passes, false)] {

@@ -130,10 +130,20 @@ impl RuleSet {
         if !self.signs.is_match(input.clone().earliest(true)) {
             return;
         }
+        let signs = self.signs_in(&input);
+        self.read_those(view, side, |i| PatternID::new(i).is_ok_and(|id| signs.contains(id)), out);
+    }
+
+    fn signs_in(&self, input: &Input<'_>) -> PatternSet {
         let mut signs = PatternSet::new(self.patterns.len() + 1);
-        self.signs.which_overlapping_matches(&input, &mut signs);
-        let seen = |i: usize| PatternID::new(i).is_ok_and(|id| signs.contains(id));
-        self.read_those(view, side, seen, out);
+        self.signs.which_overlapping_matches(input, &mut signs);
+        signs
+    }
+
+    /// Whether the one pass would send pattern `index` over this text.
+    fn has_sign(&self, text: &str, index: usize) -> bool {
+        let signs = self.signs_in(&Input::new(text));
+        PatternID::new(index).is_ok_and(|id| signs.contains(id))
     }
 
     fn read_those(&self, view: &View<'_>, side: Option<Side>, seen: impl Fn(usize) -> bool, out: &mut Vec<Finding>) {

@@ -175,7 +175,10 @@ pub(super) fn is_pesel(value: &str) -> bool {
     match d.as_slice() {
         [_, _, m1, m2, d1, d2, ..] => {
             let (month, day) = ((m1 * 10 + m2) % 20, d1 * 10 + d2);
-            d.len() == 11 && (1..=12).contains(&month) && (1..=31).contains(&day) && weighted(&d, &WEIGHTS) % 10 == 0
+            d.len() == 11
+                && (1..=12).contains(&month)
+                && (1..=31).contains(&day)
+                && weighted(&d, &WEIGHTS).is_multiple_of(10)
         }
         _ => false,
     }
@@ -206,8 +209,10 @@ pub(super) fn is_passport(value: &str) -> bool {
 mod tests {
     use super::*;
 
+    type Test = fn(&str) -> bool;
+
     /// Numbers that their states or their documentation use as examples, or that were computed by the published rule.
-    const RIGHT: [(fn(&str) -> bool, &str); 20] = [
+    const RIGHT: [(Test, &str); 20] = [
         (is_nino, "AB 12 34 56 C"),
         (is_steuer_id, "86 095 742 719"),
         (is_steuer_id, "65929970489"),
@@ -239,7 +244,7 @@ mod tests {
     /// A checksum of one digit notices every single wrong digit.
     #[test]
     fn one_wrong_digit_is_noticed() {
-        let summed: [fn(&str) -> bool; 9] =
+        let summed: [Test; 9] =
             [is_steuer_id, is_nir, is_dni, is_cpf, is_cnpj, is_aadhaar, is_thai_id, is_bsn, is_pesel];
         for (is, number) in RIGHT.into_iter().filter(|(is, _)| summed.iter().any(|s| std::ptr::fn_addr_eq(*s, *is))) {
             let (mut all, mut passed) = (0, Vec::new());
@@ -260,9 +265,7 @@ mod tests {
     #[test]
     fn rows_of_one_digit_are_no_numbers() {
         for digit in '0'..='9' {
-            for (is, n) in
-                [(is_cpf as fn(&str) -> bool, 11), (is_cnpj, 14), (is_aadhaar, 12), (is_thai_id, 13), (is_bsn, 9)]
-            {
+            for (is, n) in [(is_cpf as Test, 11), (is_cnpj, 14), (is_aadhaar, 12), (is_thai_id, 13), (is_bsn, 9)] {
                 assert!(!is(&digit.to_string().repeat(n)), "{digit} {n} times");
             }
         }

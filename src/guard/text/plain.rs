@@ -8,7 +8,7 @@ use super::decode::{self, GROUPS, SHORTEST_RUN};
 use super::respell::{self, SINGLES};
 use super::scramble::Stretch;
 use super::spoken::Row;
-use super::words::{readings, word_key};
+use super::words::{LONGEST, SHORTEST, readings, word_key};
 
 /// Bytes of the text that read as one other ASCII character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,8 +198,9 @@ impl Scan<'_> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let n = rest.iter().position(|b| class(*b) & LETTER == 0).unwrap_or(rest.len());
         self.at += n;
-        // Short words are none of the known ones.
-        let readings = if n < 3 { 0 } else { readings(word_key(rest.get(..n).unwrap_or_default())) };
+        // Others are none of the known words.
+        let readings =
+            if (SHORTEST..=LONGEST).contains(&n) { readings(word_key(rest.get(..n).unwrap_or_default())) } else { 0 };
         (!self.stretch.word(readings) && !self.row.word(n, readings)).then_some(n)
     }
 
@@ -243,7 +244,9 @@ impl Scan<'_> {
     /// `None` when the token that ends here holds an encoded text or is the last of a row that may.
     fn undecoded(&mut self, start: usize, seen: u8) -> Option<()> {
         let token = self.text.get(start..self.at)?;
-        if seen & HIGH == 0 && decode::may_be_group(token.as_bytes()) {
+        // A pair of hexadecimal digits that begins with a letter ends after it, but for commas.
+        let word = matches!(token.as_bytes(), [a, _, c, ..] if class(*a) & LETTER != 0 && !matches!(c, b',' | b';'));
+        if !word && seen & HIGH == 0 && decode::may_be_group(token.as_bytes()) {
             self.groups += 1;
             return (self.groups < GROUPS).then_some(());
         }

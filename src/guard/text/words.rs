@@ -9,8 +9,8 @@ pub(super) const REVERSED: u64 = 1 << 62;
 pub(super) const SPOKEN: u64 = 1 << 63;
 const KEY: u64 = COMMON_WORD - 1;
 /// The longest word of the list; five bits for each of its letters fill a key.
-const LONGEST: usize = 12;
-const SHORTEST: usize = 3;
+pub(super) const LONGEST: usize = 12;
+pub(super) const SHORTEST: usize = 3;
 const SLOTS: usize = 2048;
 
 /// All words and their turned forms, by their keys. Half of the slots and more stay free.
