@@ -198,3 +198,60 @@ fn a_rising_flag_drops_what_was_not_judged() {
     assert!(step.cleared.is_empty());
     assert_eq!(step.blocked.and_then(|j| j.failure).map(|e| e.kind()), Some(palisade::Kind::Cancelled));
 }
+
+/// The rule files with every example that a rule says it matches, and the phrases.
+fn rule_texts() -> Vec<(String, String)> {
+    let files = ["injection", "hazards", "personal", "special"];
+    let mut out = Vec::new();
+    for name in files {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guards/rules/{name}.toml"));
+        let file: toml::Table = toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        for (kind, examples) in [("patterns", "matches"), ("phrases", "any")] {
+            for rule in file.get(kind).and_then(toml::Value::as_array).into_iter().flatten() {
+                let texts = rule[examples].as_array().unwrap().iter().map(|t| t.as_str().unwrap().to_owned());
+                out.extend(texts.map(|t| (rule["id"].as_str().unwrap().to_owned(), t)));
+            }
+        }
+    }
+    out
+}
+
+/// What a stream says of a text, for comparing.
+fn said(out: &super::Streamed) -> (String, Vec<palisade::guard::Verdict>, Option<Vec<palisade::guard::Verdict>>) {
+    (out.text.clone(), out.verdicts.clone(), out.blocked.as_ref().map(|j| j.verdicts.clone()))
+}
+
+#[test]
+fn what_every_rule_finds_does_not_depend_on_how_the_text_was_cut() {
+    let guard = shared("");
+    let mut random = Random(21);
+    let (mut found, mut rules) = (0, std::collections::BTreeSet::new());
+    for (n, (id, example)) in rule_texts().into_iter().enumerate() {
+        let (before, after) = (&BEFORE[..BEFORE.len() * (n % 3) / 2], &AFTER[..AFTER.len() * (n % 2)]);
+        let text = format!("{before}{example} {after}");
+        let whole = stream(&guard, [text.as_str()]);
+        for pieces in [cut(&text, &mut random, 1), cut(&text, &mut random, 7)] {
+            assert_eq!(said(&stream(&guard, pieces)), said(&whole), "{id}: {text:?}");
+        }
+        let mine = whole.verdicts.iter().filter(|v| v.rule.is_some()).count();
+        found += usize::from(mine > 0);
+        rules.extend(whole.verdicts.iter().filter_map(|v| v.rule.as_deref().map(str::to_owned)));
+    }
+    assert!(found > 150 && rules.len() > 45, "{found} texts, {} rules", rules.len());
+}
+
+#[test]
+fn what_is_disguised_is_found_however_it_was_cut() {
+    let guard = shared("");
+    let mut random = Random(22);
+    let texts = rule_texts();
+    for (n, (name, disguise)) in DISGUISES.iter().enumerate() {
+        for (id, example) in texts.iter().skip(n % 7).step_by(41) {
+            let text = format!("{BEFORE}{} {AFTER}", disguise(example));
+            let whole = stream(&guard, [text.as_str()]);
+            for pieces in [cut(&text, &mut random, 1), cut(&text, &mut random, 5)] {
+                assert_eq!(said(&stream(&guard, pieces)), said(&whole), "{name} of {id}: {text:?}");
+            }
+        }
+    }
+}

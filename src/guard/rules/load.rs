@@ -54,6 +54,9 @@ struct Regexes {
     #[serde(default = "block")]
     most: Action,
     regex: String,
+    /// A simpler expression that is found in every text that `regex` is found in: what the one pass over all rules looks
+    /// for in its place, where it has long counted runs of letters.
+    sign: Option<String>,
     test: Option<Test>,
     #[serde(default)]
     near: Vec<String>,
@@ -108,7 +111,8 @@ struct Builder {
     phrases: Vec<Phrase>,
     texts: Vec<String>,
     patterns: Vec<Pattern>,
-    sources: Vec<String>,
+    /// For each pattern what a text must hold so that it can match.
+    signs: Vec<String>,
     longest: (usize, String),
     examples: Vec<(String, usize, Vec<String>, Vec<String>)>,
 }
@@ -165,9 +169,12 @@ impl Builder {
 
     fn pattern(&mut self, rule: Regexes) -> Result<()> {
         let meaning = meaning(&rule.id, &rule.category, &rule.sides, rule.most)?;
-        let near = if rule.near.is_empty() { None } else { Some(automaton(&rule.near)?) };
+        let near = if rule.near.is_empty() { None } else { Some(rule.near.as_slice()) };
         let at = self.patterns.len();
         self.add_pattern(&rule.id, meaning, &rule.regex, rule.test, near)?;
+        if let (Some(sign), Some(last)) = (rule.sign, self.signs.last_mut()) {
+            *last = format!("(?i-u)(?:{sign})");
+        }
         self.examples.push((rule.id, at, rule.matches, rule.passes));
         Ok(())
     }
@@ -178,7 +185,7 @@ impl Builder {
         meaning: Meaning,
         regex: &str,
         test: Option<Test>,
-        near: Option<AhoCorasick>,
+        near: Option<&[String]>,
     ) -> Result<()> {
         // Bytes are ASCII here: the longest match counts characters, and views hold ASCII where it matters.
         let source = format!("(?i-u){BEGIN}(?:{regex}){END}");
@@ -190,8 +197,10 @@ impl Builder {
         }
         self.weigh(longest, id);
         let regex = Regex::builder().configure(config()).build(&source).map_err(|e| bad(&e))?;
+        // Context words are rarer than numbers.
+        self.signs.push(near.map_or(source, |near| any_of(near, true)));
+        let near = near.map(automaton).transpose()?;
         self.patterns.push(Pattern { meaning, regex, test, near });
-        self.sources.push(source);
         Ok(())
     }
 
@@ -201,7 +210,8 @@ impl Builder {
         }
     }
 
-    fn finish(self, public: &[String]) -> Result<Built> {
+    fn finish(mut self, public: &[String]) -> Result<Built> {
+        self.signs.push(any_of(&self.texts, false));
         let finder = automaton(&self.texts)?;
         // A phrase that is too short without its spaces keeps its place in the table with a text that cannot occur.
         let squeezed: Vec<String> = self
@@ -211,16 +221,17 @@ impl Builder {
             .map(|t| if t.chars().count() < SQUEEZED_LEAST { "\0".to_owned() } else { t })
             .collect();
         let squeezed = automaton(&squeezed)?;
-        let any = Regex::builder()
-            .configure(config().match_kind(regex_automata::MatchKind::All))
-            .build_many(&self.sources)
+        let signs = Regex::builder()
+            .configure(config().match_kind(regex_automata::MatchKind::All).utf8_empty(false))
+            .syntax(syntax::Config::new().unicode(false).utf8(false).case_insensitive(true))
+            .build_many(&self.signs)
             .map_err(|e| Error::corrupt(format!("rules: all patterns together: {e}")))?;
         let rules = RuleSet {
             phrases: self.phrases,
             finder,
             squeezed,
             patterns: self.patterns,
-            any,
+            signs,
             public: public.to_vec(),
             longest: self.longest,
             hidden: "hidden_text".into(),
@@ -237,11 +248,9 @@ impl Built {
             let hit = |text: &str| -> Result<bool> {
                 let judged = JudgedText::new(text)?;
                 Ok(judged.views().iter().any(|view| {
-                    pattern.regex.find_iter(view.text()).any(|m| {
-                        pattern.test.is_none_or(|t| t.passes(view.text().get(m.range()).unwrap_or_default()))
-                            && super::stands_alone(view.text(), &m.range())
-                            && pattern.has_company(view.text(), &m.range())
-                    })
+                    let mut hit = false;
+                    pattern.each(view.text(), &[], |_| hit = true);
+                    hit && self.rules.has_sign(view.text(), *index)
                 }))
             };
             for (examples, wanted) in [(matches, true), (passes, false)] {
@@ -270,6 +279,19 @@ fn forms(lower: &str) -> Vec<String> {
         out.extend([title, lower.to_uppercase()].into_iter().filter(|f| f != lower));
     }
     out
+}
+
+/// A regular expression over bytes for any of the texts; with `words` not inside a longer word or number. Without texts it
+/// matches nothing.
+fn any_of(texts: &[String], words: bool) -> String {
+    let literal = |text: &String| {
+        let bytes: String = text.bytes().map(|b| format!("\\x{b:02x}")).collect();
+        let begin = if words && text.starts_with(|c: char| c.is_ascii_alphanumeric()) { "(?:^|[^a-z0-9])" } else { "" };
+        let end = if words && text.ends_with(|c: char| c.is_ascii_alphanumeric()) { "(?:[^a-z0-9]|$)" } else { "" };
+        format!("{begin}{bytes}{end}")
+    };
+    let all: Vec<String> = texts.iter().map(literal).collect();
+    if all.is_empty() { r"[^\x00-\xff]".into() } else { format!("(?i-u){}", all.join("|")) }
 }
 
 fn automaton(texts: &[String]) -> Result<AhoCorasick> {

@@ -1,14 +1,17 @@
 //! The check that needs no model: phrases, patterns, personal data, control-token text and hidden text.
 
 mod load;
+mod numbers;
 mod personal;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
-use regex_automata::PatternSet;
 use regex_automata::meta::Regex;
+use regex_automata::{Input, PatternID, PatternSet};
+
+use personal::Test;
 
 use super::check::{Check, Control};
 use super::policy::Policy;
@@ -24,8 +27,8 @@ pub struct RuleSet {
     /// The phrases without spaces, for views in which the spaces between words are lost.
     squeezed: AhoCorasick,
     patterns: Vec<Pattern>,
-    /// All patterns at once, to know which of them are worth running alone.
-    any: Regex,
+    /// What a text has to hold so that a pattern can match, for all patterns at once and behind them for all phrases.
+    signs: Regex,
     public: Vec<String>,
     longest: (usize, String),
     /// The name under which hidden text is reported.
@@ -50,7 +53,7 @@ struct Phrase {
 struct Pattern {
     meaning: Meaning,
     regex: Regex,
-    test: Option<personal::Test>,
+    test: Option<Test>,
     near: Option<AhoCorasick>,
 }
 
@@ -91,8 +94,7 @@ impl RuleSet {
             let judged = JudgedText::new(text)?;
             let mut found = Vec::new();
             for view in judged.views() {
-                self.phrases(view, None, &mut found);
-                self.patterns(view, None, &mut found);
+                self.read(view, None, &mut found);
             }
             let hit = found.iter().find(|f| f.category == category);
             if hit.is_some() != wanted {
@@ -122,6 +124,45 @@ impl RuleSet {
         (self.longest.0, &self.longest.1)
     }
 
+    /// Phrases and patterns of one view. One pass tells which of them are worth running; in most texts none is.
+    fn read(&self, view: &View<'_>, side: Option<Side>, out: &mut Vec<Finding>) {
+        let input = Input::new(view.text());
+        if !self.signs.is_match(input.clone().earliest(true)) {
+            return;
+        }
+        let signs = self.signs_in(&input);
+        self.read_those(view, side, |i| PatternID::new(i).is_ok_and(|id| signs.contains(id)), out);
+    }
+
+    fn signs_in(&self, input: &Input<'_>) -> PatternSet {
+        let mut signs = PatternSet::new(self.patterns.len() + 1);
+        self.signs.which_overlapping_matches(input, &mut signs);
+        signs
+    }
+
+    /// Whether the one pass would send pattern `index` over this text.
+    fn has_sign(&self, text: &str, index: usize) -> bool {
+        let signs = self.signs_in(&Input::new(text));
+        PatternID::new(index).is_ok_and(|id| signs.contains(id))
+    }
+
+    fn read_those(&self, view: &View<'_>, side: Option<Side>, seen: impl Fn(usize) -> bool, out: &mut Vec<Finding>) {
+        if seen(self.patterns.len()) {
+            self.phrases(view, side, out);
+        }
+        // Digits are what the tests look for; where digits were read as letters there is nothing for them.
+        let read_as_letters = matches!(view.kind(), ViewKind::Leet | ViewKind::Turned);
+        let digits = !read_as_letters && view.text().bytes().any(|b| b.is_ascii_digit());
+        for (_, pattern) in self.patterns.iter().enumerate().filter(|(i, _)| seen(*i)) {
+            let in_vain = pattern.test.is_some_and(|t| read_as_letters || (t.needs_digits() && !digits));
+            if !in_vain {
+                pattern.each(view.text(), &self.public, |range| {
+                    pattern.meaning.report(side, view.span(range), out);
+                });
+            }
+        }
+    }
+
     fn phrases(&self, view: &View<'_>, side: Option<Side>, out: &mut Vec<Finding>) {
         let text = view.text();
         for found in self.finder.find_overlapping_iter(text) {
@@ -149,26 +190,6 @@ impl RuleSet {
             }
         }
     }
-
-    fn patterns(&self, view: &View<'_>, side: Option<Side>, out: &mut Vec<Finding>) {
-        let text = view.text();
-        let mut hits = PatternSet::new(self.patterns.len());
-        self.any.which_overlapping_matches(&text.into(), &mut hits);
-        for pattern in hits.iter().filter_map(|id| self.patterns.get(id.as_usize())) {
-            // Digits are what these look for; where digits were read as letters there is nothing for them.
-            if pattern.test.is_some() && matches!(view.kind(), ViewKind::Leet | ViewKind::Turned) {
-                continue;
-            }
-            for found in pattern.regex.find_iter(text) {
-                let range = found.range();
-                let value = text.get(range.clone()).unwrap_or_default();
-                let passes = pattern.test.is_none_or(|t| t.passes(value) && !t.is_public(value, &self.public));
-                if passes && stands_alone(text, &range) && pattern.has_company(text, &range) {
-                    pattern.meaning.report(side, view.span(range), out);
-                }
-            }
-        }
-    }
 }
 
 impl Check for RuleSet {
@@ -181,11 +202,10 @@ impl Check for RuleSet {
         let side = Some(side);
         for view in text.views() {
             control.check()?;
-            self.phrases(view, side, &mut out);
+            self.read(view, side, &mut out);
             if view.kind() == ViewKind::Joined {
                 self.squeezed(view, side, &mut out);
             }
-            self.patterns(view, side, &mut out);
         }
         for hidden in text.hidden() {
             let letters = hidden.text.chars().filter(|c| c.is_alphabetic()).count();
@@ -225,6 +245,29 @@ impl Meaning {
 }
 
 impl Pattern {
+    /// Every place where the pattern matches, the test passes and the company is right, and that is none of the house's own
+    /// contacts. Numbers in front of a card or an account do not hide it: the search goes on within a match that failed.
+    fn each(&self, text: &str, public: &[String], mut found: impl FnMut(Range<usize>)) {
+        let mut from = 0;
+        while let Some(at) = self.regex.search(&Input::new(text).span(from..text.len())) {
+            let value = text.get(at.range()).unwrap_or_default();
+            let length = self.test.map_or(Some(value.len()), |t| t.length(value));
+            let Some(length) = length else {
+                let next =
+                    value.find(|c: char| !c.is_ascii_alphanumeric()).filter(|_| self.test.is_some_and(Test::is_long));
+                from = next.map_or(at.end(), |i| at.start() + i + 1).max(from + 1);
+                continue;
+            };
+            let range = at.start()..at.start() + length;
+            let value = text.get(range.clone()).unwrap_or_default();
+            let own = self.test.is_some_and(|t| t.is_public(value, public));
+            from = range.end.max(from + 1);
+            if !own && stands_alone(text, &range) && self.has_company(text, &range) {
+                found(range);
+            }
+        }
+    }
+
     /// Whether one of the context words stands near, if the rule asks for any.
     fn has_company(&self, text: &str, range: &Range<usize>) -> bool {
         let Some(near) = &self.near else { return true };
@@ -237,13 +280,14 @@ impl Pattern {
         let from = floor(range.start.saturating_sub(NEAR));
         let to = floor(range.end.saturating_add(NEAR).min(text.len()));
         let around = text.get(from..to).unwrap_or_default();
-        near.find_overlapping_iter(around).any(|m| stands_alone(around, &m.range()))
+        near.find_overlapping_iter(around).any(|m| stands_alone(text, &(from + m.start()..from + m.end())))
     }
 }
 
 /// Whether a match is not the middle of a longer word or number.
 fn stands_alone(text: &str, range: &Range<usize>) -> bool {
-    let glued = |a: Option<char>, b: Option<char>| matches!((a, b), (Some(a), Some(b)) if a.is_alphanumeric() && b.is_alphanumeric());
+    let in_word = |c: char| c.is_alphanumeric() && !is_unspaced(c);
+    let glued = |a: Option<char>, b: Option<char>| matches!((a, b), (Some(a), Some(b)) if in_word(a) && in_word(b));
     let (Some(before), Some(inside), Some(after)) =
         (text.get(..range.start), text.get(range.clone()), text.get(range.end..))
     else {
@@ -252,3 +296,13 @@ fn stands_alone(text: &str, range: &Range<usize>) -> bool {
     !glued(before.chars().next_back(), inside.chars().next())
         && !glued(inside.chars().next_back(), after.chars().next())
 }
+
+/// Letters of scripts that set no spaces between words, and of Korean, which writes endings onto them: next to them a match
+/// is not known to be part of a longer word.
+fn is_unspaced(c: char) -> bool {
+    matches!(c, '\u{0E00}'..='\u{0EFF}' | '\u{1000}'..='\u{109F}' | '\u{1780}'..='\u{17FF}' | '\u{3040}'..='\u{30FF}'
+        | '\u{3400}'..='\u{9FFF}' | '\u{AC00}'..='\u{D7A3}' | '\u{20000}'..='\u{3FFFF}')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,14 @@
 //! What makes a string of digits or letters a card, an account, a telephone number or an address: checksums and forms.
 
+use core::net::{Ipv4Addr, Ipv6Addr};
+
 use serde::Deserialize;
+
+use super::numbers::{self, digits, varied};
 
 /// The test a pattern's match has to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Test {
     /// An e-mail address.
     Email,
@@ -16,6 +20,38 @@ pub(super) enum Test {
     Iban,
     /// A United States social security number.
     Ssn,
+    /// A British national insurance number.
+    Nino,
+    /// A German tax identification number.
+    SteuerId,
+    /// A French social security number.
+    Nir,
+    /// A Spanish DNI or NIE.
+    Dni,
+    /// An Italian codice fiscale.
+    CodiceFiscale,
+    /// A Brazilian CPF.
+    Cpf,
+    /// A Brazilian CNPJ.
+    Cnpj,
+    /// An Indian Aadhaar number.
+    Aadhaar,
+    /// An Indian permanent account number.
+    Pan,
+    /// A Thai citizen number.
+    ThaiId,
+    /// A Dutch citizen service number.
+    Bsn,
+    /// A Polish PESEL.
+    Pesel,
+    /// A passport's number, as far as its form tells.
+    Passport,
+    /// An IPv4 address on the public network.
+    Ipv4,
+    /// An IPv6 address on the public network.
+    Ipv6,
+    /// The address of a network interface.
+    Mac,
 }
 
 impl Test {
@@ -26,8 +62,47 @@ impl Test {
             Test::Phone => is_phone(value),
             Test::Card => is_card(value),
             Test::Iban => is_iban(value),
-            Test::Ssn => is_ssn(value),
+            Test::Ssn => numbers::is_ssn(value),
+            Test::Nino => numbers::is_nino(value),
+            Test::SteuerId => numbers::is_steuer_id(value),
+            Test::Nir => numbers::is_nir(value),
+            Test::Dni => numbers::is_dni(value),
+            Test::CodiceFiscale => numbers::is_codice_fiscale(value),
+            Test::Cpf => numbers::is_cpf(value),
+            Test::Cnpj => numbers::is_cnpj(value),
+            Test::Aadhaar => numbers::is_aadhaar(value),
+            Test::Pan => numbers::is_pan(value),
+            Test::ThaiId => numbers::is_thai_id(value),
+            Test::Bsn => numbers::is_bsn(value),
+            Test::Pesel => numbers::is_pesel(value),
+            Test::Passport => numbers::is_passport(value),
+            Test::Ipv4 => is_public_ipv4(value),
+            Test::Ipv6 => is_public_ipv6(value),
+            Test::Mac => is_mac(value),
         }
+    }
+
+    /// How much of `value` passes. A card or an account may be followed by more numbers and words, which its pattern takes
+    /// along; it then ends where one of its groups does.
+    pub(super) fn length(self, value: &str) -> Option<usize> {
+        if self.passes(value) {
+            return Some(value.len());
+        }
+        if !self.is_long() {
+            return None;
+        }
+        let ends = value.rmatch_indices(|c: char| !c.is_ascii_alphanumeric()).map(|(i, _)| i);
+        ends.into_iter().find(|end| value.get(..*end).is_some_and(|part| self.passes(part)))
+    }
+
+    /// Whether the pattern may take neighbours of the number along with it.
+    pub(super) fn is_long(self) -> bool {
+        matches!(self, Test::Card | Test::Iban)
+    }
+
+    /// Whether nothing passes that has no digit.
+    pub(super) fn needs_digits(self) -> bool {
+        self != Test::Email
     }
 
     /// Whether `value` is one of the house's own contacts, however it is spaced.
@@ -46,10 +121,6 @@ impl Test {
 /// The fewest digits of a telephone number.
 const PHONE_LEAST: usize = 7;
 
-fn digits(value: &str) -> Vec<u32> {
-    value.chars().filter_map(|c| c.to_digit(10)).collect()
-}
-
 fn is_email(value: &str) -> bool {
     let Some((local, domain)) = value.split_once('@') else { return false };
     let label = |l: &str| !l.is_empty() && !l.starts_with('-') && !l.ends_with('-');
@@ -67,8 +138,7 @@ fn is_email(value: &str) -> bool {
 fn is_phone(value: &str) -> bool {
     let d = digits(value);
     let isbn = d.len() == 13 && matches!(d.get(..3), Some([9, 7, 8 | 9])) && !value.starts_with('+');
-    let repeated = d.iter().skip(1).all(|x| Some(x) == d.first());
-    (PHONE_LEAST..=15).contains(&d.len()) && !isbn && !repeated && !is_date(value)
+    (PHONE_LEAST..=15).contains(&d.len()) && !isbn && varied(&d) && !is_date(value)
 }
 
 /// `2024-11-23`, `23.11.2024`, `1990-2024` and the like.
@@ -85,8 +155,7 @@ fn is_date(value: &str) -> bool {
 fn is_card(value: &str) -> bool {
     let d = digits(value);
     let first = matches!(d.first(), Some(2..=6));
-    let varied = d.iter().skip(1).any(|x| Some(x) != d.first());
-    (13..=19).contains(&d.len()) && first && varied && luhn(&d)
+    (13..=19).contains(&d.len()) && first && varied(&d) && luhn(&d)
 }
 
 /// The sum of the digits, every second one from the right doubled and reduced to one digit, ends in zero.
@@ -133,17 +202,31 @@ fn is_iban(value: &str) -> bool {
     rest == 1
 }
 
-/// Area, group and serial that the administration never gives out are excluded.
-fn is_ssn(value: &str) -> bool {
-    let d = digits(value);
-    let number = |part: &[u32]| part.iter().fold(0, |n, d| n * 10 + d);
-    match d.as_slice() {
-        [a1, a2, a3, g1, g2, serial @ ..] if serial.len() == 4 => {
-            let area = number(&[*a1, *a2, *a3]);
-            area != 0 && area != 666 && area < 900 && number(&[*g1, *g2]) != 0 && number(serial) != 0
-        }
-        _ => false,
+/// An address that leads to somebody: not private, local, reserved, or for documentation, and no version number.
+fn is_public_ipv4(value: &str) -> bool {
+    let Ok(address) = value.parse::<Ipv4Addr>() else { return false };
+    let [a, b, ..] = address.octets();
+    let shared = a == 100 && (64..128).contains(&b);
+    let benchmark = a == 198 && matches!(b, 18 | 19);
+    let long = value.split('.').filter(|part| part.len() > 1).count() >= 2;
+    let local = address.is_private() || address.is_loopback() || address.is_link_local();
+    long && !local && !shared && !benchmark && !address.is_documentation() && a != 0 && a < 224
+}
+
+/// Global unicast without the documentation prefix.
+fn is_public_ipv6(value: &str) -> bool {
+    let Ok(address) = value.parse::<Ipv6Addr>() else { return false };
+    match address.segments() {
+        [0x2001, 0xDB8, ..] => false,
+        [first, ..] => first & 0xE000 == 0x2000,
     }
+}
+
+/// Six pairs that are no times of day and not one pair again and again.
+fn is_mac(value: &str) -> bool {
+    let mut pairs = value.split([':', '-']);
+    let first = pairs.next();
+    value.chars().any(|c| matches!(c, 'a'..='f' | 'A'..='F')) && pairs.any(|p| Some(p) != first)
 }
 
 #[cfg(test)]
@@ -163,6 +246,30 @@ mod tests {
         assert!(
             !Test::Ssn.passes("000-45-6789") && !Test::Ssn.passes("666-45-6789") && !Test::Ssn.passes("923-45-6789")
         );
+    }
+
+    #[test]
+    fn what_follows_a_card_or_an_account_does_not_hide_it() {
+        assert_eq!(Test::Card.length("4111 1111 1111 1111 123"), Some(19));
+        assert_eq!(Test::Iban.length("DE89 3704 0044 0532 0130 00 please"), Some(27));
+        assert_eq!(Test::Card.length("4111 1111 1111 1112 123"), None);
+        assert_eq!(Test::Ssn.length("123-45-678"), None);
+    }
+
+    #[test]
+    fn only_addresses_of_the_public_network_count() {
+        for yes in ["93.184.216.34", "8.8.114.114"] {
+            assert!(Test::Ipv4.passes(yes), "{yes}");
+        }
+        for no in
+            ["192.168.1.10", "10.0.10.12", "127.0.0.1", "203.0.113.77", "1.2.3.4", "300.10.10.10", "255.255.255.0"]
+        {
+            assert!(!Test::Ipv4.passes(no), "{no}");
+        }
+        assert!(Test::Ipv6.passes("2a00:1450:4001:82a::200e"));
+        assert!(!Test::Ipv6.passes("2001:db8::1") && !Test::Ipv6.passes("fe80::1") && !Test::Ipv6.passes("dec::add"));
+        assert!(Test::Mac.passes("00:1A:2b:3c:4d:5e"));
+        assert!(!Test::Mac.passes("10:20:30:40:50:59") && !Test::Mac.passes("ff-ff-ff-ff-ff-ff"));
     }
 
     #[test]

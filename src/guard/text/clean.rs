@@ -3,8 +3,9 @@
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
+use super::chars;
 use super::confusable;
-use super::glyph::{Glyph, place};
+use super::glyph::{Glyph, glyphs, place};
 use super::hidden::{self, Hidden};
 
 /// Scripts need at most so many marks on a letter; what is stacked above that is ornament.
@@ -16,15 +17,37 @@ pub(super) fn clean(glyphs: &[Glyph]) -> (Vec<Glyph>, Vec<Hidden>) {
     let (seen, hidden) = hidden::strip(glyphs);
     let mut normal = Vec::with_capacity(seen.len());
     let mut rest = seen.as_slice();
+    let mut scratch = Vec::new();
     while !rest.is_empty() {
         let marks = rest.iter().skip(1).take_while(|g| continues(g.c)).count();
         let (cluster, after) = rest.split_at((marks + 1).min(rest.len()));
-        compat(cluster, &mut normal);
+        compat(cluster, &mut scratch, &mut normal);
         rest = after;
     }
     confusable::undo(&mut normal);
     normal.iter_mut().for_each(|g| g.c = plain_mark(g.c));
     (normal, hidden)
+}
+
+/// The same for a plain text ([`super::plain`]): nothing but typographic marks changes, and a letter and its marks are one
+/// place.
+pub(super) fn plain(text: &str) -> Vec<Glyph> {
+    let mut glyphs = glyphs(text);
+    let mut base = 0;
+    for i in 0..glyphs.len() {
+        let Some(g) = glyphs.get_mut(i) else { break };
+        g.c = plain_mark(g.c);
+        if !chars::is_mark(g.c) {
+            base = i;
+            continue;
+        }
+        let end = g.end;
+        let start = glyphs.get(base).map_or(end, |b| b.start);
+        for g in glyphs.get_mut(base..=i).unwrap_or_default() {
+            (g.start, g.end) = (start, end);
+        }
+    }
+    glyphs
 }
 
 /// Typographic quotation marks and dashes as they are typed.
@@ -39,18 +62,21 @@ pub(super) fn plain_mark(c: char) -> char {
 
 /// Whether a character belongs to the one before it: a mark, or a Hangul vowel or final that composes.
 fn continues(c: char) -> bool {
-    is_combining_mark(c) || matches!(c, '\u{1161}'..='\u{11FF}')
+    !c.is_ascii() && (is_combining_mark(c) || matches!(c, '\u{1161}'..='\u{11FF}'))
 }
 
 /// NFKC of one cluster; Latin letters lose their marks, others keep what composes and at most [`MARKS`] more.
-fn compat(cluster: &[Glyph], out: &mut Vec<Glyph>) {
-    let (Some(first), Some((start, end))) = (cluster.first(), place(cluster)) else { return };
-    if cluster.len() == 1 && first.c.is_ascii() {
-        out.push(*first);
+fn compat(cluster: &[Glyph], scratch: &mut Vec<char>, out: &mut Vec<Glyph>) {
+    if let [only] = cluster
+        && (only.c.is_ascii() || chars::keeps_form(only.c))
+    {
+        out.push(*only);
         return;
     }
-    let decomposed: Vec<char> = cluster.iter().map(|g| g.c).nfkd().collect();
-    let mut rest = decomposed.as_slice();
+    let Some((start, end)) = place(cluster) else { return };
+    scratch.clear();
+    scratch.extend(cluster.iter().map(|g| g.c).nfkd());
+    let mut rest = scratch.as_slice();
     while let Some(&base) = rest.first() {
         let marks = rest.iter().skip(1).take_while(|&&c| continues(c)).count();
         let (group, after) = rest.split_at((marks + 1).min(rest.len()));
@@ -71,7 +97,6 @@ fn compat(cluster: &[Glyph], out: &mut Vec<Glyph>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::glyph::glyphs;
     use super::*;
 
     fn cleaned(text: &str) -> String {

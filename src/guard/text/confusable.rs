@@ -1,11 +1,13 @@
 //! Letters of one script that look like letters of another, put back where they stand in for them.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
+use std::sync::LazyLock;
 
 use unicode_normalization::char::is_combining_mark;
 use unicode_security::MixedScript;
 use unicode_security::confusable_detection::skeleton;
 
+use super::chars::is_alphanumeric;
 use super::glyph::{Glyph, runs};
 
 /// Maps look-alikes to Latin letters in words that mix scripts, and in words made only of look-alikes when most words of
@@ -16,13 +18,12 @@ pub(super) fn undo(glyphs: &mut [Glyph]) {
     }
     let mut whole: Vec<Range<usize>> = Vec::new();
     let mut foreign = 0usize;
-    for word in runs(glyphs, char::is_alphanumeric) {
+    for word in runs(glyphs, is_alphanumeric) {
         let Some(letters) = glyphs.get_mut(word.clone()) else { continue };
         if letters.iter().all(|g| g.c.is_ascii()) {
             continue;
         }
-        let text: String = letters.iter().map(|g| g.c).collect();
-        if !text.as_str().is_single_script() || letters.iter().any(|g| g.c.is_ascii_alphabetic()) {
+        if !is_one_script(letters) || letters.iter().any(|g| g.c.is_ascii_alphabetic()) {
             map(letters, |c| lookalike(c).or_else(|| in_company(c)));
             continue;
         }
@@ -40,6 +41,14 @@ pub(super) fn undo(glyphs: &mut [Glyph]) {
     }
 }
 
+fn is_one_script(letters: &[Glyph]) -> bool {
+    // The usual letters of Cyrillic and of Greek are of that script and no other.
+    let all = |block: RangeInclusive<char>| letters.iter().all(|g| block.contains(&g.c));
+    all('\u{0400}'..='\u{0481}')
+        || all('\u{0391}'..='\u{03C9}')
+        || letters.iter().map(|g| g.c).collect::<String>().as_str().is_single_script()
+}
+
 fn map(letters: &mut [Glyph], ascii: impl Fn(char) -> Option<char>) {
     for g in letters {
         if let Some(c) = ascii(g.c) {
@@ -53,9 +62,21 @@ fn lookalike(c: char) -> Option<char> {
     if c.is_ascii() {
         return c.is_ascii_alphanumeric().then_some(c);
     }
-    if let Some(found) = by_hand(c) {
-        return Some(found);
+    let known = u32::from(c).checked_sub(KNOWN_FROM).and_then(|i| usize::try_from(i).ok());
+    match known.and_then(|i| KNOWN.get(i)) {
+        Some(found) => *found,
+        None => by_hand(c).or_else(|| by_table(c)),
     }
+}
+
+/// The answers for Greek and Cyrillic, in which whole texts are written.
+static KNOWN: LazyLock<Vec<Option<char>>> = LazyLock::new(|| {
+    (KNOWN_FROM..0x530).map(|n| char::from_u32(n).and_then(|c| by_hand(c).or_else(|| by_table(c)))).collect()
+});
+const KNOWN_FROM: u32 = 0x370;
+
+/// What Unicode's table of look-alikes says.
+fn by_table(c: char) -> Option<char> {
     let mut buffer = [0u8; 4];
     let prototype: String = skeleton(c.encode_utf8(&mut buffer)).filter(|&c| !is_combining_mark(c)).collect();
     match prototype.as_str() {
@@ -69,6 +90,12 @@ fn lookalike(c: char) -> Option<char> {
             chars.next().is_none().then_some(first)
         }
     }
+}
+
+/// Whether `c` may be read as a Latin letter, alone or among Latin letters.
+#[cfg(test)]
+pub(super) fn has_latin_twin(c: char) -> bool {
+    lookalike(c).is_some() || in_company(c).is_some()
 }
 
 /// Small capitals and boxed letters, which the Unicode table does not list.

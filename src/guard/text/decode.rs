@@ -6,10 +6,12 @@ use super::clean::clean;
 use super::glyph::{Glyph, is_space, place, runs};
 
 /// Shorter runs are left alone: ordinary words and numbers live there.
-const SHORTEST_RUN: usize = 16;
+pub(super) const SHORTEST_RUN: usize = 16;
 /// So many escapes, or byte groups in a row, are an encoded text and not a symbol in passing.
 const ESCAPES: usize = 3;
-const GROUPS: usize = 8;
+pub(super) const GROUPS: usize = 8;
+/// A longer word holds no single byte.
+const LONGEST_GROUP: usize = 12;
 
 /// The encoded runs of `glyphs` with what they decode to, cleaned like any other text.
 pub(super) fn find(glyphs: &[Glyph]) -> Vec<(Range<usize>, Vec<Glyph>)> {
@@ -42,24 +44,46 @@ fn push(out: &mut Vec<(Range<usize>, Vec<Glyph>)>, glyphs: &[Glyph], run: Range<
 
 /// Encoded runs inside one word.
 fn single(glyphs: &[Glyph], token: &Range<usize>, out: &mut Vec<(Range<usize>, Vec<Glyph>)>) {
+    if token.len() < SHORTEST_RUN {
+        return;
+    }
     let chars: Vec<char> = glyphs.get(token.clone()).unwrap_or_default().iter().map(|g| g.c).collect();
-    if chars.len() < SHORTEST_RUN {
-        return;
+    for (run, text) in inside(&chars) {
+        push(out, glyphs, token.start + run.start..token.start + run.end, &text);
     }
-    if let Some(text) = escapes(&chars) {
-        push(out, glyphs, token.clone(), &text);
-        return;
+}
+
+/// The encoded runs of a word with their texts.
+fn inside(chars: &[char]) -> Vec<(Range<usize>, String)> {
+    if let Some(text) = escapes(chars) {
+        return vec![(0..chars.len(), text)];
     }
-    let word: Vec<Glyph> = glyphs.get(token.clone()).unwrap_or_default().to_vec();
-    for run in runs(&word, |c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_' | '=')) {
-        if run.len() < SHORTEST_RUN {
-            continue;
+    let is_letter = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_' | '=');
+    let mut out = Vec::new();
+    let mut start = 0;
+    while let Some(rest) = chars.get(start..).filter(|rest| !rest.is_empty()) {
+        let n = rest.iter().take_while(|c| is_letter(c)).count();
+        if n >= SHORTEST_RUN {
+            let run: Vec<u8> = rest.iter().take(n).filter_map(|c| u8::try_from(u32::from(*c)).ok()).collect();
+            out.extend(run_text(&run).map(|text| (start..start + n, text)));
         }
-        let run_chars = chars.get(run.clone()).unwrap_or_default();
-        if let Some(text) = hex(run_chars).or_else(|| base64(run_chars)) {
-            push(out, glyphs, token.start + run.start..token.start + run.end, &text);
-        }
+        start += n.max(1);
     }
+    out
+}
+
+/// Whether a word of at least [`SHORTEST_RUN`] characters holds an encoded text.
+pub(super) fn is_encoded_word(chars: &[char]) -> bool {
+    !inside(chars).is_empty()
+}
+
+/// Whether a run of the letters of base64 is an encoded text.
+pub(super) fn is_encoded_run(run: &[u8]) -> bool {
+    run_text(run).is_some()
+}
+
+fn run_text(run: &[u8]) -> Option<String> {
+    hex(run).or_else(|| base64(run))
 }
 
 /// `%69`, `&#105;`, `&#x69;`, `&lt;`, `\x69`, `\u0069`: the word with its escapes undone, if it has enough of them.
@@ -84,7 +108,7 @@ fn escapes(chars: &[char]) -> Option<String> {
             rest = after;
         }
     }
-    (found >= ESCAPES).then(|| readable(bytes)).flatten()
+    (found >= ESCAPES).then(|| readable(&bytes)).flatten()
 }
 
 enum Unit {
@@ -129,19 +153,39 @@ fn grouped(glyphs: &[Glyph], tokens: &[Range<usize>]) -> (usize, Option<String>)
     let mut bytes = Vec::new();
     let mut n = 0;
     for token in tokens {
-        let chars: Vec<char> = glyphs.get(token.clone()).unwrap_or_default().iter().map(|g| g.c).collect();
-        let Some(unit) = group(&chars) else { break };
+        let word = glyphs.get(token.clone()).unwrap_or_default();
+        let mut chars = ['\0'; LONGEST_GROUP];
+        let Some(chars) = chars.get_mut(..word.len()) else { break };
+        chars.iter_mut().zip(word).for_each(|(c, g)| *c = g.c);
+        let Some(unit) = group(chars) else { break };
         match unit {
             Unit::Byte(b) => bytes.push(b),
             Unit::Char(c) => bytes.extend_from_slice(c.encode_utf8(&mut [0u8; 4]).as_bytes()),
         }
         n += 1;
     }
-    (n, if n < GROUPS { None } else { readable(bytes) })
+    (n, if n < GROUPS { None } else { readable(&bytes) })
+}
+
+/// Whether a word of ASCII may hold a single byte or character; [`group`] knows.
+pub(super) fn may_be_group(word: &[u8]) -> bool {
+    if word.len() > LONGEST_GROUP {
+        return false;
+    }
+    let end = word.iter().rposition(|b| !matches!(b, b',' | b';')).map_or(0, |i| i + 1);
+    match word.get(..end).unwrap_or_default() {
+        [b'%' | b'\\' | b'&', ..] | [b'0', b'x' | b'X', _, _] => true,
+        [a, b] => (a.is_ascii_hexdigit() || *a == b'+') && b.is_ascii_hexdigit(),
+        digits => digits.len() == 8 && digits.iter().all(|b| matches!(b, b'0' | b'1' | b'+')),
+    }
 }
 
 fn group(chars: &[char]) -> Option<Unit> {
-    if chars.len() > 12 {
+    // An escape may name any character, but is itself written in ASCII.
+    let mut bytes = [0; LONGEST_GROUP];
+    let bytes = bytes.get_mut(..chars.len()).filter(|_| chars.iter().all(char::is_ascii))?;
+    bytes.iter_mut().zip(chars).for_each(|(b, c)| *b = u8::try_from(u32::from(*c)).unwrap_or(0));
+    if !may_be_group(bytes) {
         return None;
     }
     if let Some((len, unit)) = escape(chars) {
@@ -158,48 +202,55 @@ fn group(chars: &[char]) -> Option<Unit> {
     u8::from_str_radix(digits, radix).ok().map(Unit::Byte)
 }
 
-fn hex(chars: &[char]) -> Option<String> {
-    if !chars.len().is_multiple_of(2) {
+fn hex(run: &[u8]) -> Option<String> {
+    if !run.len().is_multiple_of(2) || !run.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
-    let nibbles: Option<Vec<u8>> = chars.iter().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
-    readable(nibbles?.chunks_exact(2).filter_map(|p| Some(p.first()? << 4 | p.get(1)?)).collect())
+    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let bytes: Vec<u8> = run
+        .chunks_exact(2)
+        .filter_map(|p| if let [a, b] = p { Some(digit(*a)? << 4 | digit(*b)?) } else { None })
+        .collect();
+    readable(&bytes)
 }
 
 /// Standard and URL alphabets, with or without padding.
-fn base64(chars: &[char]) -> Option<String> {
-    let end = chars.iter().rposition(|&c| c != '=').map_or(0, |i| i + 1);
+fn base64(run: &[u8]) -> Option<String> {
+    let end = run.iter().rposition(|&b| b != b'=').map_or(0, |i| i + 1);
     let mut bytes = Vec::with_capacity(end * 3 / 4);
     let (mut bits, mut n) = (0u32, 0u32);
-    for &c in chars.get(..end)? {
-        let value = match c {
-            'A'..='Z' => u32::from(c) - u32::from('A'),
-            'a'..='z' => u32::from(c) - u32::from('a') + 26,
-            '0'..='9' => u32::from(c) - u32::from('0') + 52,
-            '+' | '-' => 62,
-            '/' | '_' => 63,
+    for &b in run.get(..end)? {
+        let value = match b {
+            b'A'..=b'Z' => b - b'A',
+            b'a'..=b'z' => b - b'a' + 26,
+            b'0'..=b'9' => b - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
             _ => return None,
         };
-        bits = (bits << 6 | value) & 0xFF_FFFF;
+        bits = (bits << 6 | u32::from(value)) & 0xFF_FFFF;
         n += 6;
         if n >= 8 {
             n -= 8;
             bytes.push(u8::try_from(bits >> n & 0xFF).ok()?);
         }
     }
-    readable(bytes)
+    readable(&bytes)
 }
 
 /// The bytes as text, if seven in ten characters are letters, digits and spaces. What is no text becomes a space: a stray
 /// byte must not protect the rest.
-fn readable(bytes: Vec<u8>) -> Option<String> {
-    let text: String = String::from_utf8_lossy(&bytes)
-        .chars()
-        .map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '\0' } else { c })
-        .collect();
-    let all = text.chars().count();
-    let letters = text.chars().filter(|&c| c.is_alphanumeric() || c == ' ').count();
-    (all >= 4 && letters * 10 >= all * 7).then(|| text.replace('\0', " "))
+fn readable(bytes: &[u8]) -> Option<String> {
+    let (mut all, mut letters) = (0usize, 0usize);
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            all += 1;
+            letters += usize::from(c.is_alphanumeric() || c == ' ');
+        }
+        all += usize::from(!chunk.invalid().is_empty());
+    }
+    let blank = |c: char| if c.is_control() || c == char::REPLACEMENT_CHARACTER { ' ' } else { c };
+    (all >= 4 && letters * 10 >= all * 7).then(|| String::from_utf8_lossy(bytes).chars().map(blank).collect())
 }
 
 #[cfg(test)]

@@ -1,17 +1,22 @@
 //! A text together with the views in which its disguises are undone. Checks read views; the model reads the original.
 
+mod chars;
 mod clean;
 mod confusable;
 mod decode;
 mod glyph;
 mod hidden;
+mod plain;
 mod respell;
 mod scramble;
+mod spoken;
+mod words;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use glyph::{Glyph, collapse, excerpts, glyphs, place, replace};
+use plain::Change;
 
 pub use hidden::Hidden;
 pub(crate) use hidden::is_ignorable;
@@ -30,7 +35,7 @@ pub enum ViewKind {
     Hidden,
     /// Base64, hex, binary and escapes decoded, with their surroundings.
     Decoded,
-    /// Letters set apart joined, with their surroundings.
+    /// Letters set apart, or spelled with the words of the radio alphabet, joined; with their surroundings.
     Joined,
     /// Digits and symbols read as letters, with their surroundings. `1` may be an i or an l, hence up to two views.
     Leet,
@@ -43,9 +48,19 @@ pub enum ViewKind {
 pub struct View<'a> {
     kind: ViewKind,
     text: Cow<'a, str>,
-    /// For each character: its byte in `text`, its first and last byte in the original. Empty when `text` is the original.
-    places: Vec<(u32, u32, u32)>,
+    places: Places,
     respaced: bool,
+}
+
+/// Where the characters of a view came from.
+#[derive(Clone, Debug)]
+enum Places {
+    /// The view is the original.
+    Same,
+    /// For each character: its byte in the view, its first and last byte in the original.
+    Each(Vec<(u32, u32, u32)>),
+    /// The original with these stretches replaced by one ASCII character each; with the byte of the view where each stands.
+    But(Vec<(u32, Change)>),
 }
 
 impl<'a> View<'a> {
@@ -56,7 +71,22 @@ impl<'a> View<'a> {
             places.push((u32::try_from(text.len()).unwrap_or(u32::MAX), g.start, g.end));
             text.push(g.c);
         }
-        Self { kind, text: Cow::Owned(text), places, respaced: false }
+        Self { kind, text: Cow::Owned(text), places: Places::Each(places), respaced: false }
+    }
+
+    /// The clean view of a text in which nothing but these stretches changes.
+    fn respaced(original: &str, changes: Vec<Change>) -> Self {
+        let mut text = String::with_capacity(original.len());
+        let mut places = Vec::with_capacity(changes.len());
+        let mut done = 0;
+        for change in changes {
+            text.push_str(original.get(done..change.start as usize).unwrap_or_default());
+            places.push((u32::try_from(text.len()).unwrap_or(u32::MAX), change));
+            text.push(char::from(change.to));
+            done = change.end as usize;
+        }
+        text.push_str(original.get(done..).unwrap_or_default());
+        Self { kind: ViewKind::Clean, text: Cow::Owned(text), places: Places::But(places), respaced: true }
     }
 
     /// Which reading this is.
@@ -81,15 +111,43 @@ impl<'a> View<'a> {
     /// The bytes of the original that `range` of this view's text stands for.
     #[must_use]
     pub fn span(&self, range: Range<usize>) -> Range<usize> {
-        if self.places.is_empty() {
-            return range;
-        }
-        let first = self.places.partition_point(|p| (p.0 as usize) <= range.start).saturating_sub(1);
-        let end = self.places.partition_point(|p| (p.0 as usize) < range.end);
-        let slice = self.places.get(first..end.max(first + 1)).unwrap_or_default();
+        let places = match &self.places {
+            Places::Same => return range,
+            Places::But(changes) => {
+                // The last character counts as a whole, and an empty range stands for the character it is before.
+                let last = range.end.max(range.start + 1) - 1;
+                return self.unspaced(changes, range.start).start..self.unspaced(changes, last).end;
+            }
+            Places::Each(places) => places,
+        };
+        let first = places.partition_point(|p| (p.0 as usize) <= range.start).saturating_sub(1);
+        let end = places.partition_point(|p| (p.0 as usize) < range.end);
+        let slice = places.get(first..end.max(first + 1)).unwrap_or_default();
         let start = slice.iter().map(|p| p.1).min().unwrap_or(0);
         let end = slice.iter().map(|p| p.2).max().unwrap_or(0);
         start as usize..end as usize
+    }
+
+    /// The place of the character of the view that holds the byte `at`.
+    fn unspaced(&self, changes: &[(u32, Change)], at: usize) -> Range<usize> {
+        let before = changes.partition_point(|(place, _)| (*place as usize) <= at);
+        let shift = match before.checked_sub(1).and_then(|i| changes.get(i)) {
+            Some((place, change)) if *place as usize == at => return change.start as usize..change.end as usize,
+            // Behind a change the view is shorter by what all changes so far took away.
+            Some((place, change)) => change.end as usize - (*place as usize + 1),
+            None => 0,
+        };
+        let mut start = at.min(self.text.len().saturating_sub(1));
+        let first = |at: usize| self.text.get(at..).and_then(|rest| rest.chars().next());
+        // A letter and its marks are one place.
+        while start > 0 && first(start).is_none_or(chars::is_mark) {
+            start -= 1;
+        }
+        let mut end = start + first(start).map_or(0, char::len_utf8);
+        while let Some(mark) = first(end).filter(|c| chars::is_mark(*c)) {
+            end += mark.len_utf8();
+        }
+        start + shift..end + shift
     }
 }
 
@@ -115,27 +173,51 @@ impl<'a> JudgedText<'a> {
     /// # Errors
     /// [`crate::Kind::Limit`] when undoing the disguises makes the text more than four times as long.
     pub fn new(original: &'a str) -> Result<Self> {
-        let raw = View { kind: ViewKind::Raw, text: Cow::Borrowed(original), places: Vec::new(), respaced: false };
-        let mut judged = Self { original, views: vec![raw], hidden: Vec::new(), rewritten: Vec::new() };
+        let Some(plain) = plain::scan(original) else { return Self::thorough(original) };
+        let mut judged = Self::raw(original);
+        if !plain.changes.is_empty() {
+            judged.views.push(View::respaced(original, plain.changes));
+        }
+        if plain.leet {
+            judged.add_letters(clean::plain(original));
+        }
+        judged.weigh()
+    }
+
+    fn raw(original: &'a str) -> Self {
+        let raw = View { kind: ViewKind::Raw, text: Cow::Borrowed(original), places: Places::Same, respaced: false };
+        Self { original, views: vec![raw], hidden: Vec::new(), rewritten: Vec::new() }
+    }
+
+    /// Goes through every disguise. For a text that is plain the views are the same.
+    fn thorough(original: &'a str) -> Result<Self> {
+        let mut judged = Self::raw(original);
         let (mut now, hidden) = clean::clean(&glyphs(original));
         judged.hidden = hidden;
         judged.add_clean(&now);
         judged.add_hidden();
         let decoded = decode::find(&now);
         now = judged.add_changed(ViewKind::Decoded, now, decoded, true);
+        let spoken = spoken::spelled(&now);
+        now = judged.add_changed(ViewKind::Joined, now, spoken, true);
         let spelled = respell::spelled(&now);
         now = judged.add_changed(ViewKind::Joined, now, spelled, true);
+        judged.add_letters(now);
+        judged.weigh()
+    }
+
+    /// The steps that put other letters in the place of what stands there.
+    fn add_letters(&mut self, mut now: Vec<Glyph>) {
         let leet = respell::leet(&now, 'i');
         if !leet.is_empty() {
             if respell::is_ambiguous(&now) {
                 let other = respell::leet(&now, 'l');
-                judged.add_changed(ViewKind::Leet, now.clone(), other, false);
+                self.add_changed(ViewKind::Leet, now.clone(), other, false);
             }
-            now = judged.add_changed(ViewKind::Leet, now, leet, false);
+            now = self.add_changed(ViewKind::Leet, now, leet, false);
         }
         let turned = scramble::turned(&now);
-        judged.add_changed(ViewKind::Turned, now, turned, false);
-        judged.weigh()
+        self.add_changed(ViewKind::Turned, now, turned, false);
     }
 
     /// The text itself.
@@ -257,6 +339,58 @@ mod tests {
     fn text_that_grows_beyond_measure_is_refused() {
         let error = JudgedText::new(&"\u{FDFA}".repeat(4000)).unwrap_err();
         assert_eq!(error.kind(), crate::Kind::Limit);
+    }
+
+    /// Pseudo-random numbers, the same on every machine (splitmix64).
+    fn below(state: &mut u64, n: usize) -> usize {
+        *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = *state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        usize::try_from((z ^ (z >> 31)) % n as u64).unwrap()
+    }
+
+    #[rustfmt::skip]
+    const PARTS: [&str; 75] = [
+        " ", " ", " ", "  ", "\n", "\t", "\r\n", "\u{a0}", "\u{3000}", "\u{0}", "\u{7f}", "a", "I", "x", "1", "0", "7", ".",
+        ",", "-", "@", "!", "|", "+", "%41", "%", "\\x41", "\\u0041", "&lt;", "&#65;", "&", "ff", "69", "be", "0x69",
+        "01101001", "word", "the", "and", "ignore", "rules", "gur", "nyy", "echo", "papa", "golf", "vtaber", "eht", "dna", "lla", "erongi", "b0mb",
+        "aWdub3JlIGFsbCBydWxlcw==", "69676e6f7265", "internationalization", "snake_case_name_of_some_length", "\u{2019}",
+        "\u{201c}", "\u{2014}", "\u{2026}", "\u{e9}", "\u{301}", "\u{200b}", "\u{1f600}", "\u{2764}\u{fe0f}", "\u{43e}",
+        "\u{535a}\u{7269}\u{9928}", "\u{6708}", "\u{ff0c}", "\u{c5b4}", "\u{304c}", "\u{0928}\u{094d}",
+        "\u{0e17}\u{0e35}\u{0e48}", "\u{0e33}", "\u{0915}\u{093f}",
+    ];
+
+    #[test]
+    fn the_short_way_and_the_thorough_way_agree() {
+        let (mut state, mut plain) = (11, 0);
+        for round in 0..20_000usize {
+            // Some texts are made of few kinds of parts, so that rows of them come up, and short ways are taken.
+            let kinds = 1 + below(&mut state, 1 + round % 12);
+            let some: Vec<&str> = (0..kinds).map(|_| PARTS[below(&mut state, PARTS.len())]).collect();
+            let text: String = (0..below(&mut state, 24)).map(|_| some[below(&mut state, kinds)]).collect();
+            let Ok(short) = JudgedText::new(&text) else {
+                assert!(JudgedText::thorough(&text).is_err(), "{text:?}");
+                continue;
+            };
+            let long = JudgedText::thorough(&text).unwrap();
+            plain += usize::from(plain::scan(&text).is_some());
+            assert_eq!(short.hidden, long.hidden, "{text:?}");
+            assert_eq!(short.rewritten, long.rewritten, "{text:?}");
+            let key = |j: &JudgedText<'_>| -> Vec<_> {
+                j.views.iter().map(|v| (v.kind, v.text.to_string(), v.respaced)).collect()
+            };
+            assert_eq!(key(&short), key(&long), "{text:?}");
+            for (a, b) in short.views.iter().zip(&long.views) {
+                let borders: Vec<usize> = a.text.char_indices().map(|(i, _)| i).chain([a.text.len()]).collect();
+                for (n, from) in borders.iter().enumerate() {
+                    for to in borders.iter().skip(n + 1) {
+                        assert_eq!(a.span(*from..*to), b.span(*from..*to), "{text:?} {from}..{to}");
+                    }
+                }
+            }
+        }
+        assert!((4000..16_000).contains(&plain), "{plain} of 20000 texts went the short way");
     }
 
     #[test]

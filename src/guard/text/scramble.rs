@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::glyph::{Glyph, runs};
+use super::words::{COMMON_WORD, REVERSED, ROTATED, readings, word_key};
 
 /// A stretch shorter than this many words is a name or a foreign phrase.
 const WORDS: usize = 3;
@@ -11,32 +12,81 @@ const HITS: usize = 2;
 
 /// Stretches of unknown words which rot13 or reversing turns into English, with what they turn into.
 pub(super) fn turned(glyphs: &[Glyph]) -> Vec<(Range<usize>, Vec<Glyph>)> {
-    let words: Vec<(Range<usize>, String)> = runs(glyphs, |c| c.is_ascii_alphabetic())
-        .into_iter()
-        .map(|r| {
-            let word = glyphs.get(r.clone()).unwrap_or_default().iter().map(|g| g.c.to_ascii_lowercase()).collect();
-            (r, word)
-        })
-        .collect();
     let mut out = Vec::new();
-    for stretch in words.split(|(_, w)| w.len() >= WORDS && is_common(w)) {
-        let (Some(first), Some(last)) = (stretch.first(), stretch.last()) else { continue };
-        if stretch.len() < WORDS {
-            continue;
-        }
-        let range = first.0.start..last.0.end;
-        let part = glyphs.get(range.clone()).unwrap_or_default();
-        let hits = |turn: fn(&str) -> String| {
-            let n = stretch.iter().filter(|(_, w)| w.len() >= WORDS && is_common(&turn(w))).count();
-            n >= HITS && n * 4 >= stretch.len()
-        };
-        if hits(|w| w.chars().map(rot13).collect()) {
-            out.push((range, part.iter().map(|g| g.with(rot13(g.c))).collect()));
-        } else if hits(|w| w.chars().rev().collect()) {
-            out.push((range, part.iter().rev().copied().collect()));
+    let mut stretch = Stretch::default();
+    let mut place: Option<Range<usize>> = None;
+    let mut letters = Vec::new();
+    for word in runs(glyphs, |c| c.is_ascii_alphabetic()) {
+        letters.clear();
+        let of_word = glyphs.get(word.clone()).unwrap_or_default();
+        letters.extend(of_word.iter().filter_map(|g| u8::try_from(u32::from(g.c)).ok()));
+        let readings = readings(word_key(&letters));
+        if readings & COMMON_WORD != 0 {
+            out.extend(undo(glyphs, stretch.turn(), place.take()));
+            stretch = Stretch::default();
+        } else {
+            stretch.add(readings);
+            place = Some(place.map_or(word.start, |p| p.start)..word.end);
         }
     }
+    out.extend(undo(glyphs, stretch.turn(), place));
     out
+}
+
+fn undo(glyphs: &[Glyph], turn: Option<Turn>, place: Option<Range<usize>>) -> Option<(Range<usize>, Vec<Glyph>)> {
+    let range = place?;
+    let part = glyphs.get(range.clone())?;
+    let new = match turn? {
+        Turn::Rotated => part.iter().map(|g| g.with(rot13(g.c))).collect(),
+        Turn::Reversed => part.iter().rev().copied().collect(),
+    };
+    Some((range, new))
+}
+
+/// How a stretch was turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Rotated,
+    Reversed,
+}
+
+/// What is known of a row of words that are no common ones.
+#[derive(Default)]
+pub(super) struct Stretch {
+    words: usize,
+    rotated: usize,
+    reversed: usize,
+}
+
+impl Stretch {
+    /// Takes what is known of the next word of a text. `true` when it ends a stretch that was turned.
+    pub(super) fn word(&mut self, readings: u64) -> bool {
+        if readings & COMMON_WORD == 0 {
+            self.add(readings);
+            return false;
+        }
+        std::mem::take(self).end()
+    }
+
+    /// Whether the stretch was turned, when the text ends here.
+    pub(super) fn end(&self) -> bool {
+        self.turn().is_some()
+    }
+
+    fn add(&mut self, readings: u64) {
+        self.words += 1;
+        self.rotated += usize::from(readings & ROTATED != 0);
+        self.reversed += usize::from(readings & REVERSED != 0);
+    }
+
+    fn turn(&self) -> Option<Turn> {
+        let enough = |hits: usize| hits >= HITS && hits * 4 >= self.words;
+        match (self.words >= WORDS, enough(self.rotated), enough(self.reversed)) {
+            (true, true, _) => Some(Turn::Rotated),
+            (true, _, true) => Some(Turn::Reversed),
+            _ => None,
+        }
+    }
 }
 
 fn rot13(c: char) -> char {
@@ -48,36 +98,6 @@ fn rot13(c: char) -> char {
     }
 }
 
-fn is_common(word: &str) -> bool {
-    COMMON.binary_search(&word).is_ok()
-}
-
-/// Frequent English words of three letters and more, and those that requests and orders are made of; sorted.
-#[rustfmt::skip]
-const COMMON: [&str; 255] = [
-    "about", "above", "access", "account", "action", "after", "again", "against", "all", "also", "always", "and",
-    "another", "answer", "any", "anything", "are", "around", "ask", "attack", "away", "because", "been", "before",
-    "behind", "being", "below", "best", "better", "between", "bomb", "both", "bring", "build", "but", "buy", "bypass",
-    "call", "can", "change", "child", "children", "code", "come", "could", "create", "data", "day", "days", "detail",
-    "details", "did", "different", "disable", "does", "doing", "done", "down", "during", "each", "easy", "enough",
-    "even", "every", "everything", "explain", "explosive", "explosives", "fake", "few", "filter", "find", "first",
-    "follow", "for", "forget", "found", "free", "from", "full", "get", "give", "given", "good", "group", "guide",
-    "gun", "hack", "had", "harmful", "has", "have", "help", "her", "here", "hide", "him", "his", "home", "house",
-    "how", "human", "ignore", "illegal", "information", "inside", "instruction", "instructions", "into", "its",
-    "just", "keep", "kill", "know", "last", "law", "less", "let", "like", "line", "list", "little", "long", "look",
-    "made", "make", "making", "man", "many", "may", "mean", "message", "money", "more", "most", "much", "must",
-    "name", "need", "never", "new", "next", "not", "nothing", "now", "number", "off", "old", "one", "only", "open",
-    "order", "other", "our", "out", "over", "own", "part", "password", "people", "person", "place", "please",
-    "poison", "police", "possible", "previous", "print", "prompt", "provide", "put", "read", "real", "repeat",
-    "restrictions", "reveal", "right", "rule", "rules", "run", "safety", "same", "say", "school", "secret", "see",
-    "send", "she", "should", "show", "some", "someone", "something", "start", "steal", "step", "steps", "still",
-    "stop", "such", "system", "take", "tell", "than", "that", "the", "their", "them", "then", "there", "these",
-    "they", "thing", "things", "think", "this", "those", "time", "tutorial", "two", "under", "until", "use", "used",
-    "user", "using", "very", "virus", "want", "was", "water", "way", "weapon", "weapons", "well", "were", "what",
-    "when", "where", "which", "while", "who", "why", "will", "with", "without", "word", "words", "work", "world",
-    "would", "write", "year", "you", "your",
-];
-
 #[cfg(test)]
 mod tests {
     use super::super::glyph::{glyphs, replace};
@@ -86,11 +106,6 @@ mod tests {
     fn read(text: &str) -> String {
         let g = glyphs(text);
         replace(&g, turned(&g)).0.iter().map(|g| g.c).collect()
-    }
-
-    #[test]
-    fn common_words_are_sorted() {
-        assert!(COMMON.is_sorted());
     }
 
     #[test]
