@@ -111,6 +111,15 @@
 // What was opened and chosen.
 #define PALISADE_LOG_INFO 3
 
+// The audit log is flushed to the disk after every request.
+#define PALISADE_SYNC_REQUEST 0
+
+// After every record.
+#define PALISADE_SYNC_RECORD 1
+
+// When the system likes: a killed process loses nothing, a power failure may.
+#define PALISADE_SYNC_NEVER 2
+
 // Keys and values as suits the model: single precision where its attention weights are, half precision otherwise.
 #define PALISADE_KV_AUTO 0
 
@@ -163,6 +172,9 @@
 // It failed: `status` and `message` say why. When it is a guard that failed, the event's `text` is the refusal to show.
 #define PALISADE_END_ERROR 8
 
+// The session was refused too often and has to wait; nothing was judged or computed.
+#define PALISADE_END_PAUSED 9
+
 // The text passes.
 #define PALISADE_ACTION_ALLOW 0
 
@@ -201,6 +213,12 @@
 
 // The text of a control token.
 #define PALISADE_CATEGORY_SPECIAL_TOKEN 104
+
+// A language that the policy's guards are not certified for.
+#define PALISADE_CATEGORY_LANGUAGE 105
+
+// A category of the house; `category_id` has its id.
+#define PALISADE_CATEGORY_CUSTOM 200
 
 // A model with its guards, shared by any number of sessions. Made by `palisade_engine_open`, given up by
 // `palisade_engine_free`; its sessions keep what they need of it alive.
@@ -247,6 +265,18 @@ typedef struct {
 // Called on the thread that called `palisade_engine_open`.
 typedef int32_t (*palisade_progress_fn)(const palisade_progress_t *progress, void *user);
 
+// Signs a checkpoint of the audit log: `digest` points to 32 bytes, `signature` has room for `capacity` bytes, and
+// `*written` takes how many were written; 0 leaves the checkpoint unsigned. Returns 0, or 1 when it failed; then the
+// request in which it failed ends with `PALISADE_CALLBACK`.
+//
+// It is called on whichever thread appends to the log, until the engine is freed, never at the same time twice. It must
+// not call into the library and not unwind.
+typedef int32_t (*palisade_checkpoint_fn)(const uint8_t *digest,
+                                          uint8_t *signature,
+                                          size_t capacity,
+                                          size_t *written,
+                                          void *user);
+
 // What `palisade_engine_open` needs. Fill it with `palisade_engine_options_init` first. Texts are read during the call
 // only.
 typedef struct {
@@ -283,6 +313,27 @@ typedef struct {
     palisade_progress_fn on_progress;
     // Given to `on_progress` untouched.
     void *user;
+    // Public key that has to have signed the policy, 64 hexadecimal digits: then only signed bundles are taken for
+    // `policy` and `shadow_policy`, and none older than the newest one that `state_dir` remembers. Empty = any policy.
+    palisade_str_t policy_key;
+    // Path of a policy that is tried beside the one in force: its verdicts are logged and change nothing; empty = none.
+    palisade_str_t shadow_policy;
+    // Secret for keyed hashes of questions in the audit log, 64 hexadecimal digits; empty = questions leave no trace.
+    palisade_str_t audit_key;
+    // An audit log of so many bytes is set aside (as `audit.log.000001` and so on) and continued in a new file; 0 = never.
+    uint64_t audit_rotate_bytes;
+    // After so many records a checkpoint is written; 0 = only where a file ends.
+    uint64_t audit_checkpoint_every;
+    // When the audit log is flushed to the disk, one of `PALISADE_SYNC_…`.
+    uint8_t audit_sync;
+    // 1 = keep the words of questions in the audit log.
+    uint8_t audit_plain_text;
+    // Zero.
+    uint8_t reserved_2[6];
+    // Signs checkpoints of the audit log; may be NULL.
+    palisade_checkpoint_fn on_checkpoint;
+    // Given to `on_checkpoint` untouched. Unlike `user` it is used until the engine is freed, from any thread.
+    void *checkpoint_user;
 } palisade_engine_options_t;
 
 // What an engine is.
@@ -354,6 +405,9 @@ typedef struct {
     uint32_t reserved;
     // The system prompt: what the model is told before the dialog; empty = none.
     palisade_str_t system;
+    // Language tag of the end user, such as `de` or `pt-BR`: refusals are worded in it where the policy can; empty = not
+    // known.
+    palisade_str_t locale;
 } palisade_session_options_t;
 
 // What is asked, and how the answer is made. Fill it with `palisade_request_options_init` first. Texts are read during
@@ -413,6 +467,10 @@ typedef struct {
     uint64_t span_begin;
     // See `span_begin`.
     uint64_t span_end;
+    // The rule that matched, where one did; for the developer, never for the end user.
+    palisade_str_t rule;
+    // SHA-256 of the policy that decided.
+    uint8_t policy_sha256[32];
 } palisade_verdict_t;
 
 // How a request ended.
@@ -443,6 +501,13 @@ typedef struct {
     double first_text_ms;
     // Milliseconds from the start to the end.
     double total_ms;
+    // The longest that a released text had waited for its verdict, in milliseconds.
+    double longest_hold_ms;
+    // How long text waits at most at the rate of this answer, in milliseconds; 0 when no rate was measured.
+    double hold_bound_ms;
+    // Not negative when the check of the whole answer blocked after text had been released: what was shown from this byte of
+    // the answer on has to be taken back. A host that cannot do that takes a policy whose stream mode is `whole`.
+    int64_t retract_from;
 } palisade_end_t;
 
 // One event of a request. What it points to is borrowed: valid until the callback returns, or in the pull form until
@@ -595,6 +660,21 @@ palisade_status_t palisade_last_error(char *buf, size_t cap, size_t *needed);
 //
 // The caller vouches: The callback may be called until another one is set; it does not unwind and does not `longjmp`.
 palisade_status_t palisade_log_set(palisade_log_fn callback, void *user, int32_t level);
+
+// Notes in the audit log that the end user calls the last refusal of the session wrong. Without a log it only checks its
+// arguments.
+//
+// ```c
+// if (palisade_session_appeal(session, time(NULL)) == PALISADE_OK) puts("Thank you, we will look at it.");
+// ```
+//
+// Errors: `PALISADE_ARG` when nothing was refused since the last appeal, `PALISADE_BUSY` while a request runs,
+// `PALISADE_IO`, `PALISADE_REENTRANT`, `PALISADE_CLOSED`, `PALISADE_FORKED`.
+//
+// [one thread at a time]
+PALISADE_CHECK_RESULT
+palisade_status_t palisade_session_appeal(palisade_session_t *session,
+                                          int64_t time_unix);
 
 // Fills engine options with their defaults. Call it before setting any field, with the size of the struct as the
 // program knows it; that is how a program built with another version of this header still works.

@@ -83,7 +83,7 @@ fn good(kind: &str, next: Option<&(String, String)>, before: &str) -> String {
         "palisade_str_t" => "palisade_str(\"text\")".into(),
         "palisade_event_fn" => "on_event".into(),
         "palisade_log_fn" | "void *" => "NULL".into(),
-        "int32_t" | "palisade_status_t" => "1".into(),
+        "int32_t" | "int64_t" | "palisade_status_t" => "1".into(),
         // An output struct is followed by its size; an input struct is one that was filled.
         _ if next.is_some_and(|(kind, _)| kind == "size_t") => "(void *)&room".into(),
         _ => format!("&{}", kind.trim_start_matches("const palisade_").trim_end_matches("_t *")),
