@@ -114,8 +114,11 @@ impl OnnxClassifier {
         if let Some(verify) = options.verify {
             files.digests()?.iter().try_for_each(|(name, hex)| verify(name, hex))?;
         }
-        let plans = on_own_stack(|| load::load(&checked, &mut |head| tensor(head, &mut files), shapes))?;
-        let out = Self { plans, pool: pool(options.threads)? };
+        // On threads of its own from the start: what operations share out while the plans are made must not begin rayon's
+        // process-wide pool, whose threads a forked child does not have and would wait for.
+        let pool = pool(options.threads)?;
+        let plans = pool.install(|| fenced(|| load::load(&checked, &mut |head| tensor(head, &mut files), shapes)))?;
+        let out = Self { plans, pool };
         shapes.iter().try_for_each(|(b, s)| out.plans.weigh(*b, *s))?;
         Ok(out)
     }
