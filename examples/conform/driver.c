@@ -104,8 +104,15 @@ static void print_encoded(palisade_str_t text) {
 }
 
 static void answer(palisade_status_t status) {
-    if (status == PALISADE_OK) puts("ok");
-    else printf("error %ld\n", (long)status);
+    char message[1024];
+    size_t needed;
+    if (status == PALISADE_OK) {
+        puts("ok");
+        return;
+    }
+    printf("error %ld text=", (long)status);
+    if (palisade_last_error(message, sizeof message, &needed) == PALISADE_OK) print_encoded(palisade_str(message));
+    putchar('\n');
 }
 
 /* ---- what the application does */

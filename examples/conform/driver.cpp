@@ -149,7 +149,7 @@ void obey(const std::string &name, const Pairs &pairs) {
         }
         std::cout << "ok\n";
     } catch (const palisade::Error &error) {
-        std::cout << "error " << error.status() << "\n";
+        std::cout << "error " << error.status() << " text=" << encoded(error.what()) << "\n";
     }
 }
 

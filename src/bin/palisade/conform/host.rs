@@ -147,7 +147,7 @@ impl Host {
     pub fn must(&mut self, name: &str, pairs: &[(&str, String)]) -> Outcome {
         match self.call(name, pairs)? {
             Reply::Ok => Ok(()),
-            Reply::Error(status) => failed(format!("{name} was refused with status {status}")),
+            Reply::Error(status, why) => failed(format!("{name} was refused with status {status}: {why}")),
             Reply::Unsupported(what) => Err(Stop::NotOffered(what)),
         }
     }
@@ -156,8 +156,8 @@ impl Host {
     pub fn must_not(&mut self, name: &str, pairs: &[(&str, String)], why: &str) -> Outcome<i32> {
         match self.call(name, pairs)? {
             Reply::Ok => failed(format!("{name} was taken: {why}")),
-            Reply::Error(0) => failed(format!("{name} was refused with status 0, which is no error")),
-            Reply::Error(status) => Ok(status),
+            Reply::Error(0, _) => failed(format!("{name} was refused with status 0, which is no error")),
+            Reply::Error(status, _) => Ok(status),
             Reply::Unsupported(what) => Err(Stop::NotOffered(what)),
         }
     }

@@ -1,6 +1,6 @@
 //! Rules about what the end user reads.
 
-use super::book::{BEFORE, Page};
+use super::book::{BEFORE, Page, TAKEN_BACK};
 use super::host::{Ask, Outcome, Told, failed, quote};
 use super::stage::{ATTACK, REFUSAL, REFUSAL_DE, Stage};
 use super::words::Line;
@@ -76,11 +76,15 @@ pub fn nothing_after_block(stage: &Stage) -> Outcome {
 
 pub fn take_back(stage: &Stage) -> Outcome {
     // Units are judged without a look back: what only two of them show together is found when all of the answer is judged.
-    let mut host = stage.ready("back.toml", "[stream]\nmax_hold_ms = 0\ncontext = 0\n")?;
+    let mut host = stage.ready(
+        "back.toml",
+        "[stream]\nmax_hold_ms = 0\ncontext = 0\n[category.prompt_injection]\noutput = { action = \"allow\" }\n",
+    )?;
     for page in stage.book.of("later") {
         let told = stage.ask(&mut host, &Ask::new(&page.question))?;
         told.must_end("blocked_output")?;
-        let from = page.text.windows(6).position(|w| w == b"123-45").unwrap_or_default();
+        let mark = TAKEN_BACK.as_bytes();
+        let from = page.text.windows(mark.len()).position(|w| w == mark).unwrap_or_default();
         let screen = told.screen();
         if screen.len() > from || !page.text.starts_with(&screen) {
             let stays = quote(screen.get(from..).unwrap_or_default());

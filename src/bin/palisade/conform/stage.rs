@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use palisade::guard::Category;
 use palisade::{Error, Result};
 
-use super::book::Book;
+use super::book::{Book, HOUSE};
 use super::host::{Ask, Host, Outcome, Start, Told};
 use super::model;
 
@@ -100,11 +101,20 @@ impl Drop for Stage {
     }
 }
 
-/// The text of a policy of the suite. Units end by the text alone, so that the same question has the same events.
+/// The text of a policy of the suite. Units end by the text alone, so that the same question has the same events; and what
+/// blocks is a rule that is meant, so that a classifier with other scores changes nothing.
 pub fn policy(more: &str) -> String {
     let stream = if more.contains("[stream]") { "" } else { "[stream]\nmax_hold_ms = 0\n" };
-    format!(
+    let mut text = format!(
         "version = 1\nname = \"conformance\"\n[refusal]\ntext = \"{REFUSAL}\"\nlanguages.de = \"{REFUSAL_DE}\"\n\
-         [default]\ninput = {{ action = \"block\" }}\noutput = {{ action = \"block\" }}\n{stream}{more}"
-    )
+         [default]\ninput = {{ action = \"block\" }}\noutput = {{ action = \"block\" }}\n{stream}{more}\
+         [[custom]]\nid = \"house\"\nname = \"What the house keeps to itself\"\nlist = [\"{HOUSE}\"]\n\
+         matches = [\"Well, {HOUSE}.\"]\npasses = [\"An old map is a treasure.\", \"the western tower\"]\n"
+    );
+    let meant = ["pii", "prompt_injection", "special_token", "language"];
+    for category in Category::ALL.into_iter().filter(|c| !c.has_floor() && !meant.contains(&c.id())) {
+        text +=
+            &format!("[category.{category}]\ninput = {{ action = \"allow\" }}\noutput = {{ action = \"allow\" }}\n");
+    }
+    text
 }

@@ -35,7 +35,8 @@ pub struct End {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
     Ok,
-    Error(i32),
+    /// The status, and what the wrapper says of it.
+    Error(i32, String),
     Unsupported(String),
 }
 
@@ -119,9 +120,13 @@ pub fn reply(text: &str) -> Result<Reply, String> {
     let mut words = text.split(' ');
     match words.next().unwrap_or_default() {
         "ok" => Ok(Reply::Ok),
-        "error" => Ok(Reply::Error(number(words.next(), text)?)),
+        "error" => {
+            let status = number(words.next(), text)?;
+            let why = decode(words.next().and_then(|w| w.strip_prefix("text=")).unwrap_or_default())?;
+            Ok(Reply::Error(status, String::from_utf8_lossy(&why).into_owned()))
+        }
         "unsupported" => Ok(Reply::Unsupported(words.next().unwrap_or("it").to_owned())),
-        _ => Err(format!("{text:?}: expected ok, error STATUS or unsupported WHAT")),
+        _ => Err(format!("{text:?}: expected ok, error STATUS [text=...] or unsupported WHAT")),
     }
 }
 
@@ -148,6 +153,7 @@ mod tests {
         assert_eq!(line("nonsense"), Ok(None));
         assert!(line("end stop").is_err() && line("started 1").is_err() && line("take-back -1").is_err());
         assert_eq!((done("done 0"), done("text x")), (Ok(Some(0)), Ok(None)));
-        assert_eq!(reply("error 105"), Ok(Reply::Error(105)));
+        assert_eq!(reply("error 105"), Ok(Reply::Error(105, String::new())));
+        assert_eq!(reply("error 201 text=No%20file"), Ok(Reply::Error(201, "No file".to_owned())));
     }
 }
