@@ -1,6 +1,7 @@
 /* The program that `palisade conform` talks to, for a host that uses the C header as it is.
  *
  *     palisade conform --driver ./driver
+ *     palisade conform --driver ./driver -- pull     (the same in the pull form, for languages that had rather not be called)
  *
  * To test a wrapper of your own, write the same program on top of it: read commands from standard input, do with your
  * wrapper what they say, and print what your application would show. bindings/README.md has the lines. Nothing here is
@@ -167,7 +168,10 @@ static void open_session(const command_t *command) {
 typedef struct {
     long events, cancel, release, again; /* so far, and at which one to do what; 0 = at none */
     int give_up;
+    palisade_status_t status; /* of the end */
 } asking_t;
+
+static int pulls;
 
 static int32_t on_nested(const palisade_event_t *event, void *user) {
     (void)event;
@@ -206,24 +210,45 @@ static int32_t on_event(const palisade_event_t *event, void *user) {
     case PALISADE_EVENT_VERDICT: /* for the developer's log; the end user sees nothing of it */
         puts(event->verdict->action == PALISADE_ACTION_BLOCK ? "verdict block" : "verdict");
         break;
-    case PALISADE_EVENT_END: show_end(event); break;
+    case PALISADE_EVENT_END:
+        asking->status = event->end->status;
+        show_end(event);
+        break;
     default: return 0; /* of a later version */
     }
     asking->events++;
     if (asking->events == asking->again) ask_again();
     if (asking->events == asking->release) {
-        /* Inside its own callback a session cannot be freed: it is asked to stop, and freed when the call is over. */
+        /* Inside its own callback a session cannot be freed: it is asked to stop, and freed when the call is over. In the
+         * pull form it is freed at once, and its request is still read to the end. */
         palisade_session_t *copy = session;
         asking->give_up = palisade_session_free(&copy) == PALISADE_BUSY;
+        session = copy;
     }
     fflush(stdout);
     return asking->events == asking->cancel;
 }
 
+/* What palisade_session_ask does, in the pull form. */
+static palisade_status_t pull(const palisade_request_options_t *options, asking_t *asking) {
+    palisade_request_t *running = NULL;
+    const palisade_event_t *event = NULL;
+    int stopped = 0;
+    palisade_status_t status = palisade_session_start(session, options, &running);
+    if (status != PALISADE_OK) return status;
+    while ((status = palisade_request_next(running, &event)) == PALISADE_OK && event != NULL) {
+        /* What was on its way when the user said stop is not shown any more. */
+        if (stopped && event->kind != PALISADE_EVENT_END) continue;
+        if (on_event(event, asking) == 1 && session != NULL) palisade_session_cancel(session), stopped = 1;
+    }
+    palisade_request_free(&running);
+    return status != PALISADE_OK ? status : asking->status;
+}
+
 static void ask(const command_t *command) {
     palisade_request_options_t request;
     palisade_status_t status = palisade_request_options_init(&request, sizeof request);
-    asking_t asking = {0, 0, 0, 0, 0};
+    asking_t asking = {0, 0, 0, 0, 0, PALISADE_OK};
     asking.cancel = number(command, "cancel");
     asking.release = number(command, "free");
     asking.again = number(command, "again");
@@ -232,7 +257,7 @@ static void ask(const command_t *command) {
         request.max_tokens = (uint32_t)number(command, "max");
         request.temperature = 0.0f;
         request.time_unix = (int64_t)time(NULL);
-        status = palisade_session_ask(session, &request, on_event, &asking);
+        status = pulls ? pull(&request, &asking) : palisade_session_ask(session, &request, on_event, &asking);
     }
     if (asking.give_up) palisade_session_free(&session);
     printf("done %ld\n", (long)status);
@@ -244,8 +269,9 @@ static void release(const command_t *command) {
     else answer(palisade_session_free(&session));
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     char *line;
+    pulls = argc > 1 && strcmp(argv[1], "pull") == 0;
     while ((line = read_line()) != NULL) {
         command_t command;
         parse(line, &command);

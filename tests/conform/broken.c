@@ -88,7 +88,7 @@ static int32_t faulty_end(layer_t *layer, const palisade_event_t *event) {
         shown.text = palisade_str(words);
     }
     if (is("flushes-after-block") && end.reason != PALISADE_END_BLOCKED_OUTPUT) give_held(layer);
-    if (is("goes-without-guard") && end.status == PALISADE_GUARD_TIMEOUT) return 0; /* it tries again */
+    if (is("retries-without-guard") && end.status == PALISADE_GUARD_TIMEOUT) return 0; /* it tries again */
     said = layer->to(&shown, layer->user);
     give_held(layer);
     return said;
@@ -117,7 +117,7 @@ static palisade_status_t faulty_open(const palisade_engine_options_t *options, p
     if (is("drops-key")) changed.policy_key = palisade_str("");
     if (is("drops-audit")) changed.audit = palisade_str("");
     status = palisade_engine_open(&changed, engine);
-    if (status != PALISADE_OK && is("goes-without-guard")) {
+    if (status != PALISADE_OK && is("opens-without-guard")) {
         changed.policy = changed.classifier = palisade_str("");
         status = palisade_engine_open(&changed, engine);
     }
@@ -173,7 +173,7 @@ static palisade_status_t faulty_ask(palisade_session_t *session, const palisade_
     else status = palisade_session_ask(session, request, between, layer);
     if (status == PALISADE_LICENSE && is("accepts-by-itself") && accept_silently(shared) == PALISADE_OK)
         status = palisade_session_ask(session, request, between, layer);
-    if (layer->status == PALISADE_GUARD_TIMEOUT && is("goes-without-guard"))
+    if (layer->status == PALISADE_GUARD_TIMEOUT && is("retries-without-guard"))
         status = ask_elsewhere(model_path, request, layer);
     if (is("failure-as-success") && layer->reason == PALISADE_END_ERROR) status = PALISADE_OK;
     depth--;
@@ -208,5 +208,5 @@ static palisade_status_t faulty_appeal(palisade_session_t *session, int64_t time
 int main(int argc, char **argv) {
     fault = argc > 1 ? argv[1] : "";
     own_policy = argc > 2 ? argv[2] : "";
-    return reference_main();
+    return reference_main(1, argv);
 }
