@@ -318,6 +318,10 @@ fn the_contract_holds_under_sanitizers() {
         "structs_of_other_versions",
         "output_structs_of_other_versions",
         "small_buffers_and_the_last_error",
+        "refusals_know_the_locale",
+        "the_log_is_what_the_options_say",
+        "a_log_that_cannot_be_signed_ends_the_request",
+        "one_appeal_for_a_refusal",
     ];
     // Statics of the library are reachable only through memory that the sanitizer does not see.
     let mut command = Command::new(&program);
