@@ -10,6 +10,7 @@ import hashlib
 import json
 import random
 import re
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,14 +20,17 @@ FILE_LABEL = {"PI": "prompt_injection", "JB": "jailbreak"}
 # The broadest labels are drawn more often.
 WEIGHTS = [{"S1": 1.8, "S2": 2.0}.get(x, 1.0) for x in LABELS]
 SPLITS = ("train", "dev", "test")
+LANGUAGE = re.compile("[a-z]{2}")
 
 
-def assign_splits(texts):
+def assign_splits(texts, least_dev=0):
     """Of each list 5 % (at least one) goes to test and 3 % to dev, chosen by hash order; short lists have no dev."""
     order = sorted(set(texts), key=lambda t: hashlib.sha256(t.encode()).digest())
     if len(order) < 4:
         return dict.fromkeys(order, "train")
     test, dev = max(1, round(0.05 * len(order))), round(0.03 * len(order)) if len(order) >= 17 else 0
+    if len(order) >= 8:
+        dev = max(dev, least_dev)
     return {t: "test" if i < test else "dev" if i < test + dev else "train" for i, t in enumerate(order)}
 
 
@@ -70,13 +74,13 @@ def parse_alternatives(text):
 class Line:
     """One authored line: an intent, a statement or an answer, with alternatives and slots."""
 
-    def __init__(self, text, labels, kind, split):
+    def __init__(self, text, labels, kind, split, lang="en"):
         match = re.search(r" @([\w,]+)$", text)
         if match:
             labels = labels + [x for x in match.group(1).split(",") if x not in labels]
             text = text[: match.start()]
         self.text, self.labels, self.kind = text, labels, kind
-        self.split = split
+        self.split, self.lang = split, lang
         self.tree = parse_alternatives(text)
 
     def sample(self, rng, slots):
@@ -84,6 +88,10 @@ class Line:
             return "".join(p if isinstance(p, str) else render(rng.choice(p)) for p in seq)
 
         out = render(self.tree)
+        if self.lang != "en":
+            # French sets a space before these marks; half of the time it stays.
+            marks = ".," if self.lang == "fr" and rng.random() < 0.5 else ".,?!:;"
+            return re.sub(rf"\s+([{marks}])", r"\1", re.sub(r"\s+", " ", out)).strip()
         while match := re.search(r"<([a-z0-9]+)>", out):
             name = match.group(1)
             if name not in slots:
@@ -95,7 +103,7 @@ class Line:
 def read_sections(path):
     heading = None
     for raw in path.read_text(encoding="utf-8").splitlines():
-        if raw.startswith("# ") and raw[2:] in HEADINGS:
+        if raw.startswith("# ") and (raw[2:] in HEADINGS or FOREIGN_HEADING.fullmatch(raw[2:])):
             heading = raw[2:]
         elif raw.strip():
             yield heading, raw.strip()
@@ -112,6 +120,8 @@ HEADINGS = {f"{p} {k}" for p in ("unsafe", "benign") for k in ("vp", "gen", "tex
     "input vp", "input gen", "output vp", "output gen", "safe any",
     "refusal output", "threat suffix",
 }
+# In the files of other languages: `unsafe text S2`, `benign out PI`; without a label it is that of the file's name.
+FOREIGN_HEADING = re.compile(r"(unsafe|benign) (text|out)(?: (S\d+|PI|JB|general))?")
 
 IRREGULAR = {"die": "dying", "lie": "lying", "tie": "tying", "be": "being", "see": "seeing", "free": "freeing"}
 DOUBLED = set(
@@ -166,9 +176,13 @@ class Source:
                 for text, split in assign_splits(texts).items():
                     self.framings.setdefault((split, heading), []).append(text)
         self.lines = {}
+        self.foreign = {}
         for path in sorted(AUTHORED.glob("*.txt")):
             stem = path.stem.split("_")[0]
             if stem in ("slots", "framings"):
+                continue
+            if LANGUAGE.fullmatch(stem):
+                self.read_foreign(path, stem)
                 continue
             cat = FILE_LABEL.get(stem, stem)
             for heading, texts in grouped_sections(path):
@@ -177,6 +191,86 @@ class Source:
                 for text, split in assign_splits(texts).items():
                     line = Line(text, labels, kind, split)
                     self.lines.setdefault((split, cat, polarity), []).append(line)
+
+    def read_foreign(self, path, lang):
+        """A file of another language, `es_S2.txt` or `es_hazards.txt`: complete texts, no framings and no slots."""
+        for heading, texts in grouped_sections(path):
+            match = FOREIGN_HEADING.fullmatch(heading or "")
+            if not match:
+                raise ValueError(f"{path.name}: a line before any heading, or a heading of English files: {heading}")
+            polarity, kind, name = match.groups()
+            name = name or path.stem.split("_")[1]
+            cat = FILE_LABEL.get(name, name)
+            if cat not in LABELS and (cat != "general" or polarity == "unsafe"):
+                raise ValueError(f"{path.name}: no label: {heading}")
+            labels = [cat] if polarity == "unsafe" else []
+            for text, split in assign_splits(texts, least_dev=1).items():
+                if text.startswith("#"):
+                    raise ValueError(f"{path.name}: unknown heading {text}")
+                line = Line(text, labels, kind, split, lang)
+                self.foreign.setdefault((split, lang, cat, polarity), []).append(line)
+
+    def languages(self, split="train", polarity=None):
+        """Those with lines in a split; small lists have none in dev."""
+        return sorted({x for where, x, _, p in self.foreign if where == split and polarity in (None, p)})
+
+    def draw_foreign(self, rng, split, lang, unsafe):
+        """One example of another language as (text, labels, side)."""
+        cat = rng.choices(LABELS, WEIGHTS)[0] if unsafe else rng.choice(LABELS)
+        if not unsafe and rng.random() < 0.4:
+            cat = "general"
+        polarity = "unsafe" if unsafe else "benign"
+        pool = self.foreign.get((split, lang, cat, polarity))
+        if not pool:
+            places = sorted(k for k in self.foreign if k[1] == lang and k[3] == polarity)
+            pool = [x for k in places if k[0] == split for x in self.foreign[k]]
+            # As in `pool`: harmless padding may come from training where a small split has none.
+            pool = pool or [x for k in places if k[0] == "train" for x in self.foreign[k]]
+        return self.render(rng, split, rng.choice(pool), polarity)
+
+    def foreign_padded(self, rng, split, lang, text, low, high):
+        """The text among harmless ones of its language, now and then an English one."""
+        around = [
+            self.draw_benign(rng, split)[0] if rng.random() < 0.15 else self.draw_foreign(rng, split, lang, False)[0]
+            for _ in range(rng.randint(low, high))
+        ]
+        at = rng.randint(0, len(around))
+        return rng.choice([" ", " ", "\n"]).join([*around[:at], text, *around[at:]])
+
+    def foreign_example(self, rng, split, unsafe, lang=None):
+        if lang is None:
+            # Languages are drawn by the number of their unsafe lines: small lists would repeat themselves.
+            names = self.languages(split, "unsafe" if unsafe else "benign")
+            count = Counter(x for (_, x, _, p), v in self.foreign.items() if p == "unsafe" for _ in v)
+            lang = rng.choices(names, [count[x] for x in names])[0]
+        text, labels, side = self.draw_foreign(rng, split, lang, unsafe)
+        roll = rng.random()
+        if roll < 0.07:
+            text = self.foreign_padded(rng, split, lang, text, 0, 6)
+        elif roll < 0.17:
+            text = self.foreign_padded(rng, split, lang, text, 1, 1)
+        return {"text": text, "labels": sorted(set(labels), key=LABELS.index), "side": side, "lang": lang}
+
+    def measure_foreign(self, split, seed, most=6):
+        """The fixed set of a split in the other languages, made like that of `measure`."""
+        rng = random.Random(f"{split}-{seed}-foreign")
+        seen, out = set(), []
+        for (where, lang, _, polarity), lines in sorted(self.foreign.items(), key=lambda x: x[0]):
+            if where != split:
+                continue
+            for line in lines:
+                for _ in range(most):
+                    text, labels, side = self.render(rng, split, line, polarity)
+                    roll = rng.random()
+                    if roll < 0.06:
+                        text = self.foreign_padded(rng, split, lang, text, 0, 6)
+                    elif roll < 0.125:
+                        text = self.foreign_padded(rng, split, lang, text, 1, 1)
+                    if (text.lower(), side) not in seen:
+                        seen.add((text.lower(), side))
+                        labels = sorted(set(labels), key=LABELS.index)
+                        out.append({"text": text, "labels": labels, "side": side, "lang": lang})
+        return out
 
     def framing(self, rng, split, heading):
         return rng.choice(self.framings.get((split, heading)) or self.framings[("train", heading)])
@@ -272,7 +366,7 @@ class Source:
                 text = " ".join([*self.padding(rng, split, 1, 1), text])
             if (text.lower(), side) not in seen:
                 seen.add((text.lower(), side))
-                out.append({"text": text, "labels": sorted(set(labels), key=LABELS.index), "side": side})
+                out.append({"text": text, "labels": sorted(set(labels), key=LABELS.index), "side": side, "lang": "en"})
 
         for (where, cat, polarity), lines in sorted(self.lines.items(), key=lambda x: x[0]):
             if where != split:
@@ -298,15 +392,18 @@ class Source:
         elif roll < 0.17:
             other = self.padding(rng, split, 1, 1)
             text = " ".join([*other, text] if rng.random() < 0.6 else [text, *other])
-        return {"text": text, "labels": sorted(set(labels), key=LABELS.index), "side": side}
+        return {"text": text, "labels": sorted(set(labels), key=LABELS.index), "side": side, "lang": "en"}
 
-    def build(self, split, count, seed, unsafe_share=0.45):
+    def build(self, split, count, seed, unsafe_share=0.45, foreign_share=0.0):
         rng = random.Random(f"{split}-{seed}")
         seen, out = set(), []
         tries = 0
         while len(out) < count and tries < count * 20:
             tries += 1
-            item = self.example(rng, split, rng.random() < unsafe_share)
+            unsafe = rng.random() < unsafe_share
+            # No draw where the share is none: the English examples stay what they were.
+            foreign = foreign_share > 0 and rng.random() < foreign_share
+            item = self.foreign_example(rng, split, unsafe) if foreign else self.example(rng, split, unsafe)
             key = (item["text"].lower(), item["side"])
             if key not in seen:
                 seen.add(key)
@@ -330,10 +427,16 @@ def main():
         items = source.measure(split, 2)
         write_jsonl(ROOT / "data" / f"{split}.jsonl", items)
         print(split, len(items), sum(bool(x["labels"]) for x in items), "unsafe")
+        items = source.measure_foreign(split, 2)
+        write_jsonl(ROOT / "data" / f"{split}_languages.jsonl", items)
+        print(split, "other languages", len(items), sum(bool(x["labels"]) for x in items), "unsafe")
     for polarity in ("unsafe", "benign"):
         for split in SPLITS:
             n = sum(len(v) for (s, _, p), v in source.lines.items() if s == split and p == polarity)
             print(polarity, split, n, "authored lines")
+    for lang in source.languages():
+        n = Counter(p for (_, x, _, p), v in source.foreign.items() if x == lang for _ in v)
+        print(lang, n["unsafe"], "unsafe,", n["benign"], "benign authored lines")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import math
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -23,14 +24,17 @@ def wilson(k, n, z=1.96):
 
 
 class Classifier:
-    """The reference reader: windows of max_tokens with the side marker in front, maximum over windows."""
+    """The reference reader: windows of max_tokens with the side marker in front, head and tail joined, maximum over them.
+    It reads the text as it is; the guard in the library reads further views of it."""
 
     def __init__(self, home=HOME):
         self.config = tomllib.loads((home / "classifier.toml").read_text(encoding="utf-8"))
         self.tok = Tokenizer.from_file(str(home / "tokenizer.json"))
         self.session = onnxruntime.InferenceSession(str(home / "model.onnx"), providers=["CPUExecutionProvider"])
         self.labels = self.config["labels"]
-        self.thresholds = np.array([self.config["thresholds"][x] for x in self.labels])
+        both = {**self.config["thresholds"]}
+        output = {**both, **self.config.get("output_thresholds", {})}
+        self.thresholds = {s: np.array([t[x] for x in self.labels]) for s, t in (("input", both), ("output", output))}
 
     def windows(self, text, side):
         marker = self.tok.token_to_id(self.config["side_tokens"][side])
@@ -39,7 +43,11 @@ class Classifier:
         starts = [0]
         while starts[-1] + size < len(ids):
             starts.append(starts[-1] + stride)
-        return [[marker, *ids[s : s + size]] for s in starts]
+        rows = [ids[s : s + size] for s in starts]
+        if len(rows) > 1:
+            half = size // 2
+            rows.append(ids[:half] + ids[len(ids) - (size - half) :])
+        return [[marker, *row] for row in rows]
 
     def scores(self, items, batch=64):
         rows, owner = [], []
@@ -67,14 +75,25 @@ def rate(k, n):
     return f"{k}/{n} = {100 * k / max(n, 1):.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
+def paths_of(name):
+    """A set of guards/data, or `cases`: all of guards/eval/cases, or one file of it."""
+    if name == "cases":
+        return sorted((data.ROOT / "eval" / "cases").glob("*.jsonl"))
+    if name.endswith(".jsonl"):
+        return [Path(name)]
+    return [data.ROOT / "data" / f"{name}.jsonl"]
+
+
 class Measurement:
     """Hits and false alarms of one set, by label and by side."""
 
     def __init__(self, guard, name):
         self.guard, self.name = guard, name
-        self.items = data.read_jsonl(data.ROOT / "data" / f"{name}.jsonl")
+        self.items = [x for path in paths_of(name) for x in data.read_jsonl(path)]
+        for item in self.items:
+            item["labels"] = [x for x in item["labels"] if x in guard.labels]
         self.scores = guard.scores(self.items)
-        self.fired = self.scores >= guard.thresholds
+        self.fired = self.scores >= np.stack([guard.thresholds[x["side"]] for x in self.items])
         self.blocked = self.fired.any(1)
         self.unsafe = np.array([bool(x["labels"]) for x in self.items])
         self.top = self.scores.max(1)
@@ -93,6 +112,16 @@ class Measurement:
         for name, rows in (("recall", self.unsafe), ("false positive rate", ~self.unsafe)):
             cells = [self.share(rows), self.share(rows & (side == "input")), self.share(rows & (side == "output"))]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        return lines
+
+    def by_language(self):
+        languages = sorted({x.get("lang", "en") for x in self.items})
+        if languages == ["en"]:
+            return []
+        lines = ["", "| language | recall | false positive rate |", "|---|---|---|"]
+        for lang in languages:
+            rows = np.array([x.get("lang", "en") == lang for x in self.items])
+            lines.append(f"| {lang} | {self.share(rows & self.unsafe)} | {self.share(rows & ~self.unsafe)} |")
         return lines
 
     def by_label(self):
@@ -126,9 +155,11 @@ def card_tables(guard):
     out = ["| file | bytes | SHA-256 |", "|---|---|---|"]
     for name in ("model.onnx", "tokenizer.json"):
         out.append(f"| {name} | {(HOME / name).stat().st_size:,} | {digest(name)} |")
-    for name in ("holdout", "challenge", "test"):
+    for name in ("cases", "holdout", "challenge", "test", "test_languages"):
+        if not paths_of(name) or not paths_of(name)[0].exists():
+            continue
         m = Measurement(guard, name)
-        out += ["", f"### {name}", "", *m.summary(), "", *m.by_label(), "", *m.curve()]
+        out += ["", f"### {name}", "", *m.summary(), *m.by_language(), "", *m.by_label(), "", *m.curve()]
     return out
 
 
@@ -143,7 +174,7 @@ def write_card(guard):
 
 def main():
     ap = argparse.ArgumentParser()
-    ap.add_argument("--set", default="test", help="dev, test, challenge or holdout")
+    ap.add_argument("--set", default="test", help="dev, test, test_languages, challenge, holdout, cases, or the path of a file")
     ap.add_argument("--failures", action="store_true", help="print every miss and false alarm")
     ap.add_argument("--write-card", action="store_true", help="refresh the tables of MODEL_CARD.md")
     args = ap.parse_args()
@@ -152,7 +183,7 @@ def main():
         write_card(guard)
         return
     m = Measurement(guard, args.set)
-    print("\n".join([args.set, "", *m.summary(), "", *m.by_label(), "", *m.curve()]))
+    print("\n".join([args.set, "", *m.summary(), *m.by_language(), "", *m.by_label(), "", *m.curve()]))
     if args.failures:
         print("\n".join(m.failures()))
 

@@ -96,6 +96,12 @@ impl Matrix {
         self.panel
     }
 
+    /// Whether its bytes are read when they are asked for.
+    #[must_use]
+    pub fn is_paged(&self) -> bool {
+        matches!(self.store, Store::Paged { .. })
+    }
+
     /// Makes sure that a paged matrix is in memory and keeps it there while the answer lives. Other stores answer at once.
     ///
     /// # Errors

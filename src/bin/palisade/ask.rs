@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use palisade::audit::AuditOptions;
-use palisade::guard::Verdict;
+use palisade::guard::{Cleared, StreamMode, Verdict};
 use palisade::license::{Acceptance, Status};
 use palisade::sampler::SamplerOptions;
 use palisade::session::{End, Engine, EngineOptions, Event, Request, Session};
@@ -31,6 +31,9 @@ pub struct EngineFlags {
     /// Append verdicts and requests to this hash-chained log.
     #[arg(long)]
     pub audit: Option<PathBuf>,
+    /// Language tag of the reader, such as de or pt-BR: refusals are worded in it where the policy can.
+    #[arg(long, default_value = "")]
+    pub locale: String,
     #[command(flatten)]
     pub load: load::Flags,
 }
@@ -164,10 +167,12 @@ pub struct Outcome {
     pub end: End,
 }
 
-/// Runs a request to its end; cleared text goes to stdout as it comes when `stream` is set.
+/// Runs a request to its end; cleared text goes to stdout as it comes when `stream` is set. What leaves through a pipe cannot be
+/// taken back, so there it leaves after the last judgement.
 pub fn ask(session: &Arc<Session>, request: Request, stream: bool) -> Result<Outcome> {
     let mut generation = session.start(request)?;
-    let (mut text, mut verdicts) = (String::new(), Vec::new());
+    let (mut pieces, mut verdicts) = (Vec::new(), Vec::new());
+    let live = stream && io::stdout().is_terminal();
     let bar = output::bar(0, "reading", false);
     while let Some(event) = generation.next_event() {
         match event {
@@ -175,21 +180,32 @@ pub fn ask(session: &Arc<Session>, request: Request, stream: bool) -> Result<Out
             Event::Progress { done, total } if done < total => bar.set_position(done as u64),
             Event::Progress { .. } => bar.finish_and_clear(),
             Event::Text(cleared) => {
-                text.push_str(cleared.as_str());
-                if stream {
-                    let mut out = io::stdout().lock();
-                    let written = out.write_all(cleared.as_str().as_bytes()).and_then(|()| out.flush());
-                    written.map_err(|e| Error::io("standard output", &e))?;
+                if live {
+                    show(cleared.as_str())?;
                 }
+                pieces.push(cleared);
             }
             Event::Verdict(verdict) => verdicts.push(verdict),
             Event::End(end) => {
                 bar.finish_and_clear();
+                // A piece that reaches into what is taken back goes as a whole: masks have changed its length.
+                let stays = |c: &&Cleared| end.retract_from.is_none_or(|from| c.place().end <= from);
+                let text: String = pieces.iter().take_while(stays).map(Cleared::as_str).collect();
+                if stream && !live {
+                    show(&text)?;
+                } else if live && end.retract_from.is_some() {
+                    eprint!("\n[the answer above was judged as a whole and is withdrawn; do not use it]");
+                }
                 return Ok(Outcome { text, verdicts, end });
             }
         }
     }
     Err(Error::internal("a request ended without its END event"))
+}
+
+fn show(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| Error::io("standard output", &e))
 }
 
 impl Outcome {
@@ -198,14 +214,15 @@ impl Outcome {
         let (end, stats) = (&self.end, &self.end.stats);
         let verdict = |v: &Verdict| {
             serde_json::json!({
-                "action": v.action.as_str(), "side": v.side.as_str(), "category": v.category.map(|c| c.id()),
+                "action": v.action.as_str(), "side": v.side.as_str(), "category": v.category_id(), "rule": v.rule.as_deref(),
                 "score": v.score, "threshold": v.threshold, "stage": v.stage.as_str(),
             })
         };
         serde_json::json!({
             "text": self.text,
             "end": end.reason.name(),
-            "category": end.verdict.as_ref().and_then(|v| v.category).map(|c| c.id()),
+            "category": end.verdict.as_ref().and_then(Verdict::category_id),
+            "retract_from": end.retract_from,
             "stage": end.verdict.as_ref().map(|v| v.stage.as_str()),
             "refusal": end.refusal,
             "error": end.error.as_ref().map(|e| e.message()),
@@ -216,6 +233,8 @@ impl Outcome {
             "decode_tps": stats.decode_tps(),
             "guard_ms": stats.guard_ms,
             "first_text_ms": stats.first_text_ms,
+            "longest_hold_ms": stats.longest_hold_ms,
+            "hold_bound_ms": stats.hold_bound_ms,
             "total_ms": stats.total_ms,
         })
     }
@@ -224,7 +243,7 @@ impl Outcome {
     pub fn summary(&self) -> String {
         let (end, s) = (&self.end, &self.end.stats);
         let why = end.verdict.as_ref().map(|v| {
-            let (id, name) = v.category.map_or(("policy", "policy"), |c| (c.id(), c.name()));
+            let (id, name) = (v.category_id().unwrap_or("policy"), v.category.map_or("policy", |c| c.name()));
             format!(" by the {} guard: category {id} ({name}), stage {}", v.side, v.stage)
         });
         let mut line = format!("[{}{}", end.reason.name(), why.unwrap_or_default());
@@ -241,8 +260,26 @@ impl Outcome {
         if s.first_text_ms > 0.0 {
             line.push_str(&format!(", first text {:.0} ms", s.first_text_ms));
         }
+        if s.hold_bound_ms > 0.0 {
+            line.push_str(&format!(", held {:.0} ms of at most {:.0}", s.longest_hold_ms, s.hold_bound_ms));
+        }
         line.push_str(&format!(", total {:.0} ms]", s.total_ms));
         line
+    }
+}
+
+/// How the policy holds answers back, in a sentence for the start of a session.
+pub fn hold_back(engine: &Engine) -> String {
+    let stream = engine.guard().policy().stream();
+    match (stream.mode, stream.max_hold_ms) {
+        (StreamMode::Whole, _) => "answers are shown after all of them was judged".to_owned(),
+        (StreamMode::Sentence, 0) => "answers are shown sentence by sentence, each after it was judged".to_owned(),
+        (StreamMode::Sentence, ms) => {
+            format!(
+                "answers are shown as they are judged, held back at most {:.1} s where the model is fast enough",
+                ms as f64 / 1e3
+            )
+        }
     }
 }
 

@@ -31,7 +31,8 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let engine = ask::open(args.model.clone(), None, &args.engine)?;
-    let session = engine.session(&SessionOptions { system: args.system.clone(), ..SessionOptions::default() })?;
+    let session =
+        engine.session(&SessionOptions { system: args.system.clone(), locale: args.engine.locale.clone() })?;
     let cancel = session.cancel_flag();
     ctrlc::set_handler(move || {
         // The first one stops the answer, the next one the program.
@@ -46,6 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
         "{} ({}, {} threads, context {}), policy {}",
         info.model, info.kernels, info.threads, info.context, info.policy
     );
+    eprintln!("{}", ask::hold_back(&engine));
     let mut lines = io::stdin().lock().lines();
     loop {
         if io::stdin().is_terminal() {

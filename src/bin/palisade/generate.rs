@@ -33,7 +33,8 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let engine = ask::open(args.model.clone(), None, &args.engine)?;
-    let session = engine.session(&SessionOptions { system: args.system.clone(), ..SessionOptions::default() })?;
+    let session =
+        engine.session(&SessionOptions { system: args.system.clone(), locale: args.engine.locale.clone() })?;
     let outcome = ask::ask(&session, args.sampling.request(args.prompt.clone()), !args.json)?;
     if args.json {
         output::json(&outcome.json())?;

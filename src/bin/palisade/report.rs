@@ -1,6 +1,6 @@
 //! The page of `palisade audit report`: one file, no script, nothing loaded from elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use palisade::audit::Summary;
@@ -10,7 +10,9 @@ use serde_json::Value;
 #[derive(Default)]
 pub struct Page {
     requests: u64,
-    sessions: std::collections::BTreeSet<String>,
+    /// How often the log was opened: sessions are numbered anew each time.
+    opened: u64,
+    sessions: BTreeSet<(u64, String)>,
     ends: BTreeMap<String, u64>,
     /// (category, action) of verdicts in force.
     categories: BTreeMap<(String, String), u64>,
@@ -24,7 +26,7 @@ pub struct Page {
     shadow_blocks: u64,
     policies: BTreeMap<String, u64>,
     /// Category of the block of each request that was refused.
-    refused: BTreeMap<(String, u64), String>,
+    refused: BTreeMap<(u64, String, u64), String>,
     first: Option<i64>,
     last: i64,
 }
@@ -41,10 +43,11 @@ impl Page {
         self.last = self.last.max(time);
         let hour = usize::try_from(time.rem_euclid(86_400) / 3600).unwrap_or(0);
         match record["event"].as_str() {
+            Some("opened") => self.opened += 1,
             Some("verdict") => self.verdict(record, &text),
             Some("request") => {
                 self.requests += 1;
-                self.sessions.insert(text("session"));
+                self.sessions.insert((self.opened, text("session")));
                 *self.policies.entry(text("policy")).or_default() += 1;
                 let end = text("end");
                 if let Some(slot) = self.requests_by_hour.get_mut(hour) {
@@ -58,7 +61,7 @@ impl Page {
             }
             Some("appeal") => {
                 self.all_appeals += 1;
-                let of = (text("session"), record["request"].as_u64().unwrap_or_default());
+                let of = (self.opened, text("session"), record["request"].as_u64().unwrap_or_default());
                 let category = self.refused.get(&of).cloned().unwrap_or_else(|| "unknown".to_owned());
                 *self.appeals.entry(category).or_default() += 1;
             }
@@ -73,7 +76,7 @@ impl Page {
             return;
         }
         if action == "block" {
-            let of = (text("session"), record["request"].as_u64().unwrap_or_default());
+            let of = (self.opened, text("session"), record["request"].as_u64().unwrap_or_default());
             self.refused.entry(of).or_insert_with(|| category.clone());
             *self.sides.entry(text("stage")).or_default() += 1;
         }
@@ -155,7 +158,7 @@ impl Page {
 
 const STYLE: &str = "<style>body{font:15px/1.45 system-ui,sans-serif;max-width:860px;margin:2em auto;padding:0 1em;color:#1d2733}\
 h1{margin-bottom:0}h2{margin:1.8em 0 0;font-size:1.1em}p{color:#5a6675;margin:.2em 0 .8em}\
-.tiles{display:flex;flex-wrap:wrap;gap:.7em}.tile{flex:1 1 120px;background:#f2f5f8;border-radius:8px;padding:.7em 1em;color:#5a6675}\
+.tiles{display:grid;grid-template-columns:repeat(3,1fr);gap:.7em}.tile{background:#f2f5f8;border-radius:8px;padding:.7em 1em;color:#5a6675}\
 .tile b{display:block;font-size:1.25em;color:#1d2733}svg{width:100%;height:auto}text{font:12px system-ui,sans-serif;fill:#1d2733}\
 .n{fill:#5a6675}</style>";
 

@@ -48,6 +48,10 @@ const STACK: usize = 8 << 20;
 const MOST_TOKENS: usize = 1 << 16;
 /// All weights together may have so many bytes.
 const MOST_WEIGHTS: u64 = 4 << 30;
+/// Below so many bytes a model given as bytes runs on one thread …
+const SMALL_MODEL: usize = 4 << 20;
+/// … and a larger one on at most so many.
+const MOST_THREADS: usize = 4;
 /// So many shapes may be named: each gets a plan of its own.
 const MOST_SHAPES: usize = 16;
 
@@ -96,8 +100,10 @@ impl OnnxClassifier {
     /// # Errors
     /// As [`OnnxClassifier::open`].
     pub fn from_bytes(name: &str, model: &[u8]) -> Result<Self> {
-        // What is small enough to lie in memory whole gains nothing from threads.
-        let options = OnnxOptions { threads: Some(1), ..OnnxOptions::default() };
+        // A small model gains nothing from threads, and one that lies in memory whole gains little from many.
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+        let threads = if model.len() < SMALL_MODEL { 1 } else { threads };
+        let options = OnnxOptions { threads: Some(threads), ..OnnxOptions::default() };
         Self::load(model, ExternalFiles::new(None), &options).map_err(|e| e.context(name))
     }
 
@@ -114,8 +120,8 @@ impl OnnxClassifier {
         if let Some(verify) = options.verify {
             files.digests()?.iter().try_for_each(|(name, hex)| verify(name, hex))?;
         }
-        // On threads of its own from the start: what operations share out while the plans are made must not begin rayon's
-        // process-wide pool, whose threads a forked child does not have and would wait for.
+        // Places in the graph are proved on values, by operations that go over threads: over these, for the global pool of
+        // rayon would outlive us, and after a fork it has no threads.
         let pool = pool(options.threads)?;
         let plans = pool.install(|| fenced(|| load::load(&checked, &mut |head| tensor(head, &mut files), shapes)))?;
         let out = Self { plans, pool };

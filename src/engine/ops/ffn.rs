@@ -131,7 +131,10 @@ impl FeedForward {
         let logits = linear(&self.kernels, &routed.router, x)?; // (S, experts)
         let groups = by_expert(&logits, routed);
         scratch::give(logits);
-        if x.tokens() <= TOGETHER {
+        // Paged experts of several tokens come one by one: side by side all would be held at once, and a small budget would
+        // read a page again for the down matrix.
+        let paged = groups.iter().any(|group| group.part.w.down.is_paged());
+        if x.tokens() == 1 || (x.tokens() <= TOGETHER && !paged) {
             return self.side_by_side(shared, &groups, x);
         }
         let mut y = self.mlp(shared, x, None)?;
