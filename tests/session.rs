@@ -125,6 +125,25 @@ fn the_host_may_stop_at_any_event_and_ask_again() {
 }
 
 #[test]
+fn no_request_begins_before_the_end_of_the_last_one_was_told() {
+    let (_dir, session) = chain_session(&[b"One sentence. ", b"Another one."], vec![]);
+    let mut generation = session.start(request("Hello")).unwrap();
+    loop {
+        let end = matches!(generation.next_event(), Some(Event::End(_)));
+        let second = session.start(request("And now?"));
+        assert_eq!(second.is_ok(), end, "{:?}", second.err());
+        if end {
+            break;
+        }
+    }
+    // A request that is dropped with its last events unread gives the session back too.
+    let mut generation = session.start(request("Hello")).unwrap();
+    while !matches!(generation.next_event(), Some(Event::Text(_))) {}
+    drop(generation);
+    assert_eq!(run(&session, request("Hello")).1.reason, EndReason::Stop);
+}
+
+#[test]
 fn limits_end_an_answer() {
     let (_dir, session) = chain_session(&[b"one ", b"two ", b"three ", b"four"], vec![]);
     let (text, end) = run(&session, Request { max_tokens: 2, ..request("Count") });

@@ -127,6 +127,8 @@ struct EngineOptions {
     std::uint32_t prefill_batch = 0;
     std::uint64_t memory_budget = 0;
     bool map_weights = false;
+    /// The host's time in seconds since 1970, for the audit log.
+    std::int64_t time_unix = 0;
     /// Returns true to go on, false to cancel.
     std::function<bool(const palisade_progress_t &)> on_progress;
 };
@@ -161,6 +163,7 @@ class Engine {
         raw.prefill_batch = options.prefill_batch;
         raw.memory_budget = options.memory_budget;
         raw.map_weights = options.map_weights ? 1 : 0;
+        raw.time_unix = options.time_unix;
         raw.user = &call;
         if (options.on_progress) {
             raw.on_progress = [](const palisade_progress_t *progress, void *user) noexcept -> std::int32_t {

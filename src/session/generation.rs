@@ -26,8 +26,10 @@ pub struct Generation {
     said: String,
     sampler: Sampler,
     answer: Answer,
-    /// Gone once it was given back to the session.
+    /// Gone once the request is over.
     history: Option<History>,
+    /// What goes back to the session with the END event, so that no other request begins before it was told.
+    returning: Option<History>,
     /// Ids of the conversation before this request, and before the answer.
     before: usize,
     answer_from: usize,
@@ -79,6 +81,7 @@ impl Generation {
             before: history.ids.len(),
             answer_from: history.ids.len(),
             history: Some(history),
+            returning: None,
             phase: Phase::Judge,
             events: VecDeque::new(),
             stats: Stats::default(),
@@ -106,6 +109,9 @@ impl Generation {
     pub fn next_event(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.events.pop_front() {
+                if matches!(event, Event::End(_)) {
+                    self.give_back();
+                }
                 return Some(event);
             }
             let flow = match std::mem::replace(&mut self.phase, Phase::Over) {
@@ -322,11 +328,17 @@ impl Generation {
         Ok(())
     }
 
+    fn give_back(&mut self) {
+        if let Some(history) = self.returning.take() {
+            self.session.give_back(history);
+        }
+    }
+
     fn end(&mut self, reason: EndReason, error: Option<Error>) {
         self.finish(reason, None, error);
     }
 
-    /// The one way to the END event: the conversation is brought in order, the log written, the session given back.
+    /// The one way to the END event: the conversation is brought in order, the log written, the session made ready.
     fn finish(&mut self, reason: EndReason, verdict: Option<Verdict>, error: Option<Error>) {
         self.phase = Phase::Over;
         let Some(mut history) = self.history.take() else { return };
@@ -368,7 +380,7 @@ impl Generation {
         if let (true, Some(pause)) = (blocked, self.session.engine().guard().policy().pause()) {
             history.refused(pause);
         }
-        self.session.give_back(history);
+        self.returning = Some(history);
         let refusal = self.refusal(reason, verdict.as_ref(), error.as_ref());
         self.events.push_back(Event::End(End {
             reason,
@@ -395,6 +407,7 @@ impl Generation {
 impl Drop for Generation {
     fn drop(&mut self) {
         self.end(EndReason::Cancelled, None);
+        self.give_back();
     }
 }
 

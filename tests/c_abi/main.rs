@@ -206,7 +206,7 @@ fn the_headers_own_example_runs() {
 // ---- the contract
 
 fn compile_contract(program: &Path, flags: &[&str]) {
-    let sources = ["main", "handles", "threads", "process", "arguments", "licence"];
+    let sources = ["main", "handles", "threads", "process", "arguments", "licence", "guards"];
     let sources = sources.map(|name| source(&format!("contract/{name}.c")));
     let flags = [flags, &["-D_GNU_SOURCE", "-pthread", "-lm"]].concat();
     compile(Lang::C("c11"), &sources.each_ref().map(PathBuf::as_path), Link::Shared, program, &flags);
@@ -241,6 +241,9 @@ contract! {
     arguments: texts_are_weighed, structs_of_other_versions, output_structs_of_other_versions, values_out_of_range,
         small_buffers_and_the_last_error;
     licence: without_a_licence_nothing_is_computed;
+    policies: refusals_know_the_locale, policies_are_asked_for_a_signature;
+    logs: the_log_is_what_the_options_say, a_log_that_cannot_be_signed_ends_the_request, odd_log_options_are_refused,
+        one_appeal_for_a_refusal;
     the_process_is_the_hosts: signals_are_the_hosts, rounding_and_locale_do_not_matter, descriptors_close_on_exec;
     small_threads: a_thread_of_64_kib_is_enough, short_threads_leave_nothing;
     fork: a_forked_child_uses_no_handle_of_its_parent;
@@ -315,6 +318,10 @@ fn the_contract_holds_under_sanitizers() {
         "structs_of_other_versions",
         "output_structs_of_other_versions",
         "small_buffers_and_the_last_error",
+        "refusals_know_the_locale",
+        "the_log_is_what_the_options_say",
+        "a_log_that_cannot_be_signed_ends_the_request",
+        "one_appeal_for_a_refusal",
     ];
     // Statics of the library are reachable only through memory that the sanitizer does not see.
     let mut command = Command::new(&program);

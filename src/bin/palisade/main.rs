@@ -13,6 +13,7 @@ mod ask;
 mod audit;
 mod bench;
 mod chat;
+mod conform;
 mod convert;
 mod demo;
 mod generate;
@@ -60,6 +61,8 @@ enum Command {
     Policy(policy::Args),
     /// Verify and show audit logs.
     Audit(audit::Args),
+    /// Test a host application's own wrapper of the C ABI, rule by rule.
+    Conform(conform::Args),
     /// Text to token ids.
     Tokenize(tokenize::Args),
     /// Show or accept a model's licence.
@@ -89,6 +92,7 @@ fn main() -> std::process::ExitCode {
         Command::Guard(args) => guard::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Conform(args) => conform::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::License(args) => license::run(&args),
         Command::Inspect(args) => inspect::run(&args),

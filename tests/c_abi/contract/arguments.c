@@ -142,6 +142,19 @@ int structs_of_other_versions(void) {
     with_request.struct_size = (uint32_t)offsetof(palisade_request_options_t, stop);
     with_request.temperature = -1.0f;
     GIVES(PALISADE_OK, read_request(&with_request));
+    /* Programs of the first header: what came after it is not read, whatever stands there. */
+    with_session.locale = palisade_str("\xff");
+    with_session.struct_size = (uint32_t)offsetof(palisade_session_options_t, locale);
+    GIVES(PALISADE_OK, read_session(&with_session));
+    with_session.struct_size = sizeof with_session;
+    GIVES(PALISADE_UTF8, read_session(&with_session));
+    with_session.locale = palisade_str(NULL);
+    with_engine.audit_sync = 77;
+    with_engine.struct_size = (uint32_t)offsetof(palisade_engine_options_t, policy_key);
+    GIVES(PALISADE_IO, read_engine(&with_engine));
+    with_engine.struct_size = sizeof with_engine;
+    GIVES(PALISADE_ARG, read_engine(&with_engine));
+    with_engine.audit_sync = PALISADE_SYNC_REQUEST;
 
     with_session.reserved = 1;
     GIVES(PALISADE_ARG, read_session(&with_session));

@@ -101,7 +101,13 @@ int every_engine_call_gives(palisade_engine_t *handle, palisade_status_t code);
     X(without_a_licence_nothing_is_computed) \
     X(both_forms_give_the_same) \
     X(an_old_request_does_not_stop_a_new_one) \
-    X(the_log_goes_to_the_host)
+    X(the_log_goes_to_the_host) \
+    X(refusals_know_the_locale) \
+    X(policies_are_asked_for_a_signature) \
+    X(the_log_is_what_the_options_say) \
+    X(a_log_that_cannot_be_signed_ends_the_request) \
+    X(odd_log_options_are_refused) \
+    X(one_appeal_for_a_refusal)
 
 #define DECLARE(name) int name(void);
 CASES(DECLARE)

@@ -29,6 +29,7 @@ int every_session_call_gives(palisade_session_t *handle, palisade_status_t code)
     GIVES(code, palisade_session_start(handle, &request, &running));
     GIVES(code, palisade_session_cancel(handle));
     GIVES(code, palisade_session_reset(handle));
+    GIVES(code, palisade_session_appeal(handle, 1));
     GIVES(code, palisade_tokens_count(handle, palisade_str("a"), &count));
     if (code == PALISADE_FORKED) return 0; /* freeing is allowed there */
     GIVES(code, palisade_session_free(&copy));

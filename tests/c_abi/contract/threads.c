@@ -21,6 +21,7 @@ int two_threads_on_one_session(void) {
         GIVES(PALISADE_BUSY, ask(session, &seen, 4));
         GIVES(PALISADE_BUSY, palisade_session_start(session, &request, &running));
         GIVES(PALISADE_BUSY, palisade_session_reset(session));
+        GIVES(PALISADE_BUSY, palisade_session_appeal(session, 1));
         CHECK(now() - start < 0.5 && seen.ends == 0 && running == POISON);
         gate = 2;
         pthread_join(call.thread, NULL);
