@@ -136,7 +136,7 @@ def write_config(thresholds):
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("checkpoint")
-    ap.add_argument("--target-fpr", type=float, default=0.015)
+    ap.add_argument("--target-fpr", type=float, default=0.01)
     args = ap.parse_args()
     torch.set_num_threads(1)
     shutil.copyfile(WORK / "tokenizer.json", OUT / "tokenizer.json")
