@@ -73,7 +73,7 @@ def padded(text, rng, calm):
 def augmented(item, rng, lexicon, calm):
     """One example's text as training shows it; `calm` holds short harmless texts by language."""
     text, lang = item["text"], item.get("lang", "en")
-    if rng.random() < 0.08 and calm.get(lang):
+    if rng.random() < 0.25 and calm.get(lang):
         text = padded(text, rng, calm[lang])
     if rng.random() < 0.08:
         text = torn(text, rng, not item["labels"])

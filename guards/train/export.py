@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 import data
 from calibrate import Calibration
-from train import MAX_TOKENS, STRIDE, WORK, encode, load, pad
+from train import STRIDE, WINDOW, WORK, encode, load, pad
 
 OUT = data.ROOT / "classifier"
 # Matrices with fewer values stay in single precision.
@@ -111,7 +111,7 @@ def write_config(thresholds):
         "# The shipped guard classifier: what the graph expects and where its thresholds lie.",
         'version = "1"',
         f"labels = [{labels}]",
-        f"max_tokens = {MAX_TOKENS}",
+        f"max_tokens = {WINDOW}",
         f"stride = {STRIDE}",
         'input_names = ["input_ids", "attention_mask"]',
         'output_name = "logits"',
@@ -136,7 +136,7 @@ def write_config(thresholds):
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("checkpoint")
-    ap.add_argument("--target-fpr", type=float, default=0.015)
+    ap.add_argument("--target-fpr", type=float, default=0.01)
     args = ap.parse_args()
     torch.set_num_threads(1)
     shutil.copyfile(WORK / "tokenizer.json", OUT / "tokenizer.json")

@@ -16,7 +16,9 @@ from model import Guard, loss_of, pad
 
 WORK = data.ROOT / "train" / "work"
 START = WORK / "start.pt"
-MAX_TOKENS, STRIDE = 128, 80
+MAX_TOKENS = 128
+# How a text is read: an unsafe sentence fills a good part of a small window, whatever stands around it.
+WINDOW, STRIDE = 64, 40
 
 
 def encode(tok, items, rng=None, lexicon=None, drop=0.0):
