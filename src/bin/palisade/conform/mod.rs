@@ -45,6 +45,9 @@ pub struct Args {
     /// Where the suite may put its model and policies while it runs; without it the system's folder for such files.
     #[arg(long)]
     folder: Option<PathBuf>,
+    /// Folder of a classifier that the program is told to open in the place of the embedded one.
+    #[arg(long)]
+    classifier: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -145,7 +148,7 @@ pub fn run(args: &Args) -> Result<()> {
     let program = args.driver.clone().ok_or_else(|| Error::argument("--driver names the program"))?;
     let start = Start { program, args: args.args.clone(), patience: Duration::from_secs(args.patience.max(1)) };
     let under = args.folder.clone().unwrap_or_else(std::env::temp_dir);
-    let stage = Stage::new(start, args.short, &under)?;
+    let stage = Stage::new(start, args.short, &under, args.classifier.clone())?;
     let mut report = Report::default();
     for rule in &rules {
         let begun = Instant::now();

@@ -8,6 +8,7 @@ use palisade::{Error, Result};
 use super::book::{Book, HOUSE};
 use super::host::{Ask, Host, Outcome, Start, Told};
 use super::model;
+use super::shown::LATE;
 
 /// The words of the suite's policies for a person who is refused.
 pub const REFUSAL: &str = "This is not answered here. Please ask at the desk.";
@@ -22,15 +23,16 @@ pub struct Stage {
     model: PathBuf,
     pub book: Book,
     start: Start,
+    classifier: Option<PathBuf>,
 }
 
 impl Stage {
     /// Writes the model into a new folder below `under`.
-    pub fn new(start: Start, short: bool, under: &Path) -> Result<Self> {
+    pub fn new(start: Start, short: bool, under: &Path, classifier: Option<PathBuf>) -> Result<Self> {
         let folder = under.join(format!("palisade-conform-{}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(|e| Error::io(folder.display(), &e))?;
         let book = Book::new(short);
-        let stage = Self { model: folder.join("recital.gguf"), folder, book, start };
+        let stage = Self { model: folder.join("recital.gguf"), folder, book, start, classifier };
         let texts: Vec<&[Vec<u8>]> = stage.book.pages.iter().map(|p| p.pieces.as_slice()).collect();
         model::write(&stage.model, &texts)?;
         Ok(stage)
@@ -65,10 +67,13 @@ impl Stage {
         Host::start(&self.start)
     }
 
-    /// What `open` is told: the model, and `more`.
+    /// What `open` is told: the model, `more`, and the classifier where the suite was given one.
     pub fn opening(&self, more: &[(&'static str, &Path)]) -> Vec<(&'static str, String)> {
         let mut pairs = vec![("model", self.model.display().to_string())];
         pairs.extend(more.iter().map(|(key, path)| (*key, path.display().to_string())));
+        if let (Some(own), None) = (&self.classifier, more.iter().find(|(key, _)| *key == "classifier")) {
+            pairs.push(("classifier", own.display().to_string()));
+        }
         pairs
     }
 
@@ -76,7 +81,12 @@ impl Stage {
     pub fn ready(&self, name: &str, more: &str) -> Outcome<Host> {
         let policy = self.policy(name, more)?;
         let mut host = self.host()?;
-        host.must("open", &self.opening(&[("policy", &policy)]))?;
+        let mut opening = self.opening(&[("policy", &policy)]);
+        if more == LATE {
+            // A small classifier may be done in a millisecond; the embedded one is not.
+            opening.retain(|(key, _)| *key != "classifier");
+        }
+        host.must("open", &opening)?;
         host.must("accept", &[])?;
         Ok(host)
     }
