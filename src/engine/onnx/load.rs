@@ -263,7 +263,7 @@ mod tests {
         let plan = model.plans.general.as_ref().unwrap();
         let count = |op: &str| plan.model().nodes().iter().filter(|n| n.op.name() == op).count();
         let found = ["MultiHeadAttention", "Neighbours", "SoftmaxColumns", "Softmax", "RmsNorm", "Conv"].map(count);
-        assert_eq!(found, [2, 1, 1, 0, 0, 0]);
+        assert_eq!(found, [6, 0, 1, 0, 0, 0]);
     }
 
     /// What the length decides is computed while loading, not in runs.
