@@ -46,11 +46,12 @@ def read(name, every):
 
 
 class Evaluation:
-    def __init__(self, guard, quick, step):
+    def __init__(self, guard, quick, step, stream_step=1):
         self.guard, self.quick = guard, quick
         # Every so many-th unsafe case is attacked; 47 is prime, so that a quick run meets all categories.
         self.step = 47 if quick else step
         self.every = 5 if quick else 1
+        self.stream_step = stream_step
         self.failed, self.errors, self.judged = [], 0, 0
         self.verdicts = {}
         self.latency = collections.defaultdict(list)
@@ -159,10 +160,10 @@ class Evaluation:
         return {"attack_languages": out}
 
     def streamed(self):
-        every = [c for c in read("unsafe", self.every) if c["side"] == "output"]
+        every = [c for c in read("unsafe", self.every * self.stream_step) if c["side"] == "output"]
         if not self.quick:
-            every += [c for c in read("multilingual", 1) if c["side"] == "output" and c["labels"]]
-        benign = [c for c in read("benign", self.every) if c["side"] == "output"]
+            every += [c for c in read("multilingual", self.stream_step) if c["side"] == "output" and c["labels"]]
+        benign = [c for c in read("benign", self.every * self.stream_step) if c["side"] == "output"]
         rows, failures = streams.evaluate(
             self.guard, every, benign, ("alone", "amid paragraphs") if self.quick else tuple(streams.SHAPES)
         )
@@ -171,7 +172,7 @@ class Evaluation:
         return {"streams": rows}
 
     def results(self):
-        found = {"quick": self.quick, "attack_step": self.step, "guard": fingerprint(self.guard)}
+        found = {"quick": self.quick, "attack_step": self.step, "stream_step": self.stream_step, "guard": fingerprint(self.guard)}
         for part in (self.plain, self.attacked, self.attacked_languages, self.streamed):
             print(f"{part.__name__} …", file=sys.stderr, flush=True)
             found |= part()
@@ -303,6 +304,7 @@ def main():
         action="store_true",
         help="every fifth case, attacks on every 47th; prints the summary and writes nothing",
     )
+    ap.add_argument("--stream-step", type=int, default=1, help="stream every so many-th answer (default 1: all)")
     ap.add_argument(
         "--attack-step", type=int, default=2, help="attack every so many-th unsafe case (default 2; 1 is all)"
     )
@@ -314,7 +316,7 @@ def main():
     if not args.binary:
         report.write(json.loads((HERE / "results.json").read_text(encoding="utf-8")), HERE)
         return
-    evaluation = Evaluation(runner.Guard(args.binary, args.policy, args.classifier), args.quick, args.attack_step)
+    evaluation = Evaluation(runner.Guard(args.binary, args.policy, args.classifier), args.quick, args.attack_step, args.stream_step)
     found = evaluation.results()
     found["name"] = args.name
     print("\n".join(report.summary(found)))
