@@ -27,7 +27,8 @@ pub(crate) fn sha256_hex_of(mut source: impl Read) -> io::Result<String> {
 }
 
 /// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     let mut hex = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         // Writing into a String cannot fail.

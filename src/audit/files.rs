@@ -1,14 +1,10 @@
 //! The files of a log: the one that is written, the ones set aside before it, and the chain through all of them.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::chain::{self, Summary};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
-/// How often and how long a held lock is waited for: one second in all.
-const LOCK_TRIES: u32 = 50;
-const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 /// Digits of a set-aside file's number.
 const DIGITS: usize = 6;
 
@@ -54,7 +50,7 @@ pub(super) fn continue_from(path: &Path) -> Result<Option<Summary>> {
 /// be a later one: older ones can have been taken away for keeping, and [`Summary::first`] says where this one begins.
 ///
 /// # Errors
-/// As [`chain::verify`]; [`Kind::Corrupt`] naming the file that does not continue the one before it.
+/// As [`chain::verify`]; [`crate::Kind::Corrupt`] naming the file that does not continue the one before it.
 pub fn read_all(path: &Path, each: &mut dyn FnMut(&serde_json::Value) -> Result<()>) -> Result<Summary> {
     let mut all: Option<Summary> = None;
     let older = set_aside(path)?.into_iter().map(|(_, p)| p);
@@ -91,44 +87,4 @@ pub fn read_all(path: &Path, each: &mut dyn FnMut(&serde_json::Value) -> Result<
         });
     }
     all.ok_or_else(|| Error::internal("audit: no file was read"))
-}
-
-/// Opens or begins the file that is written, for this process alone.
-pub(super) fn open_locked(path: &Path) -> Result<File> {
-    if std::fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file()) {
-        let message = format!("the audit log {} is not a regular file (symlinks are not followed)", path.display());
-        return Err(Error::new(Kind::Io, message));
-    }
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    private(&mut options);
-    let file = options.open(path).map_err(|e| Error::io(format!("opening the audit log {}", path.display()), &e))?;
-    lock(&file, path)?;
-    Ok(file)
-}
-
-#[cfg(unix)]
-fn private(options: &mut OpenOptions) {
-    use std::os::unix::fs::OpenOptionsExt;
-    options.mode(0o600);
-}
-
-#[cfg(not(unix))]
-fn private(_: &mut OpenOptions) {}
-
-/// A kernel lock, which goes with the process that holds it. A process that is being started may hold a copy of it for the
-/// moment between its fork and its exec, so a held lock is waited for.
-fn lock(file: &File, path: &Path) -> Result<()> {
-    for _ in 0..LOCK_TRIES {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            // A file system without locks.
-            Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => return Ok(()),
-            Err(TryLockError::Error(e)) => {
-                return Err(Error::io(format!("opening the audit log {}", path.display()), &e));
-            }
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-        }
-    }
-    Err(Error::busy(format!("the audit log {} is open elsewhere", path.display())))
 }

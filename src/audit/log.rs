@@ -14,6 +14,7 @@ use super::options::{AuditOptions, MOST_SIGNATURE, SyncPolicy};
 use super::record::{Event, Label, PlainText, Record};
 use crate::digest::hex;
 use crate::error::{Error, Result};
+use crate::files::durable::open_locked;
 
 /// The longest text that is kept in plain; of a longer one the beginning.
 const MOST_TEXT: usize = 2048;
@@ -63,7 +64,7 @@ impl AuditLog {
     pub fn open(options: AuditOptions) -> Result<Self> {
         let path = &options.path;
         let what = |e: &std::io::Error| Error::io(format!("opening the audit log {}", path.display()), e);
-        let mut file = files::open_locked(path)?;
+        let mut file = open_locked(path).map_err(|e| e.context("the audit log"))?;
         let mut summary = chain::walk(&file).map_err(|e| e.context(path.display()))?;
         let torn = std::mem::take(&mut summary.torn);
         file.set_len(summary.bytes).and_then(|()| file.seek(SeekFrom::End(0))).map_err(|e| what(&e))?;
@@ -198,7 +199,7 @@ impl AuditLog {
         std::fs::rename(path, files::aside(path, number)).map_err(|e| self.failed(&e))?;
         let time_unix = end.time_unix;
         let summary = Summary::after(end.summary.next(), end.summary.last.clone());
-        *end = End { file: files::open_locked(path)?, summary, time_unix, since_checkpoint: 0 };
+        *end = End { file: open_locked(path)?, summary, time_unix, since_checkpoint: 0 };
         self.write(end, &Own::Continued { time_unix, format: 1 })?;
         self.flush(end)
     }

@@ -45,7 +45,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Result<String, Stri
 /// After a crash at any moment the name holds the old content or the new one, whole.
 pub(crate) fn replace(folder: &Path, name: &str, content: &[u8]) -> Result<()> {
     make_folder(folder)?;
-    let _lock = lock(&folder.join(".lock"))?;
+    let _lock = open_locked(&folder.join(".lock"))?;
     let target = folder.join(name);
     let temp = folder.join(format!(".{name}.tmp"));
     let what = |e: &std::io::Error| Error::io(format!("writing {}", target.display()), e);
@@ -101,26 +101,29 @@ pub(crate) fn check_folder(folder: &Path) -> Result<()> {
     }
 }
 
-/// A kernel lock: it goes with the process that holds it, however that ends.
-fn lock(path: &Path) -> Result<File> {
-    let what = |e: &std::io::Error| Error::io(format!("locking {}", path.display()), e);
+/// Opens a regular file for this process alone, and makes it where there is none, readable by its owner only. A kernel lock
+/// goes with the process that holds it, however that ends. A process that is being started may hold a copy of it for the moment
+/// between its fork and its exec, so a held lock is waited for.
+pub(crate) fn open_locked(path: &Path) -> Result<File> {
+    let what = |e: &std::io::Error| Error::io(format!("opening {}", path.display()), e);
     if fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file()) {
-        return Err(Error::new(crate::Kind::Io, format!("{} is not a regular file", path.display())));
+        let message = format!("{} is not a regular file (symlinks are not followed)", path.display());
+        return Err(Error::new(crate::Kind::Io, message));
     }
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
+    options.read(true).write(true).create(true).truncate(false);
     private_file(&mut options);
     let file = options.open(path).map_err(|e| what(&e))?;
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            // A file system without locks: the rename alone still keeps each file whole.
+            // A file system without locks: a rename alone still keeps each file whole.
             Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => return Ok(file),
             Err(TryLockError::Error(e)) => return Err(what(&e)),
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
         }
     }
-    Err(Error::busy(format!("{} is held by another process", path.display())))
+    Err(Error::busy(format!("{} is open in another process", path.display())))
 }
 
 #[cfg(unix)]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Session, SessionOptions};
 use crate::audit::{self, AuditLog, AuditOptions};
 use crate::chat::ChatFormat;
+use crate::digest::hex;
 use crate::engine::{Decoder, DecoderOptions};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
@@ -386,7 +387,7 @@ fn describe(decoder: &Decoder, tokenizer: &Tokenizer, guard: &Guard) -> EngineIn
         weight_bytes: bytes.fixed.saturating_add(bytes.routed_budget),
         kv_bytes: bytes.kv,
         policy: guard.policy().name().to_owned(),
-        policy_sha256: guard.policy().hash().iter().map(|b| format!("{b:02x}")).collect(),
+        policy_sha256: hex(&guard.policy().hash()),
         warnings: {
             let guards = guard.model_warnings().iter().map(|w| format!("guard model: {w}"));
             model.warnings.iter().chain(tokenizer.warnings()).cloned().chain(guards).collect()

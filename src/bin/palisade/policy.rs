@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use palisade::digest::hex;
 use palisade::guard::{
     Action, Category, Guard, InputContext, Judgement, LlmWhen, Policy, PolicyBundle, Side, StreamMode,
 };
@@ -306,8 +307,4 @@ fn write_new(path: &Path, text: &str) -> Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path).map_err(|e| Error::io(path.display(), &e))?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|e| Error::io(path.display(), &e))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
