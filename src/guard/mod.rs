@@ -107,7 +107,7 @@ impl Guard {
     /// # Errors
     /// As [`Guard::open`], and [`crate::Kind::Cancelled`] when `progress` said so.
     pub fn open_with(options: &GuardOptions, progress: &mut (dyn FnMut(Progress) -> bool + Send)) -> Result<Self> {
-        let policy = options.policy()?;
+        let (policy, bundle) = options.policy()?;
         let shadow = options.shadow()?;
         let rules = RuleSet::for_policy(&policy)?;
         let (longest, rule) = rules.longest_match();
@@ -143,6 +143,9 @@ impl Guard {
         checks.extend(llm.iter().map(|llm| Arc::clone(llm) as Arc<dyn Check>));
         let guard = Self { policy, shadow, checks, recommended, llm };
         guard.require_stages()?;
+        if let (Some(bundle), Some(folder)) = (bundle, &options.state_dir) {
+            bundle.remember(folder)?;
+        }
         Ok(guard)
     }
 
@@ -182,6 +185,11 @@ impl Guard {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Whether a check reads the conversation around a text; for others nobody needs to bring it along.
+    pub(crate) fn reads_dialogue(&self) -> bool {
+        self.checks.iter().any(|c| c.is_deep())
     }
 
     /// The licence of the guard model, where there is one.
@@ -277,31 +285,35 @@ impl GuardOptions {
         self.policy_key.as_deref().map(PublicKey::from_hex).transpose()
     }
 
-    fn policy(&self) -> Result<Policy> {
-        match (self.key()?, &self.policy_text, &self.policy) {
-            (Some(key), Some(text), _) => {
-                let bundle =
-                    PolicyBundle::accept(text, key, self.state_dir.as_deref()).map_err(|e| e.context("policy"))?;
-                Policy::parse(bundle.policy_text()).map_err(|e| e.context("policy"))
+    /// The policy, and the bundle that it came in where it has to be signed.
+    fn policy(&self) -> Result<(Policy, Option<PolicyBundle>)> {
+        let Some(key) = self.key()? else {
+            let policy = match (&self.policy_text, &self.policy) {
+                (Some(text), _) => Policy::from_text(text).map_err(|e| e.context("policy")),
+                (None, Some(path)) => Policy::load(path),
+                (None, None) => Policy::default_embedded(),
+            };
+            return Ok((policy?, None));
+        };
+        let bundle = match (&self.policy_text, &self.policy) {
+            (Some(text), _) => PolicyBundle::accept(text, key).map_err(|e| e.context("policy"))?,
+            (None, Some(path)) => PolicyBundle::open(path, key)?,
+            (None, None) => {
+                return Err(Error::argument("a policy key is given and no policy: name the signed bundle"));
             }
-            (Some(key), None, Some(path)) => {
-                let bundle = PolicyBundle::open(path, key, self.state_dir.as_deref())?;
-                Policy::parse(bundle.policy_text()).map_err(|e| e.context(format!("policy {}", path.display())))
-            }
-            (Some(_), None, None) => {
-                Err(Error::argument("a policy key is given and no policy: name the signed bundle"))
-            }
-            (None, Some(text), _) => Policy::from_text(text).map_err(|e| e.context("policy")),
-            (None, None, Some(path)) => Policy::load(path),
-            (None, None, None) => Policy::default_embedded(),
+        };
+        if let Some(folder) = &self.state_dir {
+            bundle.check_counter(folder).map_err(|e| e.context("policy"))?;
         }
+        let policy = Policy::parse(bundle.policy_text()).map_err(|e| e.context("policy"))?;
+        Ok((policy, Some(bundle)))
     }
 
     /// The shadow's counter is not kept: it decides nothing.
     fn shadow(&self) -> Result<Option<Shadow>> {
         let Some(path) = &self.shadow else { return Ok(None) };
         let policy = match self.key()? {
-            Some(key) => Policy::parse(PolicyBundle::open(path, key, None)?.policy_text()),
+            Some(key) => Policy::parse(PolicyBundle::open(path, key)?.policy_text()),
             None => Policy::load(path),
         };
         let policy = policy.map_err(|e| e.context("shadow"))?;

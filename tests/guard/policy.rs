@@ -43,6 +43,11 @@ fn with_a_key_only_signed_policies_open_a_guard() {
     assert!(with(Some(&plain)).unwrap_err().message().contains("not signed"));
     assert_eq!(with(Some(&new)).unwrap().policy().name(), "t");
     assert!(with(Some(&old)).unwrap_err().message().contains("older"));
+    // One that does not come into force shuts nothing out.
+    let demanding = format!("{HEAD}[stages]\nrequire_prompt_guard = true\n");
+    let demanding = file(dir.path(), "3.bundle", &PolicyBundle::sign(&demanding, 3, &seed).unwrap());
+    assert!(with(Some(&demanding)).unwrap_err().message().contains("require_prompt_guard"));
+    with(Some(&new)).unwrap();
 }
 
 #[test]

@@ -287,7 +287,7 @@ fn sign(args: &Sign) -> Result<()> {
         PolicyBundle::sign(&read(&args.file)?, args.counter, &seed).map_err(|e| e.context(args.file.display()))?;
     // Reading it back is what a device does.
     let public: PublicKey = seed.public();
-    let _checked = PolicyBundle::accept(&bundle, public, None)?;
+    let _checked = PolicyBundle::accept(&bundle, public)?;
     match &args.out {
         None => output::line(bundle.trim_end_matches('\n')),
         Some(path) => {

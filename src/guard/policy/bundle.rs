@@ -48,32 +48,27 @@ impl PolicyBundle {
         Ok(format!("{FIRST}\ncounter {counter}\nkey {key}\nsignature {signature}\n\n{policy}"))
     }
 
-    /// Reads a bundle and checks that `key` signed it and that its counter is not below the one kept in `state_dir`; a
-    /// higher counter is then kept there. Without a folder nothing remembers older counters.
+    /// Reads a bundle and checks that `key` signed it.
     ///
     /// # Errors
-    /// [`crate::Kind::Corrupt`] for a file that is no bundle, another key, a broken signature, a lower counter or a kept
-    /// counter that cannot be read; [`crate::Kind::Io`].
-    pub fn open(path: &Path, key: PublicKey, state_dir: Option<&Path>) -> Result<Self> {
+    /// [`crate::Kind::Corrupt`] for a file that is no bundle, another key or a broken signature; [`crate::Kind::Io`].
+    pub fn open(path: &Path, key: PublicKey) -> Result<Self> {
         let name = path.display();
         let bytes = read_regular(path, MAX_BYTES + MOST_HEADER)?;
         let text = std::str::from_utf8(&bytes).map_err(|e| Error::corrupt(format!("policy {name}: not UTF-8: {e}")))?;
-        Self::accept(text, key, state_dir).map_err(|e| e.context(format!("policy {name}")))
+        Self::accept(text, key).map_err(|e| e.context(format!("policy {name}")))
     }
 
     /// As [`PolicyBundle::open`], for text that was read already.
     ///
     /// # Errors
     /// As [`PolicyBundle::open`].
-    pub fn accept(text: &str, key: PublicKey, state_dir: Option<&Path>) -> Result<Self> {
+    pub fn accept(text: &str, key: PublicKey) -> Result<Self> {
         let bundle = Self::recognize(text)?
             .ok_or_else(|| Error::corrupt("it is not signed; with a policy key only signed bundles are taken"))?;
         if bundle.key != key {
             let found = bundle.key.to_hex();
             return Err(Error::corrupt(format!("signed by key {found}, expected {}", key.to_hex())));
-        }
-        if let Some(folder) = state_dir {
-            bundle.remember(folder)?;
         }
         Ok(bundle)
     }
@@ -131,11 +126,35 @@ impl PolicyBundle {
         self.key
     }
 
-    /// Holds the counter against the kept one. The file is named after the key, so that products do not disturb each other.
-    fn remember(&self, folder: &Path) -> Result<()> {
+    /// Holds the counter against the highest one kept in `folder`.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Corrupt`] when it is lower, or when the kept one cannot be read; [`crate::Kind::Io`].
+    pub fn check_counter(&self, folder: &Path) -> Result<()> {
+        self.is_newer(folder).map(|_| ())
+    }
+
+    /// Keeps the counter in `folder`, once the policy is in force: one that did not come into force must not shut out the
+    /// one before it.
+    ///
+    /// # Errors
+    /// As [`PolicyBundle::check_counter`].
+    pub fn remember(&self, folder: &Path) -> Result<()> {
+        if self.is_newer(folder)? {
+            durable::replace(folder, &self.counter_file(), format!("{}\n", self.counter).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Named after the key, so that products do not disturb each other.
+    fn counter_file(&self) -> String {
         let key = self.key.to_hex();
-        let name = format!("policy-{}.counter", key.get(..16).unwrap_or(&key));
-        let path = folder.join(&name);
+        format!("policy-{}.counter", key.get(..16).unwrap_or(&key))
+    }
+
+    /// Whether the counter is higher than the kept one; a lower one is an error.
+    fn is_newer(&self, folder: &Path) -> Result<bool> {
+        let path = folder.join(self.counter_file());
         let kept = match durable::read(&path, 64)? {
             None => None,
             Some(Ok(text)) => Some(text.trim().parse::<u64>().map_err(|_| "it is not a number".to_owned())),
@@ -147,8 +166,8 @@ impl PolicyBundle {
                 "its counter is {}, and a policy with counter {kept} was in force: an older policy is not taken",
                 self.counter
             ))),
-            Some(Ok(kept)) if kept == self.counter => Ok(()),
-            _ => durable::replace(folder, &name, format!("{}\n", self.counter).as_bytes()),
+            Some(Ok(kept)) => Ok(kept < self.counter),
+            None => Ok(true),
         }
     }
 }

@@ -138,7 +138,7 @@ fn seed() -> SecretKey {
 #[test]
 fn a_bundle_comes_back_and_any_changed_byte_is_seen() {
     let text = PolicyBundle::sign(HEAD, 7, &seed()).unwrap();
-    let bundle = PolicyBundle::accept(&text, seed().public(), None).unwrap();
+    let bundle = PolicyBundle::accept(&text, seed().public()).unwrap();
     assert_eq!((bundle.policy_text(), bundle.counter()), (HEAD, 7));
     assert_eq!(Policy::from_text(&text).unwrap().hash(), Policy::parse(HEAD).unwrap().hash());
     for at in 0..text.len() {
@@ -146,12 +146,12 @@ fn a_bundle_comes_back_and_any_changed_byte_is_seen() {
         bytes[at] ^= 1;
         let Ok(changed) = String::from_utf8(bytes) else { continue };
         let same_key = changed.to_lowercase() == text.to_lowercase();
-        assert!(same_key || PolicyBundle::accept(&changed, seed().public(), None).is_err(), "byte {at}");
+        assert!(same_key || PolicyBundle::accept(&changed, seed().public()).is_err(), "byte {at}");
         // Whoever takes any policy still does not take a damaged bundle for one.
         assert!(same_key || Policy::from_text(&changed).is_err(), "byte {at} as a plain policy");
     }
     for len in 0..text.len() {
-        assert!(PolicyBundle::accept(&text[..len], seed().public(), None).is_err(), "{len} bytes");
+        assert!(PolicyBundle::accept(&text[..len], seed().public()).is_err(), "{len} bytes");
     }
 }
 
@@ -159,8 +159,8 @@ fn a_bundle_comes_back_and_any_changed_byte_is_seen() {
 fn another_key_and_an_unsigned_policy_are_refused() {
     let other = SecretKey::from_bytes([8; 32]);
     let text = PolicyBundle::sign(HEAD, 1, &other).unwrap();
-    assert!(PolicyBundle::accept(&text, seed().public(), None).unwrap_err().message().contains("signed by key"));
-    assert!(PolicyBundle::accept(HEAD, seed().public(), None).unwrap_err().message().contains("not signed"));
+    assert!(PolicyBundle::accept(&text, seed().public()).unwrap_err().message().contains("signed by key"));
+    assert!(PolicyBundle::accept(HEAD, seed().public()).unwrap_err().message().contains("not signed"));
     assert!(PolicyBundle::sign("version = 1\n", 1, &other).is_err(), "what is no policy is not signed");
     assert!(PublicKey::from_hex(&"0".repeat(64)).is_err(), "a weak key");
     assert!(PublicKey::from_hex("12").is_err());
@@ -170,16 +170,23 @@ fn another_key_and_an_unsigned_policy_are_refused() {
 #[test]
 fn an_older_policy_cannot_be_put_back() {
     let dir = tempfile::tempdir().unwrap();
-    let key = seed().public();
-    let signed = |counter| PolicyBundle::sign(HEAD, counter, &seed()).unwrap();
+    let bundle = |counter| {
+        let text = PolicyBundle::sign(HEAD, counter, &seed()).unwrap();
+        PolicyBundle::accept(&text, seed().public()).unwrap()
+    };
     for counter in [3, 3, 5] {
-        PolicyBundle::accept(&signed(counter), key, Some(dir.path())).unwrap();
+        bundle(counter).check_counter(dir.path()).unwrap();
+        bundle(counter).remember(dir.path()).unwrap();
     }
-    let error = PolicyBundle::accept(&signed(4), key, Some(dir.path())).unwrap_err();
-    assert!(error.message().contains('5') && error.message().contains("older"), "{error}");
+    for error in [bundle(4).check_counter(dir.path()), bundle(4).remember(dir.path())].map(Result::unwrap_err) {
+        assert!(error.message().contains('5') && error.message().contains("older"), "{error}");
+    }
+    // A look at a newer one keeps nothing.
+    bundle(9).check_counter(dir.path()).unwrap();
+    bundle(5).check_counter(dir.path()).unwrap();
     // A counter that cannot be read is not taken for none.
     let kept = std::fs::read_dir(dir.path()).unwrap().flatten().map(|e| e.path());
     let kept: Vec<_> = kept.filter(|p| p.to_string_lossy().ends_with(".counter")).collect();
     std::fs::write(&kept[0], "five\n").unwrap();
-    assert!(PolicyBundle::accept(&signed(9), key, Some(dir.path())).is_err());
+    assert!(bundle(9).check_counter(dir.path()).is_err());
 }

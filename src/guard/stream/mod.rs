@@ -246,8 +246,8 @@ impl OutputStream {
         let from = self.context_start();
         let (unit_from, unit_to) = (self.pending - from, cut - from);
         // In one piece there is nothing before it.
-        let spoken =
-            (self.base + from).checked_sub(self.all_from).and_then(|to| self.all.get(..to)).unwrap_or_default();
+        let before = (self.base + from).checked_sub(self.all_from).filter(|_| self.guard.reads_dialogue());
+        let spoken = before.and_then(|to| self.all.get(..to)).unwrap_or_default();
         let control = self.control().after(spoken);
         let window = self.text.get(from..end).unwrap_or_default();
         // What lies before the unit was judged with it; what begins after it belongs to the next unit.
