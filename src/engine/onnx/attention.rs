@@ -5,12 +5,10 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
+use super::over_heads::{Head, TILE, over_heads};
 use crate::engine::ops::identity;
 use crate::engine::scratch;
 use crate::kernels::{Kernels, KvRows};
-
-/// Query rows that share a pass over keys and values.
-const TILE: usize = 32;
 
 /// What does not change in one layer's attention.
 #[derive(Debug)]
@@ -60,39 +58,18 @@ impl EvalOp for DisentangledAttention {
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let [q, k, v, mask, places, key_places] = &inputs[..] else { bail!("attention over {} inputs", inputs.len()) };
         let plan = &*self.plan;
-        let all = plan.heads * plan.width;
-        let &[batch, seq, columns] = q.shape() else { bail!("queries of shape {:?}", q.shape()) };
-        let fits = columns == all && [k, v].iter().all(|t| t.shape() == q.shape());
+        let &[batch, seq, _] = q.shape() else { bail!("queries of shape {:?}", q.shape()) };
         let square =
             mask.shape() == [batch, 1, seq, seq] && [places, key_places].iter().all(|t| t.shape() == [seq, seq]);
-        ensure!(fits && square, "attention of {all} columns over {inputs:?}");
-        let mut out = Tensor::zero::<f32>(&[batch, seq, all])?;
-        if out.len() == 0 {
-            return Ok(tvec!(out.into_tvalue()));
-        }
-        let (q, k, v) = (q.try_as_plain_ram()?, k.try_as_plain_ram()?, v.try_as_plain_ram()?);
-        let (q, k, v) = (q.as_slice::<f32>()?, k.as_slice::<f32>()?, v.as_slice::<f32>()?);
+        ensure!(square, "attention over {inputs:?}");
         let (mask, places, key_places) =
             (mask.try_as_plain_ram()?, places.try_as_plain_ram()?, key_places.try_as_plain_ram()?);
         let mask = mask.as_slice::<bool>()?;
         let pairs = Pairs::new(places.as_slice()?, key_places.as_slice()?, seq);
-        let mut heads = vec![0.0f32; q.len()]; // (batch, heads, seq, width)
-        heads.par_chunks_mut(seq * plan.width).enumerate().for_each(|(at, out)| {
-            let (row, head) = (at / plan.heads, at % plan.heads);
-            let of = |x: &[f32]| plan.head(x.get(row * seq * all..(row + 1) * seq * all).unwrap_or_default(), head);
-            let mask = mask.get(row * seq * seq..).unwrap_or_default();
-            plan.attend(head, [of(q), of(k), of(v)], mask, &pairs, out);
-        });
-        let mut out_plain = out.try_as_plain_ram_mut()?;
-        let rows = out_plain.as_slice_mut::<f32>()?.chunks_exact_mut(seq * all);
-        for (out, heads) in rows.zip(heads.chunks_exact(seq * all)) {
-            for (h, head) in heads.chunks_exact(seq * plan.width).enumerate() {
-                for (out, x) in out.chunks_exact_mut(all).zip(head.chunks_exact(plan.width)) {
-                    out.iter_mut().skip(h * plan.width).zip(x).for_each(|(o, x)| *o = *x);
-                }
-            }
-        }
-        Ok(tvec!(out.into_tvalue()))
+        let out = over_heads([q, k, v], plan.heads, plan.width, |row, head, columns, out| {
+            plan.attend(head, columns, mask.get(row * seq * seq..).unwrap_or_default(), &pairs, out);
+        })?;
+        Ok(tvec!(out))
     }
 }
 
@@ -117,7 +94,7 @@ struct Pairs<'a> {
 
 impl<'a> Pairs<'a> {
     fn new(places: &'a [u32], key_places: &'a [u32], seq: usize) -> Self {
-        let spans = places.chunks(TILE * seq).map(span).collect();
+        let spans = places.chunks((TILE * seq).max(1)).map(span).collect();
         Self { seq, places, key_places, spans, key_span: span(key_places) }
     }
 }
@@ -128,15 +105,6 @@ fn span(places: &[u32]) -> (usize, usize) {
 }
 
 impl Plan {
-    /// The columns of one head, `(seq, width)`.
-    fn head(&self, x: &[f32], head: usize) -> Vec<f32> {
-        let mut out = Vec::with_capacity(x.len() / self.heads.max(1));
-        for row in x.chunks_exact(self.heads * self.width) {
-            out.extend_from_slice(row.get(head * self.width..(head + 1) * self.width).unwrap_or_default());
-        }
-        out
-    }
-
     /// Rows `span` of a head's relative positions.
     fn positions<'a>(&self, all: &'a [f32], head: usize, (low, high): (usize, usize)) -> &'a [f32] {
         let first = head * self.places();
@@ -144,7 +112,7 @@ impl Plan {
     }
 
     /// One head; `out` is `(seq, width)`.
-    fn attend(&self, head: usize, [q, k, v]: [Vec<f32>; 3], mask: &[bool], pairs: &Pairs<'_>, out: &mut [f32]) {
+    fn attend(&self, head: usize, [q, k, v]: Head<'_>, mask: &[bool], pairs: &Pairs<'_>, out: &mut [f32]) {
         let (kernels, width, seq) = (&self.kernels, self.width, pairs.seq);
         let (key_low, key_high) = pairs.key_span;
         // Rows an odd number of cache lines apart: a query reads down a column, which must not fall on few lines.
@@ -158,7 +126,7 @@ impl Plan {
             let (rows, wide) = (q.len() / width, high - low);
             let (mut scores, mut by_place) = (vec![0.0f32; rows * seq], vec![0.0f32; rows * wide]);
             let scaled: Vec<f32> = q.iter().map(|x| x * self.factor).collect();
-            (kernels.attn_scores)(&scaled, width, KvRows::F32(&k), &mut scores, seq);
+            (kernels.attn_scores)(&scaled, width, KvRows::F32(k), &mut scores, seq);
             let positions = self.positions(&self.for_queries, head, (low, high));
             (kernels.attn_scores)(q, width, KvRows::F32(positions), &mut by_place, wide);
             for (r, (scores, by_place)) in scores.chunks_exact_mut(seq).zip(by_place.chunks_exact(wide)).enumerate() {
@@ -179,7 +147,7 @@ impl Plan {
                 }
                 (kernels.softmax)(scores);
             }
-            (kernels.attn_mix)(&scores, seq, KvRows::F32(&v), width, out);
+            (kernels.attn_mix)(&scores, seq, KvRows::F32(v), width, out);
         });
         scratch::give(by_key);
     }

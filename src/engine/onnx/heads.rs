@@ -10,14 +10,13 @@ use tract_onnx::tract_core::ops::math::IsNan;
 use tract_onnx::tract_core::ops::nn::{Softmax, SoftmaxKind};
 use tract_onnx::tract_hir::internal::*;
 
+use super::over_heads::{Head, TILE, over_heads};
 use super::proof::{self, Random};
 use super::recognize::{peel, product, terms};
 use crate::engine::ops::identity;
 use crate::engine::scratch;
 use crate::kernels::{Kernels, KvRows};
 
-/// Query rows that share a pass over keys and values.
-const TILE: usize = 32;
 /// Heads of so many values have their scores made column by column …
 const SHORT: usize = 32;
 /// … over so many keys, whose scores stay in registers and the first cache.
@@ -67,33 +66,12 @@ impl EvalOp for Attention {
             _ => bail!("attention over {} inputs", inputs.len()),
         };
         let plan = &*self.plan;
-        let all = plan.heads * plan.width;
-        let &[batch, seq, columns] = q.shape() else { bail!("queries of shape {:?}", q.shape()) };
-        ensure!(columns == all && [k, v].iter().all(|t| t.shape() == q.shape()), "attention over {inputs:?}");
+        let &[batch, seq, _] = q.shape() else { bail!("queries of shape {:?}", q.shape()) };
         let mask = mask.map(|m| Mask::new(m, batch, seq)).transpose()?;
-        let mut out = Tensor::zero::<f32>(&[batch, seq, all])?;
-        if out.len() == 0 {
-            return Ok(tvec!(out.into_tvalue()));
-        }
-        let (q, k, v) = (q.try_as_plain_ram()?, k.try_as_plain_ram()?, v.try_as_plain_ram()?);
-        let (q, k, v) = (q.as_slice::<f32>()?, k.as_slice::<f32>()?, v.as_slice::<f32>()?);
-        let mut heads = scratch::take(q.len()); // (batch, heads, seq, width)
-        heads.par_chunks_mut(seq * plan.width).enumerate().for_each(|(at, out)| {
-            let (row, head) = (at / plan.heads, at % plan.heads);
-            let of = |x: &[f32]| plan.head(x.get(row * seq * all..(row + 1) * seq * all).unwrap_or_default(), head);
-            plan.attend([of(q), of(k), of(v)], seq, mask.as_ref().map(|m| (m, row)), out);
-        });
-        let mut out_plain = out.try_as_plain_ram_mut()?;
-        let rows = out_plain.as_slice_mut::<f32>()?.chunks_exact_mut(seq * all);
-        for (out, heads) in rows.zip(heads.chunks_exact(seq * all)) {
-            for (h, head) in heads.chunks_exact(seq * plan.width).enumerate() {
-                for (out, x) in out.chunks_exact_mut(all).zip(head.chunks_exact(plan.width)) {
-                    out.iter_mut().skip(h * plan.width).zip(x).for_each(|(o, x)| *o = *x);
-                }
-            }
-        }
-        scratch::give(heads);
-        Ok(tvec!(out.into_tvalue()))
+        let out = over_heads([q, k, v], plan.heads, plan.width, |row, _, columns, out| {
+            plan.attend(columns, seq, mask.as_ref().map(|m| (m, row)), out);
+        })?;
+        Ok(tvec!(out))
     }
 }
 
@@ -130,20 +108,11 @@ impl Mask {
 }
 
 impl Plan {
-    /// The columns of one head, `(seq, width)`.
-    fn head(&self, x: &[f32], head: usize) -> Vec<f32> {
-        let mut out = scratch::take(x.len() / self.heads.max(1));
-        for (out, row) in out.chunks_exact_mut(self.width).zip(x.chunks_exact(self.heads * self.width)) {
-            out.copy_from_slice(row.get(head * self.width..(head + 1) * self.width).unwrap_or_default());
-        }
-        out
-    }
-
-    /// One head; `out` is `(seq, width)`.
-    fn attend(&self, [q, k, v]: [Vec<f32>; 3], seq: usize, mask: Option<(&Mask, usize)>, out: &mut [f32]) {
+    /// One head; `out` is `(seq, width)` of zeros.
+    fn attend(&self, [q, k, v]: Head<'_>, seq: usize, mask: Option<(&Mask, usize)>, out: &mut [f32]) {
         let (kernels, width) = (&self.kernels, self.width);
         // Short products leave a kernel of dot products little to do between its sums across lanes.
-        let turned = (width <= SHORT && seq <= FEW).then(|| turned(&k, width));
+        let turned = (width <= SHORT && seq <= FEW).then(|| turned(k, width));
         let tiles = out.par_chunks_mut(TILE * width).zip(q.par_chunks(TILE * width)).enumerate();
         tiles.for_each(|(tile, (out, q))| {
             let mut scores = scratch::take(q.len() / width * seq);
@@ -153,7 +122,7 @@ impl Plan {
                 scores.fill(0.0);
                 (kernels.attn_mix)(&scaled, width, KvRows::F32(turned), seq, &mut scores);
             } else {
-                (kernels.attn_scores)(&scaled, width, KvRows::F32(&k), &mut scores, seq);
+                (kernels.attn_scores)(&scaled, width, KvRows::F32(k), &mut scores, seq);
             }
             for (r, row) in scores.chunks_exact_mut(seq).enumerate() {
                 if let Some((mask, batch)) = mask {
@@ -161,12 +130,11 @@ impl Plan {
                 }
                 self.softmax(row);
             }
-            out.fill(0.0);
-            (kernels.attn_mix)(&scores, seq, KvRows::F32(&v), width, out);
+            (kernels.attn_mix)(&scores, seq, KvRows::F32(v), width, out);
             scratch::give(scores);
             scratch::give(scaled);
         });
-        [q, k, v].into_iter().chain(turned).for_each(scratch::give);
+        turned.into_iter().for_each(scratch::give);
     }
 
     fn softmax(&self, row: &mut [f32]) {

@@ -17,6 +17,7 @@ mod linear;
 mod load;
 mod norm;
 mod operators;
+mod over_heads;
 mod proof;
 mod recognize;
 mod softmax;
