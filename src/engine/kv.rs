@@ -3,6 +3,7 @@
 //! A copy of a cache copies page handles; a page is copied when one of its owners writes. Layers with chunked attention drop
 //! pages that no later position can see: at each multiple of the chunk they hold nothing.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
@@ -91,6 +92,31 @@ struct Page {
     values: Values,
 }
 
+/// Neighbouring positions that lie in one page.
+pub(super) struct Run<'a> {
+    /// How many of the positions asked for come before.
+    pub(super) at: usize,
+    page: &'a Page,
+    slots: Range<usize>,
+    head_dim: usize,
+}
+
+impl<'a> Run<'a> {
+    /// Keys of one head.
+    pub(super) fn keys(&self, head: usize) -> KvRows<'a> {
+        self.rows(&self.page.keys, head)
+    }
+
+    /// Values of one head.
+    pub(super) fn values(&self, head: usize) -> KvRows<'a> {
+        self.rows(&self.page.values, head)
+    }
+
+    fn rows(&self, values: &'a Values, head: usize) -> KvRows<'a> {
+        values.rows().rows(head * PAGE + self.slots.start, head * PAGE + self.slots.end, self.head_dim)
+    }
+}
+
 /// The past of one layer.
 #[derive(Clone, Debug)]
 pub(super) struct LayerCache {
@@ -142,19 +168,12 @@ impl LayerCache {
         Ok(())
     }
 
-    /// Keys and values of one head at positions `from … to`, page by page: `(position of the first row − from, keys, values)`.
-    pub(super) fn runs(
-        &self,
-        head: usize,
-        from: usize,
-        to: usize,
-    ) -> impl Iterator<Item = (usize, KvRows<'_>, KvRows<'_>)> {
-        let d = self.head_dim;
+    /// Positions `from … to`, page by page.
+    pub(super) fn runs(&self, from: usize, to: usize) -> impl Iterator<Item = Run<'_>> {
         (from / PAGE..to.div_ceil(PAGE)).map(move |number| {
-            let page = &self.pages[number - self.first];
             let (low, high) = (from.max(number * PAGE), to.min((number + 1) * PAGE));
-            let (a, b) = (head * PAGE + low - number * PAGE, head * PAGE + high - number * PAGE);
-            (low - from, page.keys.rows().rows(a, b, d), page.values.rows().rows(a, b, d))
+            let slots = low - number * PAGE..high - number * PAGE;
+            Run { at: low - from, page: &self.pages[number - self.first], slots, head_dim: self.head_dim }
         })
     }
 

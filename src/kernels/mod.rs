@@ -12,6 +12,7 @@ mod scalar;
 mod x86;
 
 pub use acts::{Acts, BLOCK, Precision};
+pub(crate) use scalar::exp;
 
 use crate::quant::BlockType;
 
@@ -142,8 +143,17 @@ pub struct Kernels {
     pub attn_scores_q8: fn(q: ByteQueries<'_>, keys: &[i8], scales: &[u16], scores: &mut [f32], stride: usize),
     /// `out[h] ← out[h] + Σ_j p[h · stride + j] · values[j]`; `out` is `(heads, width)`.
     pub attn_mix: fn(p: &[f32], stride: usize, values: KvRows<'_>, width: usize, out: &mut [f32]),
+    /// `x ← exp(x − max x)`; returns `max x` and the sum of what `x` has become.
+    pub exps: fn(x: &mut [f32]) -> (f32, f32),
+}
+
+impl Kernels {
     /// `x ← exp(x − max x) / Σ exp(x − max x)`.
-    pub softmax: fn(x: &mut [f32]),
+    pub fn softmax(&self, x: &mut [f32]) {
+        let (_, sum) = (self.exps)(x);
+        let factor = 1.0 / sum;
+        x.iter_mut().for_each(|v| *v *= factor);
+    }
 }
 
 /// Every set that this processor can run, the best first, `scalar` last.

@@ -8,18 +8,7 @@ use crate::quant::{BlockType, runs};
 use crate::weights::layout::{PANEL_ROWS, panel_block};
 
 pub(super) fn kernels() -> Kernels {
-    Kernels {
-        name: "scalar",
-        matmul,
-        quantize,
-        rms_norm,
-        silu_mul,
-        add,
-        attn_scores,
-        attn_scores_q8,
-        attn_mix,
-        softmax,
-    }
+    Kernels { name: "scalar", matmul, quantize, rms_norm, silu_mul, add, attn_scores, attn_scores_q8, attn_mix, exps }
 }
 
 /// Shape checks that every set's `matmul` makes first: returns (bytes of a panel, rows of activations).
@@ -159,7 +148,7 @@ pub(super) fn rms_norm(x: &[f32], w: Option<&[f32]>, eps: f32, out: &mut [f32]) 
 }
 
 /// e^x to about one unit in the last place: 2^n times a degree-6 polynomial on [−ln2/2, ln2/2].
-pub(super) fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
     let n = (x * std::f32::consts::LOG2_E).round_ties_even();
     let r = n.mul_add(-0.693_359_4, x);
@@ -253,13 +242,12 @@ pub(super) fn attn_mix(p: &[f32], stride: usize, values: KvRows<'_>, width: usiz
     }
 }
 
-pub(super) fn softmax(x: &mut [f32]) {
+pub(super) fn exps(x: &mut [f32]) -> (f32, f32) {
     let max = x.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
     let mut lanes = [0.0f32; 8];
     for (i, v) in x.iter_mut().enumerate() {
         *v = exp(*v - max);
         lanes[i % 8] += *v;
     }
-    let factor = 1.0 / fold(lanes);
-    x.iter_mut().for_each(|v| *v *= factor);
+    (max, fold(lanes))
 }

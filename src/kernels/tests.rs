@@ -305,7 +305,7 @@ fn every_set_computes_vectors_as_scalar_does() {
                     (x.clone(), x.clone(), x.iter().map(|v| v * 20.0).collect::<Vec<_>>());
                 (k.silu_mul)(&mut gate, &w, 0.7);
                 (k.add)(&mut sum, &w);
-                (k.softmax)(&mut soft);
+                k.softmax(&mut soft);
                 [norm, bare, gate, sum, soft]
             };
             let got = run(&k);
@@ -326,7 +326,7 @@ fn every_set_passes_on_what_is_no_number_as_scalar_does() {
                 let (mut gate, mut sum, mut soft, mut norm) = (x.clone(), x.clone(), x.clone(), x.clone());
                 (k.silu_mul)(&mut gate, &up, 1.5);
                 (k.add)(&mut sum, &up);
-                (k.softmax)(&mut soft);
+                k.softmax(&mut soft);
                 (k.rms_norm)(&x, Some(&up), 1e-5, &mut norm);
                 [gate, sum, soft, norm].concat()
             };
@@ -351,7 +351,7 @@ fn silu_and_softmax_are_those_of_the_textbook() {
             assert!((f64::from(*g) - want).abs() <= 3e-7 * want.abs().max(1e-6), "{}: silu({x}) = {g}", k.name);
         }
         let mut soft = x.clone();
-        (k.softmax)(&mut soft);
+        k.softmax(&mut soft);
         let total: f64 = x.iter().map(|v| f64::from(*v - 39.9).exp()).sum();
         let want = |v: f32| f64::from(v - 39.9).exp() / total;
         assert!(x.iter().zip(&soft).all(|(x, s)| (f64::from(*s) - want(*x)).abs() < 1e-7), "{}", k.name);

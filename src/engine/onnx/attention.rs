@@ -145,7 +145,7 @@ impl Plan {
                     let by_key = by_key.get(*place as usize - key_low).copied().unwrap_or(f32::NAN);
                     *score += if *masked { 0.0 } else { by_key };
                 }
-                (kernels.softmax)(scores);
+                kernels.softmax(scores);
             }
             (kernels.attn_mix)(&scores, seq, KvRows::F32(v), width, out);
         });

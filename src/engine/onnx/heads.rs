@@ -143,7 +143,7 @@ impl Plan {
         }
         // No kernel set is asked for infinities; this is as good as one beside a finite score. A NaN stays.
         row.iter_mut().for_each(|x| *x = if *x < f32::MIN / 2.0 { f32::MIN / 2.0 } else { *x });
-        (self.kernels.softmax)(row);
+        self.kernels.softmax(row);
     }
 }
 

@@ -1,17 +1,14 @@
-//! Attention with its past: rotation or temperature, norm of heads, append, causal or chunked attention over grouped heads.
+//! Attention with its past: rotation or temperature, norm of heads, append; what the queries then do is in `attend`.
 
 use std::sync::Arc;
 
 use rayon::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
+use super::attend::attend;
 use super::{Turn, filled, identity, rows_like, values};
 use crate::engine::kv::{KvType, LayerCache};
-use crate::engine::scratch;
-use crate::kernels::{ByteQueries, KV_BLOCK, Kernels, KvRows};
-
-/// Query rows that go over keys and values together.
-const TILE_ROWS: usize = 32;
+use crate::kernels::Kernels;
 
 /// What does not change in one attention layer.
 #[derive(Clone, Debug)]
@@ -79,7 +76,7 @@ impl OpState for AttentionState {
         self.append(turn, k, values(&v)?)?;
         let width = self.plan.heads * self.plan.head_dim;
         filled(q.len() / width, width, |out| {
-            self.attend(turn, q, out);
+            attend(&self.plan, &self.seats, turn, q, out);
             Ok(())
         })
     }
@@ -87,15 +84,6 @@ impl OpState for AttentionState {
     fn reset_lanes(&mut self, _: &[LaneId]) -> TractResult<()> {
         bail!("one conversation to a state")
     }
-}
-
-/// Neighbouring rows of one conversation that go over its past together.
-struct Tile<'a> {
-    cache: &'a LayerCache,
-    /// Position of the first row.
-    first: usize,
-    /// `(tokens, heads, d)`
-    q: &'a [f32],
 }
 
 impl AttentionState {
@@ -117,57 +105,6 @@ impl AttentionState {
             }
         }
         Ok(())
-    }
-
-    /// Softmax attention of every query over what it may see, `(S, heads · d)`. Neighbouring tokens go together: what all of
-    /// them see is read once. The order of every sum is that of the positions, so the tiles change no bit.
-    fn attend(&self, turn: &Turn, q: &[f32], out: &mut [f32]) {
-        let p = &self.plan;
-        let group = p.heads / p.kv_heads;
-        let (row, part) = (p.heads * p.head_dim, group * p.head_dim);
-        let tile = (TILE_ROWS / group).max(1);
-        let mut tiles: Vec<Tile<'_>> = Vec::with_capacity(turn.sequences.len() + q.len() / (tile * row));
-        let mut rest = q;
-        for (cache, sequence) in self.seats.iter().zip(&turn.sequences) {
-            let (own, others) = rest.split_at(sequence.rows * row);
-            rest = others;
-            tiles.extend(own.chunks(tile * row).enumerate().map(|(t, q)| Tile {
-                cache,
-                first: sequence.past + t * tile,
-                q,
-            }));
-        }
-        if tiles.iter().all(|tile| tile.q.len() == row) {
-            // One row each: what a task computes lies together in the output.
-            out.par_chunks_mut(part).enumerate().with_max_len(1).for_each(|(i, out)| {
-                let (tile, head) = (&tiles[i / p.kv_heads], i % p.kv_heads);
-                attend_tile(p, tile, head, &tile.q[head * part..(head + 1) * part], out);
-            });
-            return;
-        }
-        let parts: Vec<Vec<f32>> = (0..tiles.len() * p.kv_heads)
-            .into_par_iter()
-            .map(|i| {
-                let (tile, head) = (&tiles[i / p.kv_heads], i % p.kv_heads);
-                let mut mine = scratch::take(tile.q.len() / p.kv_heads);
-                for (mine, token) in mine.chunks_exact_mut(part).zip(tile.q.chunks_exact(row)) {
-                    mine.copy_from_slice(&token[head * part..(head + 1) * part]);
-                }
-                let mut mixed = scratch::take(mine.len());
-                attend_tile(p, tile, head, &mine, &mut mixed);
-                scratch::give(mine);
-                mixed
-            })
-            .collect();
-        let mut rows = out.chunks_exact_mut(row);
-        for (tile, parts) in tiles.iter().zip(parts.chunks(p.kv_heads)) {
-            for (t, out) in rows.by_ref().take(tile.q.len() / row).enumerate() {
-                for (out, mixed) in out.chunks_exact_mut(part).zip(parts) {
-                    out.copy_from_slice(&mixed[t * part..(t + 1) * part]);
-                }
-            }
-        }
-        parts.into_iter().for_each(scratch::give);
     }
 }
 
@@ -196,69 +133,6 @@ fn prepare(p: &AttentionPlan, turn: &Turn, q: &mut [f32], k: &mut [f32]) {
     k.par_chunks_mut(p.kv_heads * d).enumerate().for_each_init(Vec::new, |bare, (t, k)| {
         k.chunks_exact_mut(d).for_each(|head| each(t, head, bare));
     });
-}
-
-/// The queries `q`, `(tokens, group, d)`, of one key head of a tile; all lie in one chunk. `out` is laid out as they are.
-fn attend_tile(p: &AttentionPlan, tile: &Tile<'_>, head: usize, q: &[f32], out: &mut [f32]) {
-    let (d, group, first) = (p.head_dim, p.heads / p.kv_heads, tile.first);
-    let (part, tokens) = (group * d, q.len() / (group * d));
-    let from = p.chunk.map_or(0, |c| first / c * c);
-    // Every token sees `common` positions, and those of the tile up to its own.
-    let common = first + 1 - from;
-    let stride = common + tokens - 1;
-    let mut scores = scratch::take(tokens * group * stride);
-    let queries = Queries::new(p, q);
-    for (at, keys, _) in tile.cache.runs(head, from, first + 1) {
-        queries.scores(p, 0, tokens * group, keys, &mut scores[at..], stride);
-    }
-    for t in 0..tokens {
-        let scores = &mut scores[t * group * stride..(t + 1) * group * stride];
-        for (at, keys, _) in tile.cache.runs(head, first + 1, first + 1 + t) {
-            queries.scores(p, t * group, group, keys, &mut scores[common + at..], stride);
-        }
-        scores.chunks_exact_mut(stride).for_each(|s| (p.kernels.softmax)(&mut s[..common + t]));
-    }
-    out.fill(0.0);
-    for (at, _, values) in tile.cache.runs(head, from, first + 1) {
-        (p.kernels.attn_mix)(&scores[at..], stride, values, d, out);
-    }
-    for (t, out) in out.chunks_exact_mut(part).enumerate() {
-        let scores = &scores[t * group * stride..(t + 1) * group * stride];
-        for (at, _, values) in tile.cache.runs(head, first + 1, first + 1 + t) {
-            (p.kernels.attn_mix)(&scores[common + at..], stride, values, d, out);
-        }
-    }
-    scratch::give(scores);
-}
-
-/// Query rows, in eight bits too where they meet eight-bit keys.
-struct Queries<'a> {
-    values: &'a [f32],
-    q: Vec<i8>,
-    scales: Vec<f32>,
-}
-
-impl<'a> Queries<'a> {
-    fn new(p: &AttentionPlan, values: &'a [f32]) -> Self {
-        let n = if p.kv == KvType::Q8_0 { values.len() } else { 0 };
-        let (mut q, mut scales) = (vec![0; n], vec![0.0; n / KV_BLOCK]);
-        if n > 0 {
-            (p.kernels.quantize)(values, &mut q, &mut scales, &mut vec![0; n / 16]);
-        }
-        Self { values, q, scales }
-    }
-
-    /// Scores of `n` rows from row `first` on.
-    fn scores(&self, p: &AttentionPlan, first: usize, n: usize, keys: KvRows<'_>, out: &mut [f32], stride: usize) {
-        let d = p.head_dim;
-        match keys {
-            KvRows::Q8 { q, scales } => {
-                let queries = ByteQueries { width: d, q: &self.q, scales: &self.scales };
-                (p.kernels.attn_scores_q8)(queries.part(first, n), q, scales, out, stride);
-            }
-            _ => (p.kernels.attn_scores)(&self.values[first * d..][..n * d], d, keys, out, stride),
-        }
-    }
 }
 
 /// Turns each adjacent pair of `head` by its angle.

@@ -1,5 +1,6 @@
 //! Our operations of the decoder graph. Each is a thin tract shell around plain functions over `kernels`.
 
+mod attend;
 mod attention;
 mod embed;
 mod ffn;

@@ -52,7 +52,7 @@ fn set<D: Dot>(name: &'static str) -> Kernels {
         attn_scores: attention::attn_scores,
         attn_scores_q8: super::scalar::attn_scores_q8,
         attn_mix: attention::attn_mix,
-        softmax: vectors::softmax,
+        exps: vectors::exps,
     }
 }
 

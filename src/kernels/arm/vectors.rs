@@ -87,16 +87,16 @@ pub(super) fn silu_mul(gate: &mut [f32], up: &[f32], scale: f32) {
     rest.iter_mut().zip(lanes).for_each(|(g, lane)| *g = lane);
 }
 
-/// `Kernels::softmax`.
-pub(super) fn softmax(x: &mut [f32]) {
+/// `Kernels::exps`.
+pub(super) fn exps(x: &mut [f32]) -> (f32, f32) {
     let (chunks, rest) = x.as_chunks_mut::<8>();
     let mut max = Floats::some(rest, f32::NEG_INFINITY);
     for c in chunks.iter() {
         // SAFETY: eight values.
         max = max.max_number(unsafe { Floats::load(c.as_ptr()) });
     }
-    let max = Floats::splat(max.array().into_iter().fold(f32::NEG_INFINITY, f32::max));
-    let mut sum = Floats::splat(0.0);
+    let most = max.array().into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let (max, mut sum) = (Floats::splat(most), Floats::splat(0.0));
     for c in chunks {
         // SAFETY: eight values.
         unsafe {
@@ -108,6 +108,5 @@ pub(super) fn softmax(x: &mut [f32]) {
     let lanes = exp(Floats::some(rest, f32::NEG_INFINITY).minus(max)).array();
     rest.iter_mut().zip(lanes).for_each(|(x, lane)| *x = lane);
     // A lane that holds no value adds nothing.
-    let factor = 1.0 / sum.plus(Floats::some(rest, 0.0)).fold();
-    x.iter_mut().for_each(|v| *v *= factor);
+    (most, sum.plus(Floats::some(rest, 0.0)).fold())
 }

@@ -271,26 +271,51 @@ unsafe fn dots_avx512<const R: usize>(
             }
         }
     }
-    for (r, acc) in acc.iter().enumerate() {
-        put(&fold_pairs(*acc), &mut out[r * stride..], some);
-    }
+    put_scores(&acc, out, stride, (0, some));
 }
 
-/// The sums of eight lanes of four pairs of keys, in the order of `scalar`: the lower halves' first.
+/// The scores of two query rows, a half of the register each, from their sums over every eighth column: two keys in a
+/// register, `KEYS / 2` apart. Folded in the order of `scalar`: the lower halves' first.
 #[inline]
 #[target_feature(enable = "avx512f,avx2,fma,f16c")]
-pub(super) fn fold_pairs(acc: [__m512; KEYS / 2]) -> [f32; KEYS] {
-    let half = acc.map(|a| _mm512_add_ps(a, _mm512_shuffle_f32x4(a, a, 0b10_11_00_01)));
+fn fold_two(a: &[__m512; KEYS / 2], b: &[__m512; KEYS / 2]) -> __m512 {
+    let mut half = [_mm512_setzero_ps(); KEYS / 2];
+    for ((a, b), half) in a.iter().zip(b).zip(&mut half) {
+        let low = _mm512_shuffle_f32x4(*a, *b, 0b10_00_10_00);
+        *half = _mm512_add_ps(low, _mm512_shuffle_f32x4(*a, *b, 0b11_01_11_01));
+    }
     let ab = _mm512_add_ps(_mm512_unpacklo_ps(half[0], half[1]), _mm512_unpackhi_ps(half[0], half[1]));
     let cd = _mm512_add_ps(_mm512_unpacklo_ps(half[2], half[3]), _mm512_unpackhi_ps(half[2], half[3]));
-    let sums = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0b01_00_01_00), _mm512_shuffle_ps(ab, cd, 0b11_10_11_10));
-    let mut eight = [0.0f32; KEYS];
-    // SAFETY: twice four values.
-    unsafe {
-        _mm_storeu_ps(eight.as_mut_ptr(), _mm512_castps512_ps128(sums));
-        _mm_storeu_ps(eight.as_mut_ptr().add(KEYS / 2), _mm512_extractf32x4_ps(sums, 2));
+    _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0b01_00_01_00), _mm512_shuffle_ps(ab, cd, 0b11_10_11_10))
+}
+
+/// Puts the scores of `R` rows for `some` keys from number `first` on in their places.
+#[inline]
+#[target_feature(enable = "avx512f,avx2,fma,f16c")]
+pub(super) fn put_scores<const R: usize>(
+    acc: &[[__m512; KEYS / 2]; R],
+    scores: &mut [f32],
+    stride: usize,
+    (first, some): (usize, usize),
+) {
+    for r in (0..R).step_by(2) {
+        let two = fold_two(&acc[r], &acc[(r + 1).min(R - 1)]);
+        for (i, r) in (r..R.min(r + 2)).enumerate() {
+            let eight = if i == 0 { two } else { _mm512_shuffle_f32x4(two, two, 0b11_10_11_10) };
+            let out = &mut scores[r * stride + first..][..some];
+            // Whole registers where they fit: a detour over memory costs as much as the products.
+            match out.first_chunk_mut::<KEYS>() {
+                // SAFETY: eight values.
+                Some(out) => unsafe { _mm256_storeu_ps(out.as_mut_ptr(), _mm512_castps512_ps256(eight)) },
+                None => {
+                    let mut all = [0.0f32; KEYS];
+                    // SAFETY: eight values.
+                    unsafe { _mm256_storeu_ps(all.as_mut_ptr(), _mm512_castps512_ps256(eight)) };
+                    out.copy_from_slice(&all[..some]);
+                }
+            }
+        }
     }
-    eight
 }
 
 /// The sums of eight lanes of four keys, in the order of `scalar`.

@@ -4,12 +4,14 @@
 use std::arch::x86_64::*;
 
 use super::super::{ByteQueries, KV_BLOCK, KvRows};
-use super::attention::{KEYS, QUAD, WIDEST, fold_pairs, fold_quad, put};
+use super::attention::{KEYS, QUAD, WIDEST, fold_quad, put, put_scores};
 
 /// Pairs of keys in four registers.
 const PAIRS: usize = KEYS / 2;
 /// Blocks in the widest row.
 const BLOCKS: usize = WIDEST / KV_BLOCK;
+/// Value rows that go by while the sums stay in registers.
+const MIXED: usize = 4 * KEYS;
 
 /// Calls `$f::<R>` with the constant that `$n` is.
 macro_rules! by_rows {
@@ -29,16 +31,14 @@ fn rows_at_once(rows: usize) -> usize {
     if rows.is_multiple_of(5) { 5 } else { 4 }
 }
 
-/// Scales of up to `KEYS` rows of eight-bit values in single precision, `(KEYS, blocks)`; rows past the last are its copies.
+/// Scales of rows of eight-bit values in single precision, `(rows, blocks)`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn single_scales(scales: &[u16], out: &mut [f32; KEYS * BLOCKS]) {
+fn single_scales(scales: &[u16], out: &mut [f32]) {
     let mut at = 0;
-    while let Some(eight) = scales.get(at..at + 8) {
-        // SAFETY: eight values; there are no more scales than `KEYS` rows of `BLOCKS`.
-        unsafe {
-            _mm256_storeu_ps(out[at..at + 8].as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(eight.as_ptr().cast())))
-        };
+    while let (Some(eight), Some(out)) = (scales.get(at..at + 8), out.get_mut(at..at + 8)) {
+        // SAFETY: eight values each.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(eight.as_ptr().cast()))) };
         at += 8;
     }
     for (out, bits) in out[at..].iter_mut().zip(&scales[at..]) {
@@ -111,13 +111,13 @@ unsafe fn half_scores<const R: usize>(
         // SAFETY: keys past the last are the last one again; eight columns at a time of rows of whole eights.
         unsafe {
             let row = |j: usize| keys.as_ptr().add((first + j.min(some - 1)) * width);
-            let rows: [_; PAIRS] = std::array::from_fn(|j| (row(j), row(j + PAIRS)));
+            let rows = [(row(0), row(4)), (row(1), row(5)), (row(2), row(6)), (row(3), row(7))];
             for c in (0..width).step_by(8) {
-                let k: [__m512; PAIRS] = std::array::from_fn(|j| {
-                    let (low, high) = rows[j];
+                let mut k = [_mm512_setzero_ps(); PAIRS];
+                for ((low, high), k) in rows.iter().zip(&mut k) {
                     let low = _mm256_castsi128_si256(_mm_loadu_si128(low.add(c).cast()));
-                    _mm512_cvtph_ps(_mm256_inserti128_si256(low, _mm_loadu_si128(high.add(c).cast()), 1))
-                });
+                    *k = _mm512_cvtph_ps(_mm256_inserti128_si256(low, _mm_loadu_si128(high.add(c).cast()), 1));
+                }
                 for (r, acc) in acc.iter_mut().enumerate() {
                     let q = _mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_loadu_pd(q.add(r * width + c).cast())));
                     for (k, acc) in k.iter().zip(acc) {
@@ -126,9 +126,7 @@ unsafe fn half_scores<const R: usize>(
                 }
             }
         }
-        for (r, acc) in acc.iter().enumerate() {
-            put(&fold_pairs(*acc), &mut scores[r * stride + first..], some);
-        }
+        put_scores(&acc, scores, stride, (first, some));
     }
 }
 
@@ -167,15 +165,14 @@ unsafe fn byte_scores<const R: usize>(
             let row = |j: usize| keys.as_ptr().add((first + last(j)) * width);
             for b in 0..blocks {
                 let c = b * KV_BLOCK;
-                let k: [__m512i; PAIRS] = std::array::from_fn(|j| {
+                let (mut k, mut scale) = ([_mm512_setzero_si512(); PAIRS], [_mm512_setzero_ps(); PAIRS]);
+                for (j, (k, scale)) in k.iter_mut().zip(&mut scale).enumerate() {
                     let low = _mm512_castsi256_si512(_mm256_loadu_si256(row(j).add(c).cast()));
                     let high = _mm256_loadu_si256(row(j + PAIRS).add(c).cast());
-                    _mm512_xor_si512(_mm512_inserti64x4(low, high, 1), up)
-                });
-                let scale: [__m512; PAIRS] = std::array::from_fn(|j| {
+                    *k = _mm512_xor_si512(_mm512_inserti64x4(low, high, 1), up);
                     let one = |j: usize| _mm_load_ss(singles.as_ptr().add(last(j) * blocks + b));
-                    _mm512_mask_broadcastss_ps(_mm512_broadcastss_ps(one(j)), 0xff00, one(j + PAIRS))
-                });
+                    *scale = _mm512_mask_broadcastss_ps(_mm512_broadcastss_ps(one(j)), 0xff00, one(j + PAIRS));
+                }
                 for (r, acc) in acc.iter_mut().enumerate() {
                     let eight = _mm256_loadu_si256(q.q.as_ptr().add(r * width + c).cast());
                     let (eight, start) = (_mm512_broadcast_i64x4(eight), _mm512_broadcast_i64x4(start[r][b]));
@@ -187,9 +184,7 @@ unsafe fn byte_scores<const R: usize>(
                 }
             }
         }
-        for (r, acc) in acc.iter().enumerate() {
-            put(&fold_pairs(*acc), &mut scores[r * stride + first..], some);
-        }
+        put_scores(&acc, scores, stride, (first, some));
     }
 }
 
@@ -252,16 +247,16 @@ pub(super) unsafe fn no_mix(_: &[f32], _: usize, _: KvRows<'_>, _: usize, _: usi
 
 /// How sixteen columns of a row come to single precision.
 trait Sixteen: Copy {
-    /// Makes ready `KEYS` rows, or as many as there are, from row `first` on.
+    /// Makes ready `MIXED` rows, or as many as there are, from row `first` on.
     ///
     /// # Safety
-    /// AVX-512 F; `n <= KEYS` such rows exist.
-    unsafe fn ready(self, first: usize, n: usize, singles: &mut [f32; KEYS * BLOCKS]);
+    /// AVX-512 F; `n <= MIXED` such rows exist.
+    unsafe fn ready(self, first: usize, n: usize, singles: &mut [f32; MIXED * BLOCKS]);
     /// Columns `c … c + 16` of row `first + j`.
     ///
     /// # Safety
     /// AVX-512 F; [`Sixteen::ready`] was called for `first`; the columns exist.
-    unsafe fn at(self, first: usize, j: usize, c: usize, singles: &[f32; KEYS * BLOCKS]) -> __m512;
+    unsafe fn at(self, first: usize, j: usize, c: usize, singles: &[f32; MIXED * BLOCKS]) -> __m512;
 }
 
 #[derive(Clone, Copy)]
@@ -270,11 +265,11 @@ struct Halves<'a>(&'a [u16], usize);
 impl Sixteen for Halves<'_> {
     #[inline]
     #[target_feature(enable = "avx512f,avx2,fma,f16c")]
-    unsafe fn ready(self, _: usize, _: usize, _: &mut [f32; KEYS * BLOCKS]) {}
+    unsafe fn ready(self, _: usize, _: usize, _: &mut [f32; MIXED * BLOCKS]) {}
 
     #[inline]
     #[target_feature(enable = "avx512f,avx2,fma,f16c")]
-    unsafe fn at(self, first: usize, j: usize, c: usize, _: &[f32; KEYS * BLOCKS]) -> __m512 {
+    unsafe fn at(self, first: usize, j: usize, c: usize, _: &[f32; MIXED * BLOCKS]) -> __m512 {
         // SAFETY: the caller's promise.
         _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(self.0.as_ptr().add((first + j) * self.1 + c).cast()) })
     }
@@ -286,14 +281,14 @@ struct Bytes<'a>(&'a [i8], &'a [u16], usize);
 impl Sixteen for Bytes<'_> {
     #[inline]
     #[target_feature(enable = "avx512f,avx2,fma,f16c")]
-    unsafe fn ready(self, first: usize, n: usize, singles: &mut [f32; KEYS * BLOCKS]) {
+    unsafe fn ready(self, first: usize, n: usize, singles: &mut [f32; MIXED * BLOCKS]) {
         let blocks = self.2 / KV_BLOCK;
         single_scales(&self.1[first * blocks..(first + n) * blocks], singles);
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx2,fma,f16c")]
-    unsafe fn at(self, first: usize, j: usize, c: usize, singles: &[f32; KEYS * BLOCKS]) -> __m512 {
+    unsafe fn at(self, first: usize, j: usize, c: usize, singles: &[f32; MIXED * BLOCKS]) -> __m512 {
         // SAFETY: the caller's promise; a scale for every block of the row.
         let (bytes, scale) = unsafe {
             let bytes = _mm_loadu_si128(self.0.as_ptr().add((first + j) * self.2 + c).cast());
@@ -345,9 +340,9 @@ unsafe fn mix_rows<const R: usize>(
     width: usize,
     out: &mut [f32],
 ) {
-    let mut singles = [0.0f32; KEYS * BLOCKS];
-    for first in (0..n).step_by(KEYS) {
-        let some = KEYS.min(n - first);
+    let mut singles = [0.0f32; MIXED * BLOCKS];
+    for first in (0..n).step_by(MIXED) {
+        let some = MIXED.min(n - first);
         // SAFETY: these rows exist; sixteen columns at a time of rows of whole sixteens; a weight for every row.
         unsafe {
             values.ready(first, some, &mut singles);
@@ -379,15 +374,22 @@ unsafe fn columns<const R: usize, const C: usize>(
     c: usize,
     width: usize,
     out: &mut [f32],
-    singles: &[f32; KEYS * BLOCKS],
+    singles: &[f32; MIXED * BLOCKS],
 ) {
     let (p, out) = (p.as_ptr(), out.as_mut_ptr());
     // SAFETY: the caller's promises.
     unsafe {
-        let mut acc: [[__m512; C]; R] =
-            std::array::from_fn(|r| std::array::from_fn(|i| _mm512_loadu_ps(out.add(r * width + c + 16 * i))));
+        let mut acc = [[_mm512_setzero_ps(); C]; R];
+        for (r, acc) in acc.iter_mut().enumerate() {
+            for (i, acc) in acc.iter_mut().enumerate() {
+                *acc = _mm512_loadu_ps(out.add(r * width + c + 16 * i));
+            }
+        }
         for j in 0..some {
-            let v: [__m512; C] = std::array::from_fn(|i| values.at(first, j, c + 16 * i, singles));
+            let mut v = [_mm512_setzero_ps(); C];
+            for (i, v) in v.iter_mut().enumerate() {
+                *v = values.at(first, j, c + 16 * i, singles);
+            }
             for (r, acc) in acc.iter_mut().enumerate() {
                 let p = _mm512_set1_ps(*p.add(r * stride + first + j));
                 for (v, acc) in v.iter().zip(acc) {

@@ -1,5 +1,5 @@
-//! AVX2 matmul: four tokens at a time against one panel. Integer dot products in 16 bits where the range allows, or where a
-//! kernel's `V` is true, by `vpdpbusd` on 256 bits, the one instruction that AVX-VNNI adds.
+//! AVX2 matmul: four tokens at a time against one panel. Integer dot products in 16 bits where the range allows, or, where a
+//! kernel's `V` says so, by `vpdpbusd` on 256 bits.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -15,7 +15,7 @@ use crate::weights::layout::{PANEL_ROWS, is_reordered, panel_block};
 pub(in super::super) fn kernels() -> Option<Kernels> {
     common::supported().then_some(Kernels {
         name: "avx2",
-        matmul: matmul::<false>,
+        matmul: matmul::<PLAIN>,
         quantize: common::quantize,
         rms_norm: common::rms_norm,
         silu_mul: common::silu_mul,
@@ -23,22 +23,29 @@ pub(in super::super) fn kernels() -> Option<Kernels> {
         attn_scores: attention::attn_scores_avx2,
         attn_scores_q8: attention::attn_scores_q8_avx2,
         attn_mix: attention::attn_mix_avx2,
-        softmax: common::softmax,
+        exps: common::exps,
     })
 }
 
 /// The set with dot products on 256 bits, when the processor has AVX-VNNI too.
 pub(in super::super) fn with_vnni() -> Option<Kernels> {
     let base = kernels()?;
-    is_x86_feature_detected!("avxvnni").then_some(Kernels { name: "avxvnni", matmul: matmul::<true>, ..base })
+    is_x86_feature_detected!("avxvnni").then_some(Kernels { name: "avxvnni", matmul: matmul::<VEX>, ..base })
 }
+
+/// How four products of bytes come together: two by two in plain AVX2.
+pub(super) const PLAIN: u8 = 0;
+/// By `vpdpbusd` as AVX-VNNI encodes it.
+const VEX: u8 = 1;
+/// By `vpdpbusd` as AVX-512 VNNI and VL encode it.
+pub(super) const EVEX: u8 = 2;
 
 /// Tokens that share one pass over a panel.
 const TILE: usize = 4;
 /// Tokens whose activations stay in the second-level cache while panels go by.
 const TOKEN_BLOCK: usize = 64;
 
-fn matmul<const V: bool>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+fn matmul<const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     if is_reordered(w.ty) {
         return matmul_panels::<V>(w, x, out);
     }
@@ -50,7 +57,7 @@ fn matmul<const V: bool>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     );
 }
 
-fn matmul_panels<const V: bool>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+fn matmul_panels<const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     if panel_block(w.ty).0 == 1 {
         return common::matmul_float(w, x, out);
@@ -62,7 +69,7 @@ fn matmul_panels<const V: bool>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
             while t < last {
                 let n = (last - t).min(TILE);
                 let out = &mut out[t * PANEL_ROWS..(t + n) * PANEL_ROWS];
-                // SAFETY: this table is only handed out after `common::supported`, with `V` after AVX-VNNI was found too;
+                // SAFETY: this table is only handed out after `common::supported`, after what `V` names was found too;
                 // `matmul_shape` has checked that `x` is quantized and as wide as the panel, and `t + n <= tokens`.
                 unsafe {
                     match n {
@@ -81,10 +88,10 @@ fn matmul_panels<const V: bool>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
 /// One panel times `N` tokens from token `t` on; `out` is `(N, 8)`.
 ///
 /// # Safety
-/// AVX2, FMA and F16C, with `V` AVX-VNNI; `panel` is a whole panel of type `ty` and `x.cols()` columns; `x` is quantized;
+/// AVX2, FMA and F16C, and what `V` names; `panel` is a whole panel of type `ty` and `x.cols()` columns; `x` is quantized;
 /// `t + N` rows exist; `out` holds `8 N` values.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn tile<const V: bool, const N: usize>(
+pub(super) unsafe fn tile<const V: u8, const N: usize>(
     ty: BlockType,
     panel: &[u8],
     x: &Acts,
@@ -162,19 +169,28 @@ pub(super) unsafe fn load(p: *const u8) -> __m256i {
 /// may use it can be compiled together with those that may not.
 ///
 /// # Safety
-/// AVX-VNNI.
+/// What `V` names.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn dpbusd(mut acc: __m256i, w: __m256i, q: __m256i) -> __m256i {
-    // SAFETY: touches nothing but the registers named; the caller's promise.
-    unsafe {
-        asm!(
-            "{{vex}} vpdpbusd {acc}, {w}, {q}",
-            acc = inout(ymm_reg) acc,
-            w = in(ymm_reg) w,
-            q = in(ymm_reg) q,
-            options(pure, nomem, nostack, preserves_flags)
-        );
+pub(super) unsafe fn dpbusd<const V: u8>(mut acc: __m256i, w: __m256i, q: __m256i) -> __m256i {
+    macro_rules! one {
+        ($text:literal) => {
+            // SAFETY: touches nothing but the registers named; the caller's promise.
+            unsafe {
+                asm!(
+                    $text,
+                    acc = inout(ymm_reg) acc,
+                    w = in(ymm_reg) w,
+                    q = in(ymm_reg) q,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+        };
+    }
+    if V == EVEX {
+        one!("{{evex}} vpdpbusd {acc}, {w}, {q}");
+    } else {
+        one!("{{vex}} vpdpbusd {acc}, {w}, {q}");
     }
     acc
 }
@@ -198,15 +214,15 @@ macro_rules! nibble_dots {
             let (a, b) = (_mm256_and_si256(bytes, low), _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low));
             for i in 0..$n {
                 let (p, q) = (quad(rows.q[i], col + 4 * c), quad(rows.q[i], col + 16 + 4 * c));
-                acc[i] = if $v {
-                    dpbusd(dpbusd(acc[i], a, p), b, q)
+                acc[i] = if $v != PLAIN {
+                    dpbusd::<$v>(dpbusd::<$v>(acc[i], a, p), b, q)
                 } else {
                     let sum = _mm256_add_epi16(_mm256_maddubs_epi16(a, p), _mm256_maddubs_epi16(b, q));
                     _mm256_add_epi16(acc[i], sum)
                 };
             }
         }
-        if !$v {
+        if $v == PLAIN {
             for a in &mut acc {
                 *a = _mm256_madd_epi16(*a, _mm256_set1_epi16(1));
             }
@@ -216,7 +232,7 @@ macro_rules! nibble_dots {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn q4_0<const V: bool, const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
+unsafe fn q4_0<const V: u8, const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
     let mut acc = [_mm256_setzero_ps(); N];
     for b in 0..blocks {
         // SAFETY: block `b` of the panel and of each row exist.
@@ -236,7 +252,7 @@ unsafe fn q4_0<const V: bool, const N: usize>(panel: *const u8, blocks: usize, r
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn q8_0<const V: bool, const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
+unsafe fn q8_0<const V: u8, const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
     let mut acc = [_mm256_setzero_ps(); N];
     for b in 0..blocks {
         // SAFETY: block `b` of the panel and of each row exist.
@@ -247,11 +263,11 @@ unsafe fn q8_0<const V: bool, const N: usize>(panel: *const u8, blocks: usize, r
             for c in 0..8 {
                 let w = load(block.add(16 + 32 * c));
                 // w + 128 is unsigned; 128 times the block's sum comes off below.
-                let size = if V { _mm256_xor_si256(w, _mm256_set1_epi8(-128)) } else { _mm256_abs_epi8(w) };
+                let size = if V != PLAIN { _mm256_xor_si256(w, _mm256_set1_epi8(-128)) } else { _mm256_abs_epi8(w) };
                 for i in 0..N {
                     let quad = quad(rows.q[i], 32 * b + 4 * c);
-                    dots[i] = if V {
-                        dpbusd(dots[i], size, quad)
+                    dots[i] = if V != PLAIN {
+                        dpbusd::<V>(dots[i], size, quad)
                     } else {
                         // |w| · ±q: 128 · 127 · 2 = 32,512 fits sixteen bits.
                         add_products(dots[i], size, _mm256_sign_epi8(quad, w))
@@ -259,7 +275,7 @@ unsafe fn q8_0<const V: bool, const N: usize>(panel: *const u8, blocks: usize, r
                 }
             }
             for i in 0..N {
-                if V {
+                if V != PLAIN {
                     let sum = *rows.sums[i].add(2 * b) + *rows.sums[i].add(2 * b + 1);
                     dots[i] = _mm256_sub_epi32(dots[i], _mm256_set1_epi32(128 * sum));
                 }
@@ -272,7 +288,7 @@ unsafe fn q8_0<const V: bool, const N: usize>(panel: *const u8, blocks: usize, r
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn q4_k<const V: bool, const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
+unsafe fn q4_k<const V: u8, const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
     let mut acc = [_mm256_setzero_ps(); N];
     for b in 0..blocks {
         // SAFETY: block `b` of the panel exists and has eight sub-blocks; so has each row.
@@ -298,7 +314,7 @@ unsafe fn q4_k<const V: bool, const N: usize>(panel: *const u8, blocks: usize, r
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn q6_k<const V: bool, const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
+unsafe fn q6_k<const V: u8, const N: usize>(panel: *const u8, blocks: usize, rows: &Rows<N>) -> [__m256; N] {
     let (low, two) = (_mm256_set1_epi8(15), _mm256_set1_epi8(0x30));
     let mut acc = [_mm256_setzero_ps(); N];
     for b in 0..blocks {
@@ -328,8 +344,11 @@ unsafe fn q6_k<const V: bool, const N: usize>(panel: *const u8, blocks: usize, r
                         for i in 0..N {
                             // 63 · 127 · 2 = 16,002: two of them fit sixteen bits, four do not.
                             let quad = quad(rows.q[i], 32 * at + 16 * h + 4 * c);
-                            dots[i][h] =
-                                if V { dpbusd(dots[i][h], w, quad) } else { add_products(dots[i][h], w, quad) };
+                            dots[i][h] = if V != PLAIN {
+                                dpbusd::<V>(dots[i][h], w, quad)
+                            } else {
+                                add_products(dots[i][h], w, quad)
+                            };
                         }
                     }
                 }

@@ -1,11 +1,12 @@
-//! AVX-512 with VNNI: two panels (sixteen rows) at a time, eight tokens a tile. Same integers and same roundings as AVX2.
+//! AVX-512 with VNNI: two panels (sixteen rows) at a time, eight tokens a tile; one or two tokens go panel by panel on 256
+//! bits. Same integers and same roundings as AVX2.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, Kernels, Panels};
-use super::avx2::{self, Rows};
+use super::avx2::{self, EVEX, Rows};
 use super::avx512;
 use super::{attention, codes, decoded, float512, pairs, tiles};
 use crate::quant::{BlockType, runs};
@@ -35,6 +36,9 @@ pub(super) const Q8_0: usize = 272;
 pub(super) const Q4_K: usize = 1184;
 const Q6_K: usize = 1680;
 
+/// So many tokens go over one panel after the other on 256 bits: memory gives one long stretch half as fast again as several
+/// side by side, and there is little to compute meanwhile.
+const FEW: usize = 2;
 /// Tokens whose activations stay in the second-level cache while panels go by.
 const TOKEN_BLOCK: usize = 64;
 
@@ -55,17 +59,15 @@ fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     if panel_block(w.ty).0 == 1 {
         return float512::matmul(w, x, out);
     }
-    if tokens == 1 {
-        for (bytes, out) in w.bytes.chunks(4 * panel).zip(out.chunks_mut(4 * PANEL_ROWS)) {
-            if bytes.len() == 4 * panel {
-                // SAFETY: this table is only handed out when the processor has what it uses; `matmul_shape` has checked
-                // that `x` is quantized and as wide as the panels; four whole panels.
-                unsafe { strip::<1, 2>(w.ty, bytes, panel, x, 0, out) };
-                continue;
-            }
-            for (bytes, out) in bytes.chunks(2 * panel).zip(out.chunks_mut(2 * PANEL_ROWS)) {
-                // SAFETY: as above, with one or two whole panels.
-                unsafe { pair::<1>(w.ty, bytes, panel, x, 0, out) };
+    if (1..=FEW).contains(&tokens) {
+        for (bytes, out) in w.bytes.chunks_exact(panel).zip(out.chunks_exact_mut(tokens * PANEL_ROWS)) {
+            // SAFETY: this table is only handed out when the processor has what it uses; `matmul_shape` has checked that `x`
+            // is quantized and as wide as the panel.
+            unsafe {
+                match tokens {
+                    1 => avx2::tile::<EVEX, 1>(w.ty, bytes, x, 0, out),
+                    _ => avx2::tile::<EVEX, FEW>(w.ty, bytes, x, 0, out),
+                }
             }
         }
         return;
@@ -146,7 +148,7 @@ unsafe fn pair<const N: usize>(
     // SAFETY: the caller's promises.
     unsafe {
         if bytes.len() == panel {
-            avx2::tile::<false, N>(ty, bytes, x, t, &mut out[t * PANEL_ROWS..(t + N) * PANEL_ROWS]);
+            avx2::tile::<EVEX, N>(ty, bytes, x, t, &mut out[t * PANEL_ROWS..(t + N) * PANEL_ROWS]);
         } else {
             strip::<N, 1>(ty, bytes, panel, x, t, out);
         }
@@ -231,28 +233,9 @@ pub(super) unsafe fn quad(q: *const i8, at: usize) -> __m512i {
     _mm512_set1_epi32(unsafe { q.add(at).cast::<i32>().read_unaligned() })
 }
 
-/// Bytes between what is computed and what is asked for from memory when one token goes by: the time of a miss.
-pub(super) const AHEAD: usize = 4096;
-
-/// Asks for `$bytes` bytes of both panels, [`AHEAD`] from `$at` on, past the panels that are computed side by side with these.
-/// Only for one token: with more, the panel is used long enough for the processor to fetch on its own.
-macro_rules! ahead {
-    ($n:ident, $a:expr, $b:expr, $at:expr, $bytes:expr, $skip:expr) => {
-        if $n == 1 {
-            for line in (0..$bytes).step_by(64) {
-                // A hint: no address is too far.
-                let far = avx512::AHEAD + $skip + $at + line;
-                _mm_prefetch::<_MM_HINT_T0>($a.wrapping_add(far).cast());
-                _mm_prefetch::<_MM_HINT_T0>($b.wrapping_add(far).cast());
-            }
-        }
-    };
-}
-pub(super) use ahead;
-
 /// A kernel over `P` pairs of panels, block by block: `$body` adds block `$n` at `$a` and `$b` to `$acc`.
 macro_rules! by_blocks {
-    ($(#[$doc:meta])* $name:ident, $bytes:expr, |$a:ident, $b:ident, $n:ident, $rows:ident, $acc:ident, $skip:ident| $body:block) => {
+    ($(#[$doc:meta])* $name:ident, $bytes:expr, |$a:ident, $b:ident, $n:ident, $rows:ident, $acc:ident| $body:block) => {
         $(#[$doc])*
         ///
         /// # Safety
@@ -265,8 +248,6 @@ macro_rules! by_blocks {
         ) -> [[__m512; N]; P] {
             let mut acc = [[_mm512_setzero_ps(); N]; P];
             for $n in 0..blocks {
-                // Near the end of a panel the next bytes lie behind the panels at its side.
-                let $skip = if $bytes * ($n + 1) + avx512::AHEAD > $bytes * blocks { (2 * P - 1) * $bytes * blocks } else { 0 };
                 for p in 0..P {
                     // SAFETY: block `n` of each panel and of each row exist.
                     unsafe {
@@ -313,8 +294,7 @@ pub(super) unsafe fn nibbles(a: *const u8, b: *const u8) -> [__m512i; 8] {
     w
 }
 
-by_blocks!(q4_0, Q4_0, |a, b, n, rows, acc, skip| {
-    ahead!(N, a, b, 0, Q4_0, skip);
+by_blocks!(q4_0, Q4_0, |a, b, n, rows, acc| {
     let d = scales(a, b);
     let dots = dots!(N, nibbles(a.add(16), b.add(16)), rows, 32 * n);
     for i in 0..N {
@@ -325,8 +305,7 @@ by_blocks!(q4_0, Q4_0, |a, b, n, rows, acc, skip| {
     }
 });
 
-by_blocks!(q8_0, Q8_0, |a, b, n, rows, acc, skip| {
-    ahead!(N, a, b, 0, Q8_0, skip);
+by_blocks!(q8_0, Q8_0, |a, b, n, rows, acc| {
     let d = scales(a, b);
     // w + 128 is unsigned; 128 times the block's sum comes off below.
     let mut w = [_mm512_setzero_si512(); 8];
@@ -357,10 +336,9 @@ pub(super) unsafe fn q4_k_factors(a: *const u8, b: *const u8, head: [__m512; 2],
     (_mm512_mul_ps(head[0], small(32)), _mm512_mul_ps(head[1], small(96)))
 }
 
-by_blocks!(q4_k, Q4_K, |a, b, n, rows, acc, skip| {
+by_blocks!(q4_k, Q4_K, |a, b, n, rows, acc| {
     let head = [scales(a, b), scales(a.add(16), b.add(16))];
     for sub in 0..8 {
-        ahead!(N, a, b, Q4_K / 8 * sub, Q4_K / 8, skip);
         let at = 8 * n + sub;
         let dots = dots!(N, nibbles(a.add(160 + 128 * sub), b.add(160 + 128 * sub)), rows, 32 * at);
         let (scale, min) = q4_k_factors(a, b, head, sub);
@@ -387,10 +365,9 @@ unsafe fn six_bits(a: *const u8, b: *const u8) -> [__m512i; 8] {
     w
 }
 
-by_blocks!(q6_k, Q6_K, |a, b, n, rows, acc, skip| {
+by_blocks!(q6_k, Q6_K, |a, b, n, rows, acc| {
     let d = scales(a, b);
     for sub in 0..8 {
-        ahead!(N, a, b, Q6_K / 8 * sub, Q6_K / 8, skip);
         let (at, chunks) = (8 * n + sub, 144 + 192 * sub);
         let dots = dots!(N, six_bits(a.add(chunks), b.add(chunks)), rows, 32 * at);
         // 128 · 16 · 32 · 127, twice, stays below 2^24: exact in single precision.

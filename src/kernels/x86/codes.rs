@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::{self, Rows, add_products, dpbusd};
+use super::avx2::{self, PLAIN, Rows, add_products, dpbusd};
 use super::avx512;
 use crate::weights::layout::codes::{Codes, Head, NIBBLES};
 
@@ -84,7 +84,7 @@ fn table<T: Codes>(change: impl Fn(i8) -> i8) -> [i8; 16] {
 /// # Safety
 /// The features of `V`; `blocks` blocks of the panel and of each row exist.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn short<T: Codes, const V: bool, const N: usize>(
+pub(super) unsafe fn short<T: Codes, const V: u8, const N: usize>(
     panel: *const u8,
     blocks: usize,
     rows: &Rows<N>,
@@ -94,8 +94,9 @@ pub(super) unsafe fn short<T: Codes, const V: bool, const N: usize>(
         _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
     };
     // With dot products of unsigned bytes the levels are 128 more.
-    let (levels, sizes) = (wide(table::<T>(|l| if V { l ^ -128 } else { l })), wide(table::<T>(i8::wrapping_abs)));
-    let less = if T::TABLE.is_some() { if V { 128 } else { 0 } } else { i32::from(T::LESS) };
+    let (levels, sizes) =
+        (wide(table::<T>(|l| if V != PLAIN { l ^ -128 } else { l })), wide(table::<T>(i8::wrapping_abs)));
+    let less = if T::TABLE.is_some() { if V != PLAIN { 128 } else { 0 } } else { i32::from(T::LESS) };
     let (low, one, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi8(16), _mm256_set1_epi16(1));
     let mut small = Small::<1>::ZERO;
     let mut acc = [_mm256_setzero_ps(); N];
@@ -132,8 +133,8 @@ pub(super) unsafe fn short<T: Codes, const V: bool, const N: usize>(
                         }
                         for i in 0..N {
                             let quad = avx2::quad(rows.q[i], 32 * at + 16 * h + 4 * c);
-                            if V {
-                                dots[i] = dpbusd(dots[i], w, quad);
+                            if V != PLAIN {
+                                dots[i] = dpbusd::<V>(dots[i], w, quad);
                             } else if T::TABLE.is_some() {
                                 // |w| · ±q: 127 · 127 · 2 = 32,258 fits sixteen bits.
                                 dots[i] = add_products(dots[i], size, _mm256_sign_epi8(quad, w));
@@ -143,7 +144,7 @@ pub(super) unsafe fn short<T: Codes, const V: bool, const N: usize>(
                             }
                         }
                     }
-                    if !V && T::TABLE.is_none() {
+                    if V == PLAIN && T::TABLE.is_none() {
                         for i in 0..N {
                             dots[i] = _mm256_add_epi32(dots[i], _mm256_madd_epi16(narrow[i], ones));
                         }
@@ -260,9 +261,6 @@ pub(super) unsafe fn wide<T: Codes, const N: usize, const P: usize>(
     let mut small = Small::<2>::ZERO;
     let mut acc = [[_mm512_setzero_ps(); N]; P];
     for n in 0..blocks {
-        // Near the end of a panel the next bytes lie behind the panels at its side.
-        let last = T::PANEL * (n + 1) + avx512::AHEAD > T::PANEL * blocks;
-        let skip = if last { (2 * P - 1) * T::PANEL * blocks } else { 0 };
         for p in 0..P {
             // SAFETY: block `n` of each panel and of each row exist, with their sub-blocks.
             unsafe {
@@ -270,7 +268,6 @@ pub(super) unsafe fn wide<T: Codes, const N: usize, const P: usize>(
                 small.read::<T>(0, a);
                 small.read::<T>(1, b);
                 for sub in 0..T::SUBS {
-                    avx512::ahead!(N, a, b, T::PANEL / T::SUBS * sub, T::PANEL / T::SUBS, skip);
                     let (at, chunks) = (T::SUBS * n + sub, T::CHUNKS + T::STEP * sub);
                     let dots = avx512::dots!(N, quads::<T>(a.add(chunks), b.add(chunks)), rows, 32 * at);
                     let (scale, min) = factors::<T>(a, b, &small, sub);

@@ -1,4 +1,4 @@
-//! What both x86-64 sets share: float matmul, quantization of activations, norms, softmax, in AVX2 + FMA + F16C.
+//! What both x86-64 sets share: float matmul, quantization of activations, norms, exponentials, in AVX2 + FMA + F16C.
 
 use std::arch::x86_64::*;
 
@@ -274,13 +274,13 @@ fn add_avx2(acc: &mut [f32], x: &[f32]) {
     acc.iter_mut().zip(x).for_each(|(a, x)| *a += x);
 }
 
-pub(super) fn softmax(x: &mut [f32]) {
+pub(super) fn exps(x: &mut [f32]) -> (f32, f32) {
     // SAFETY: AVX2 as this table's constructor found.
-    unsafe { softmax_avx2(x) }
+    unsafe { exps_avx2(x) }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn softmax_avx2(x: &mut [f32]) {
+unsafe fn exps_avx2(x: &mut [f32]) -> (f32, f32) {
     let (chunks, rest) = x.as_chunks_mut::<8>();
     let mut max = tail(rest, f32::NEG_INFINITY);
     for c in chunks.iter() {
@@ -303,6 +303,5 @@ unsafe fn softmax_avx2(x: &mut [f32]) {
     }
     store_some(exp(_mm256_sub_ps(tail(rest, f32::NEG_INFINITY), shift)), rest);
     // A lane that holds no value adds nothing.
-    let factor = 1.0 / fold(_mm256_add_ps(sum, tail(rest, 0.0)));
-    x.iter_mut().for_each(|v| *v *= factor);
+    (max, fold(_mm256_add_ps(sum, tail(rest, 0.0))))
 }

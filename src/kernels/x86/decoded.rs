@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::super::decoded::{RUNS, Rows as Decoded, SEGMENT, blocks_of, decode};
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, Panels};
-use super::avx2::{Rows, add_products, dpbusd};
+use super::avx2::{EVEX, PLAIN, Rows, add_products, dpbusd};
 use crate::quant::runs::{RUN, Run, Runs};
 use crate::weights::layout::PANEL_ROWS;
 
@@ -145,9 +145,9 @@ const TILE: usize = 4;
 /// `Kernels::matmul` with AVX2, one panel at a time.
 ///
 /// # Safety
-/// AVX2, FMA and F16C, with `V` AVX-VNNI.
+/// AVX2, FMA and F16C, and what `V` names.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn matmul_avx2<T: Runs, const V: bool>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+pub(super) unsafe fn matmul_avx2<T: Runs, const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     out.fill(0.0);
     for (bytes, out) in w.bytes.chunks_exact(panel).zip(out.chunks_exact_mut((tokens * PANEL_ROWS).max(1))) {
@@ -159,14 +159,14 @@ pub(super) unsafe fn matmul_avx2<T: Runs, const V: bool>(w: Panels<'_>, x: &Acts
 /// One panel times all rows of `x`; `out` is `(rows, 8)` and zero.
 ///
 /// # Safety
-/// AVX2, FMA and F16C, with `V` AVX-VNNI; `bytes` is a whole panel as wide as `x`, which is quantized and has a row for each eight of `out`.
+/// AVX2, FMA and F16C, and what `V` names; `bytes` is a whole panel as wide as `x`, which is quantized and has a row for each eight of `out`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn panel_avx2<T: Runs, const V: bool>(bytes: &[u8], x: &Acts, out: &mut [f32]) {
+unsafe fn panel_avx2<T: Runs, const V: u8>(bytes: &[u8], x: &Acts, out: &mut [f32]) {
     let (mut rows, mut scratch) = ([[Run::ZERO; RUNS]; PANEL_ROWS], Scratch::<1>::ZERO);
     for (s, blocks) in bytes.chunks(blocks_of::<T>() * PANEL_ROWS * T::BYTES).enumerate() {
         // SAFETY: the caller's promises; a segment's runs exist in each row of `x`.
         unsafe {
-            let runs = scratch.fill::<T>(0, blocks, if V { 128 } else { 0 }, &mut rows);
+            let runs = scratch.fill::<T>(0, blocks, if V != PLAIN { 128 } else { 0 }, &mut rows);
             for (tile, out) in out.chunks_mut(TILE * PANEL_ROWS).enumerate() {
                 let t = tile * TILE;
                 match out.len() / PANEL_ROWS {
@@ -182,7 +182,7 @@ unsafe fn panel_avx2<T: Runs, const V: bool>(bytes: &[u8], x: &Acts, out: &mut [
 
 /// Adds the products of a segment, whose first run is run `first` of each row, to `out`, `(N, 8)`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn dots_avx2<T: Runs, const V: bool, const N: usize>(
+unsafe fn dots_avx2<T: Runs, const V: u8, const N: usize>(
     w: &Scratch<1>,
     runs: usize,
     first: usize,
@@ -201,8 +201,8 @@ unsafe fn dots_avx2<T: Runs, const V: bool, const N: usize>(
                 for i in 0..N {
                     let quad = _mm256_set1_epi32(rows.q[i].add(32 * at + 4 * c).cast::<i32>().read_unaligned());
                     let dot = &mut dots[i][if T::HALVES { c / 4 } else { 0 }];
-                    *dot = if V {
-                        dpbusd(*dot, w, quad)
+                    *dot = if V != PLAIN {
+                        dpbusd::<V>(*dot, w, quad)
                     } else {
                         // |w| · ±q: 128 · 127 · 2 = 32,512 fits sixteen bits.
                         add_products(*dot, size, _mm256_sign_epi8(quad, w))
@@ -212,7 +212,7 @@ unsafe fn dots_avx2<T: Runs, const V: bool, const N: usize>(
             let factor = |of: &[[[f32; PANEL_ROWS]; 1]; 2], h: usize| _mm256_loadu_ps(of[h][0].as_ptr());
             for i in 0..N {
                 let sum = |h: usize| *rows.sums[i].add(2 * at + h);
-                if V {
+                if V != PLAIN {
                     // The flipped integers are 128 more than they should be.
                     for h in 0..2 {
                         let dot = &mut dots[i][if T::HALVES { h } else { 0 }];
@@ -250,7 +250,7 @@ pub(super) unsafe fn matmul_avx512<T: Runs>(w: Panels<'_>, x: &Acts, out: &mut [
         // SAFETY: this function's promise; `matmul_shape` has checked that panels, rows and outputs belong together.
         unsafe {
             if bytes.len() == panel {
-                panel_avx2::<T, false>(bytes, x, out);
+                panel_avx2::<T, EVEX>(bytes, x, out);
             } else {
                 pair_avx512::<T>(bytes.split_at(panel), x, out);
             }

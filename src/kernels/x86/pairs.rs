@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::{self, Rows, dpbusd};
+use super::avx2::{self, PLAIN, Rows, dpbusd};
 use super::avx512;
 use crate::quant::{q2_k, q3_k};
 use crate::weights::layout::PANEL_ROWS;
@@ -31,18 +31,22 @@ unsafe fn widened(p: *const u8) -> __m256i {
 /// four times, is 7,112.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn half_dots<const V: bool, const N: usize>(w: [__m256i; 4], rows: &Rows<N>, col: usize) -> [__m256i; N] {
+unsafe fn half_dots<const V: u8, const N: usize>(w: [__m256i; 4], rows: &Rows<N>, col: usize) -> [__m256i; N] {
     let mut acc = [_mm256_setzero_si256(); N];
     for (f, w) in w.into_iter().enumerate() {
         for i in 0..N {
-            // SAFETY: sixteen activations from `col` on; with `V` the set has AVX-VNNI.
+            // SAFETY: sixteen activations from `col` on; the set has what `V` names.
             acc[i] = unsafe {
                 let quad = avx2::quad(rows.q[i], col + 4 * f);
-                if V { dpbusd(acc[i], w, quad) } else { _mm256_add_epi16(acc[i], _mm256_maddubs_epi16(w, quad)) }
+                if V != PLAIN {
+                    dpbusd::<V>(acc[i], w, quad)
+                } else {
+                    _mm256_add_epi16(acc[i], _mm256_maddubs_epi16(w, quad))
+                }
             };
         }
     }
-    if V {
+    if V != PLAIN {
         return acc;
     }
     let ones = _mm256_set1_epi16(1);
@@ -66,7 +70,7 @@ fn two_bits(chunk: __m256i) -> [__m256i; 4] {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn q2_k_avx2<const V: bool, const N: usize>(
+pub(super) unsafe fn q2_k_avx2<const V: u8, const N: usize>(
     panel: *const u8,
     blocks: usize,
     rows: &Rows<N>,
@@ -103,7 +107,7 @@ pub(super) unsafe fn q2_k_avx2<const V: bool, const N: usize>(
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn q3_k_avx2<const V: bool, const N: usize>(
+pub(super) unsafe fn q3_k_avx2<const V: u8, const N: usize>(
     panel: *const u8,
     blocks: usize,
     rows: &Rows<N>,
@@ -185,10 +189,9 @@ unsafe fn two_bits_pair(a: *const u8, b: *const u8) -> [__m512i; 8] {
     w
 }
 
-avx512::by_blocks!(q2_k_avx512, Q2_K, |a, b, n, rows, acc, skip| {
+avx512::by_blocks!(q2_k_avx512, Q2_K, |a, b, n, rows, acc| {
     let (d, dmin) = (avx512::scales(a, b), avx512::scales(a.add(16), b.add(16)));
     for sub in 0..8 {
-        avx512::ahead!(N, a, b, Q2_K / 8 * sub, Q2_K / 8, skip);
         let (at, chunks) = (8 * n + sub, Q2_K_CHUNKS + 64 * sub);
         let codes = [0, 1].map(|h| {
             let small = Q2_K_SCALES + 8 * (2 * sub + h);
@@ -209,11 +212,10 @@ avx512::by_blocks!(q2_k_avx512, Q2_K, |a, b, n, rows, acc, skip| {
     }
 });
 
-avx512::by_blocks!(q3_k_avx512, Q3_K, |a, b, n, rows, acc, skip| {
+avx512::by_blocks!(q3_k_avx512, Q3_K, |a, b, n, rows, acc| {
     let four = _mm512_set1_epi8(4);
     let d = avx512::scales(a, b);
     for sub in 0..8 {
-        avx512::ahead!(N, a, b, Q3_K / 8 * sub, Q3_K / 8, skip);
         let (at, chunks) = (8 * n + sub, Q3_K_CHUNKS + 96 * sub);
         let scale = |h: usize| {
             let (low, shift, high, shift2) = six_bits(2 * sub + h);
