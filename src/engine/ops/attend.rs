@@ -20,6 +20,9 @@ const PART: usize = 4 * PAGE;
 /// long stretches.
 const ENOUGH: usize = 3;
 
+/// Values that one thread joins before it shares the work.
+const JOINED: usize = 1 << 14;
+
 /// Neighbouring rows of one conversation that go over its past together.
 struct Tile<'a> {
     cache: &'a LayerCache,
@@ -89,18 +92,18 @@ fn rows_by_parts(p: &AttentionPlan, tiles: &[Tile<'_>], out: &mut [f32]) {
         }
         scratch::give(scores);
     });
-    let mut before = 0;
-    for (parts, out) in parts.iter().zip(out.chunks_exact_mut(row)) {
-        let (mixed, sums) = (&mixed[before * row..][..parts * row], &sums[before * p.heads..][..parts * p.heads]);
-        before += parts;
-        for (head, out) in out.chunks_exact_mut(d).enumerate() {
-            let mut sum = Sum::default();
-            for (mixed, sums) in mixed.chunks_exact(row).zip(sums.chunks_exact(p.heads)) {
-                sum.join(out, sums[head], &mixed[head * d..][..d]);
-            }
-            sum.divide(out);
+    let first: Vec<usize> = parts.iter().scan(0, |sum, n| Some(std::mem::replace(sum, *sum + n))).collect();
+    // Fewer values are joined before another thread has taken them over.
+    let least = JOINED * tiles.len() / (units.len() * group * d).max(1);
+    let heads = out.par_chunks_mut(d).enumerate().with_min_len(group * least.max(1));
+    heads.for_each(|(i, out)| {
+        let (tile, head) = (i / p.heads, i % p.heads);
+        let mut sum = Sum::default();
+        for part in first[tile]..first[tile] + parts[tile] {
+            sum.join(out, sums[part * p.heads + head], &mixed[part * row + head * d..][..d]);
         }
-    }
+        sum.divide(out);
+    });
     scratch::give(mixed);
 }
 
