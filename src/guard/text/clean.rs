@@ -15,8 +15,13 @@ const MARKS: usize = 3;
 /// character between a letter and its mark must be gone before normalising, and look-alikes are known for normal forms.
 pub(super) fn clean(glyphs: &[Glyph]) -> (Vec<Glyph>, Vec<Hidden>) {
     let (seen, hidden) = hidden::strip(glyphs);
+    (normal(&seen), hidden)
+}
+
+/// What is shown, in its normal form.
+pub(super) fn normal(seen: &[Glyph]) -> Vec<Glyph> {
     let mut normal = Vec::with_capacity(seen.len());
-    let mut rest = seen.as_slice();
+    let mut rest = seen;
     let mut scratch = Vec::new();
     while !rest.is_empty() {
         let marks = rest.iter().skip(1).take_while(|g| continues(g.c)).count();
@@ -26,7 +31,7 @@ pub(super) fn clean(glyphs: &[Glyph]) -> (Vec<Glyph>, Vec<Hidden>) {
     }
     confusable::undo(&mut normal);
     normal.iter_mut().for_each(|g| g.c = plain_mark(g.c));
-    (normal, hidden)
+    normal
 }
 
 /// The same for a plain text ([`super::plain`]): nothing but typographic marks changes, and a letter and its marks are one

@@ -1,0 +1,119 @@
+//! Letters written upside down (`ǝʞɐɔ ɐ ǝʞɐɯ`), read from the other end where that makes English.
+
+use std::ops::Range;
+
+use super::glyph::{Glyph, runs};
+use super::words::is_english;
+
+/// So many letters that are none of any alphabet's own make a stretch worth turning.
+const TURNED: usize = 3;
+
+/// The stretches written upside down, with what they say. They are looked for before look-alikes are put back, which takes
+/// some of the letters for others.
+pub(super) fn find(glyphs: &[Glyph]) -> Vec<(Range<usize>, Vec<Glyph>)> {
+    let marks = glyphs.iter().filter(|g| exotic(g.c).is_some()).count();
+    if marks < TURNED {
+        return Vec::new();
+    }
+    let mut out = Vec::new();
+    let mut stretch: Option<Range<usize>> = None;
+    for word in runs(glyphs, |c| !c.is_whitespace()) {
+        // A word that cannot be written so ends the stretch.
+        if glyphs.get(word.clone()).unwrap_or_default().iter().all(|g| upright(g.c).is_some()) {
+            stretch = Some(stretch.map_or(word.start, |s| s.start)..word.end);
+        } else {
+            out.extend(stretch.take().and_then(|s| read(glyphs, s)));
+        }
+    }
+    out.extend(stretch.and_then(|s| read(glyphs, s)));
+    out
+}
+
+fn read(glyphs: &[Glyph], stretch: Range<usize>) -> Option<(Range<usize>, Vec<Glyph>)> {
+    let part = glyphs.get(stretch.clone())?;
+    if part.iter().filter(|g| exotic(g.c).is_some()).count() < TURNED {
+        return None;
+    }
+    let turned = |g: &Glyph| g.with(upright(g.c).unwrap_or(g.c));
+    let english = |text: &[Glyph]| is_english(text.iter().map(|g| g.c));
+    let from_the_end: Vec<Glyph> = part.iter().rev().map(turned).collect();
+    if english(&from_the_end) {
+        return Some((stretch, from_the_end));
+    }
+    // Some turn each letter and leave the order alone.
+    let in_place: Vec<Glyph> = part.iter().map(turned).collect();
+    english(&in_place).then_some((stretch, in_place))
+}
+
+/// What a character is upside down, if anything: a letter, a mark, or white space.
+fn upright(c: char) -> Option<char> {
+    exotic(c).or(match c {
+        'n' => Some('u'),
+        'u' => Some('n'),
+        'b' => Some('q'),
+        'q' => Some('b'),
+        'd' => Some('p'),
+        'p' => Some('d'),
+        'm' | 'M' => Some('w'),
+        'w' | 'W' => Some('m'),
+        'o' | 'l' | 's' | 'x' | 'z' | 'H' | 'I' | 'N' | 'O' | 'S' | 'X' | 'Z' => Some(c.to_ascii_lowercase()),
+        '6' => Some('9'),
+        '9' => Some('6'),
+        '(' => Some(')'),
+        ')' => Some('('),
+        '\'' => Some(','),
+        _ if !c.is_alphabetic() => Some(c),
+        _ => None,
+    })
+}
+
+/// The letters and marks that stand for turned ones and hardly for anything else in a text.
+fn exotic(c: char) -> Option<char> {
+    TABLE.iter().find(|(from, _)| *from == c).map(|(_, to)| *to)
+}
+
+#[rustfmt::skip]
+const TABLE: [(char, char); 59] = [
+    ('ɐ', 'a'), ('ɒ', 'a'), ('ɔ', 'c'), ('ↄ', 'c'), ('ǝ', 'e'), ('ə', 'e'), ('ɘ', 'e'), ('ɟ', 'f'), ('ƃ', 'g'), ('ɓ', 'g'),
+    ('ᵷ', 'g'), ('ɥ', 'h'), ('ᴉ', 'i'), ('ı', 'i'), ('ɾ', 'j'), ('ſ', 'j'), ('ʃ', 'l'), ('ɿ', 'j'),
+    ('ʞ', 'k'), ('ꞁ', 'l'), ('ɯ', 'm'), ('ɹ', 'r'), ('ʇ', 't'), ('ʌ', 'v'), ('ʍ', 'w'), ('ʎ', 'y'), ('∀', 'a'), ('Ɐ', 'a'),
+    ('ᗺ', 'b'), ('Ɔ', 'c'), ('Ↄ', 'c'), ('ᗡ', 'd'), ('◖', 'd'), ('Ǝ', 'e'), ('∃', 'e'), ('Ⅎ', 'f'), ('⅁', 'g'),
+    ('⋊', 'k'), ('Ʞ', 'k'), ('˥', 'l'), ('⅂', 'l'), ('Ԁ', 'p'), ('Ό', 'q'), ('ᴚ', 'r'), ('⊥', 't'), ('Ʇ', 't'),
+    ('┴', 't'), ('∩', 'u'), ('Λ', 'v'), ('⅄', 'y'), ('¿', '?'), ('¡', '!'), ('˙', '.'), ('ᄅ', '2'), ('Ɛ', '3'), ('ㄣ', '4'),
+    ('ϛ', '5'), ('ㄥ', '7'), ('⇂', '1'),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::glyph::{glyphs, replace};
+    use super::*;
+
+    fn read(text: &str) -> String {
+        let g = glyphs(text);
+        replace(&g, find(&g)).0.iter().map(|g| g.c).collect()
+    }
+
+    #[test]
+    fn upside_down_text_is_read() {
+        assert_eq!(
+            read("Please read: ˙ʞuᴉɹp ɐ puɐ ǝʞɐɔ ǝɥʇ ɹoɟ sʎɐd oɥʍ"),
+            "Please read: who pays for the cake and a drink."
+        );
+        assert_eq!(read("ɥoʍ po ʎon ɯɐʞǝ ɐ ɔɐʞǝ"), "how do you make a cake");
+        assert_eq!(read("¿uǝdo ɯnǝsnɯ ǝɥʇ sǝop uǝɥM"), "when does the museum open?");
+    }
+
+    #[test]
+    fn phonetic_writing_and_other_alphabets_stay() {
+        for text in [
+            "The word is said /ˈmjuːzɪəm/, in Portuguese [muˈzɐw], in Danish [ʌ].",
+            "[ðə ˈnɔːθ ˈwɪnd ənd ðə ˈsʌn wə dɪsˈpjuːtɪŋ ˈwɪtʃ wəz ðə ˈstrɒŋɡə]",
+            "Azərbaycan Respublikasının paytaxtı Bakı şəhəridir.",
+            "∀x ∃y: x ∩ y = ∅, x ⊥ y",
+            "Ƙofa, ɗaki, ɓera da ƙwallo",
+            "ɛ ɔ ŋ ɖ ƒ ɣ ʋ: Eʋegbe. Mele dɔ wɔm le agble ɖeka me.",
+        ] {
+            assert_eq!(read(text), text);
+        }
+    }
+}
