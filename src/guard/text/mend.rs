@@ -13,7 +13,7 @@ const REPAIRS: usize = 2;
 /// … and they make half of its unknown words known.
 const HALF: usize = 2;
 /// So many words around an odd row may belong to it.
-const NEAR: usize = 3;
+const NEAR: usize = 8;
 /// A word is torn into so many pieces at most.
 const PIECES: usize = 4;
 /// What an unknown word costs; a known one costs the logarithm of its rank.
@@ -47,14 +47,34 @@ pub(super) fn mended(glyphs: &[Glyph], words: &[Word], rows: &[Range<usize>]) ->
     let mut out = Vec::new();
     let mut done = 0;
     for row in rows {
-        let from = row.start.saturating_sub(NEAR);
-        let to = row.end.saturating_add(NEAR).min(words.len());
+        let (from, to) = widened(words, row);
         let (Some(first), Some(last)) = (words.get(from), words.get(to.saturating_sub(1))) else { continue };
         let tokens = tokens(glyphs, first.range.start.max(done)..last.range.end + 1);
         done = last.range.end + 1;
         out.extend(mend(glyphs, &tokens));
     }
     out
+}
+
+/// The row with the unknown words near it, and the words near these.
+fn widened(words: &[Word], row: &Range<usize>) -> (usize, usize) {
+    let unknown = |word: &Word| !is_known(&word.letters);
+    let (mut from, mut to) = (row.start, row.end);
+    loop {
+        let before = from.saturating_sub(NEAR);
+        match words.get(before..from).and_then(|near| near.iter().position(unknown)) {
+            Some(i) => from = before + i,
+            None => break,
+        }
+    }
+    loop {
+        let after = to.saturating_add(NEAR).min(words.len());
+        match words.get(to..after).and_then(|near| near.iter().rposition(unknown)) {
+            Some(i) => to += i + 1,
+            None => break,
+        }
+    }
+    (from.saturating_sub(NEAR), to.saturating_add(NEAR).min(words.len()))
 }
 
 fn tokens(glyphs: &[Glyph], within: Range<usize>) -> Vec<Token> {
@@ -187,12 +207,16 @@ fn joined(part: &[Token]) -> Option<Reading> {
     let joins = f32::from(u8::try_from(part.len() - 1).unwrap_or(u8::MAX)) * JOIN;
     let (cost, left) = match known_cost(&letters).filter(|_| letters.len() > SHORTEST || unknown > 0) {
         Some(cost) => (cost + joins + if unknown == 0 { JOIN_WORDS } else { 0.0 }, 0),
-        None if unknown == part.len() && part.len() == 2 && part.iter().any(|t| t.letters.len() <= SHORTEST) => {
-            (UNKNOWN + joins * 4.0, unknown)
-        }
+        None if is_torn_unknown(part) => (UNKNOWN + joins * 4.0, unknown),
         None => return None,
     };
     Some(Reading { tokens: part.len(), cost, repair: Some((Repair::Joined, letters)), unknown, left })
+}
+
+/// Whether two pieces, of which one is hardly a word and neither has another reading, may make a word that is unknown.
+fn is_torn_unknown(part: &[Token]) -> bool {
+    let strange = |t: &Token| !t.known && single(t).repair.is_none();
+    matches!(part, [a, b] if a.letters.len().min(b.letters.len()) <= SHORTEST && strange(a) && strange(b))
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod hidden;
 mod mend;
 mod morse;
 mod plain;
+#[cfg(test)]
+mod recovered;
 mod respell;
 mod scramble;
 mod spell;

@@ -10,6 +10,8 @@ use super::words::{is_known, lexicon};
 pub(super) const SINGLES: usize = 4;
 /// Where stand-ins can be read in more ways, these are not tried.
 const TRIES: usize = 64;
+/// So many hexadecimal digits in a row are one.
+const CHECKSUM: usize = 7;
 /// The longest separator between spelled letters that still joins their words.
 const SEPARATOR: usize = 3;
 
@@ -105,8 +107,9 @@ pub(super) fn leet(glyphs: &[Glyph], one: char) -> Vec<(Range<usize>, Vec<Glyph>
             continue;
         }
         let (new, known) = marked.unwrap_or_else(|| read(letters, one));
-        // A number is a word only if it makes one.
-        if known || letters.iter().any(|g| g.c.is_alphabetic()) {
+        // A number is a word only if it makes one, and so are the digits of a checksum.
+        let is_hex = letters.len() >= CHECKSUM && letters.iter().all(|g| g.c.is_ascii_hexdigit());
+        if known || !is_hex && letters.iter().any(|g| g.c.is_alphabetic()) {
             out.push((word.start..word.start + letters.len(), new));
         }
     }

@@ -144,10 +144,12 @@ fn weight(word: &[u8]) -> usize {
 fn stretch(words: &[Word], turn: Turn) -> Option<Range<usize>> {
     let gain = |word: &Word| -> isize {
         let of = isize::try_from(weight(&word.letters).max(1)).unwrap_or(1) * 2;
-        match (is_known(&word.letters), is_known(&turn.word(&word.letters))) {
+        let turned = turn.word(&word.letters);
+        match (is_known(&word.letters), is_known(&turned)) {
             (false, true) => of,
             (true, false) => -of,
-            (true, true) => 0,
+            // Words either way: perhaps the more frequent one is meant.
+            (true, true) => isize::from(lexicon().rank(&word.letters) > lexicon().rank(&turned)),
             (false, false) => -1,
         }
     };

@@ -66,7 +66,8 @@ pub(super) fn repairs(word: &[u8]) -> Vec<(Repair, Vec<u8>)> {
 /// What a word that stays unknown was, by the habit of its neighbours.
 pub(super) fn by_habit(word: &[u8], is_habit: impl Fn(Repair) -> bool) -> Option<Vec<u8>> {
     let shortest = held(word).into_iter().min_by_key(Vec::len).filter(|w| w.len() < word.len());
-    if let Some(word) = shortest.filter(|_| is_habit(Repair::Let)) {
+    let alone = || word.first().filter(|a| word.len() > 1 && word.iter().all(|b| b == *a)).map(|a| vec![*a]);
+    if let Some(word) = shortest.or_else(alone).filter(|_| is_habit(Repair::Let)) {
         return Some(word);
     }
     let stem = pig_stem(word).filter(|_| is_habit(Repair::Moved))?;
@@ -83,7 +84,8 @@ fn best(words: impl IntoIterator<Item = Vec<u8>>) -> Option<Vec<u8>> {
 fn held(word: &[u8]) -> Vec<Vec<u8>> {
     let rows: Vec<&[u8]> = word.chunk_by(|a, b| a == b).collect();
     let held = rows.iter().filter(|row| row.len() > 1).count();
-    if held == 0 {
+    // One letter alone is a name or a number (`www`, `III`).
+    if held == 0 || rows.len() == 1 {
         return Vec::new();
     }
     let choices = if held <= HELD { 1u32 << held } else { 1 };

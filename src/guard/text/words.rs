@@ -100,11 +100,10 @@ pub(super) fn word_key(word: &[u8]) -> u64 {
 
 /// What is left of a word of one or two letters or stands alone by right: `a`, `of`, `I'm`, `we'll`, `5 km`.
 #[rustfmt::skip]
-const SHORT: [&[u8; 2]; 58] = [
-    b"ad", b"ah", b"ai", b"am", b"an", b"as", b"at", b"be", b"by", b"ca", b"cm", b"co", b"do", b"dr", b"eg", b"eh", b"er", b"eu", b"go",
-    b"ha", b"he", b"hi", b"id", b"ie", b"if", b"in", b"is", b"it", b"kg", b"km", b"la", b"ll", b"me", b"mm", b"mr", b"ms", b"my", b"no",
-    b"of", b"oh", b"ok", b"on", b"or", b"ox", b"pc", b"pm", b"re", b"so", b"st", b"to", b"tv", b"uk", b"um", b"up", b"us", b"ve", b"vs",
-    b"we",
+const SHORT: [&[u8; 2]; 47] = [
+    b"ah", b"am", b"an", b"as", b"at", b"be", b"by", b"cm", b"do", b"dr", b"eg", b"eh", b"eu", b"go", b"he", b"hi",
+    b"id", b"if", b"in", b"is", b"it", b"kg", b"km", b"ll", b"me", b"mm", b"mr", b"ms", b"my", b"no", b"of", b"oh",
+    b"ok", b"on", b"or", b"pc", b"pm", b"re", b"so", b"to", b"tv", b"uk", b"up", b"us", b"ve", b"vs", b"we",
 ];
 
 /// How strange a word of one or two letters is.
