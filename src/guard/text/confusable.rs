@@ -130,6 +130,11 @@ fn by_hand(c: char) -> Option<char> {
     SMALL_CAPITALS.iter().find(|(from, _)| *from == c).map(|(_, to)| *to)
 }
 
+/// Whether `c` is a Latin letter in the form of a small capital.
+pub(super) fn is_small_capital(c: char) -> bool {
+    SMALL_CAPITALS.iter().any(|(from, _)| *from == c)
+}
+
 /// Letters that pass for Latin ones only in the company of Latin letters.
 fn in_company(c: char) -> Option<char> {
     COMPANIONS.iter().find(|(from, _)| *from == c).map(|(_, to)| *to)

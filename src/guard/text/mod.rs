@@ -81,9 +81,14 @@ impl<'a> JudgedText<'a> {
         judged.add_clean(&now);
         judged.add_hidden();
         let upside = upside::find(&seen);
-        if !upside.is_empty() {
-            now = clean::normal(&replace(&seen, upside).0);
-            judged.views.push(View::of(ViewKind::Turned, &collapse(&now)));
+        if !upside.changes.is_empty() {
+            let turned = clean::normal(&replace(&seen, upside.changes).0);
+            if upside.told {
+                now = judged.add_told(ViewKind::Turned, turned);
+            } else {
+                judged.views.push(View::of(ViewKind::Turned, &collapse(&turned)));
+                now = turned;
+            }
         }
         for _ in 0..LEVELS {
             let decoded = decode::find(&now);
@@ -92,8 +97,7 @@ impl<'a> JudgedText<'a> {
             }
             now = judged.add_decoded(now, decoded);
         }
-        let spoken = spoken::spelled(&now);
-        now = judged.add_changed(ViewKind::Joined, now, spoken, true);
+        now = judged.add_spoken(now);
         let spelled = respell::spelled(&now);
         now = judged.add_changed(ViewKind::Joined, now, spelled, true);
         judged.add_letters(now);
@@ -162,6 +166,8 @@ impl<'a> JudgedText<'a> {
         let marks: String = self.original.chars().map(clean::plain_mark).collect();
         if view.text().split_whitespace().eq(marks.split_whitespace()) {
             view.skip();
+        } else if self.hidden.is_empty() && clean::is_faithful(self.original, clean) {
+            self.views.iter_mut().for_each(View::skip);
         }
         self.views.push(view);
     }
@@ -178,8 +184,7 @@ impl<'a> JudgedText<'a> {
         }
     }
 
-    /// Adds a view of the text with its encoded runs decoded. Where these are told beyond doubt, the view holds all of the
-    /// text, and a check that reads for meaning needs none of the views in which they are not.
+    /// Adds a view of the text with its encoded runs decoded.
     fn add_decoded(&mut self, glyphs: Vec<Glyph>, found: Vec<Decoded>) -> Vec<Glyph> {
         let told = found.iter().all(|d| d.told);
         let changes = found.into_iter().map(|d| (d.run, d.text)).collect();
@@ -187,18 +192,32 @@ impl<'a> JudgedText<'a> {
             return self.add_changed(ViewKind::Decoded, glyphs, changes, true);
         }
         self.rewrite(&glyphs, &changes);
-        let (now, _) = replace(&glyphs, changes);
-        // The clean view says all that the raw one does only where it repeats it or is what the raw one decodes to.
+        self.add_told(ViewKind::Decoded, replace(&glyphs, changes).0)
+    }
+
+    /// Adds a view of letters spelled with the words of the radio alphabet.
+    fn add_spoken(&mut self, glyphs: Vec<Glyph>) -> Vec<Glyph> {
+        let found = spoken::spelled(&glyphs);
+        if found.is_empty() || !found.iter().all(|(_, text)| words::is_english(text.iter().map(|g| g.c))) {
+            return self.add_changed(ViewKind::Joined, glyphs, found, true);
+        }
+        self.rewrite(&glyphs, &found);
+        self.add_told(ViewKind::Joined, replace(&glyphs, found).0)
+    }
+
+    /// Adds a view of all of the text in which disguised runs stand as what they say beyond doubt. A check that reads for
+    /// meaning needs none of the views before it.
+    fn add_told(&mut self, kind: ViewKind, now: Vec<Glyph>) -> Vec<Glyph> {
         let clean = self.views.get(1).filter(|v| v.kind() == ViewKind::Clean);
-        let raw_is_clean = clean.is_none_or(View::is_respaced);
+        // The raw view may say more than the clean one, in which marks and look-alikes are put away.
+        let raw_too = clean.is_none_or(View::is_respaced);
         for view in &mut self.views {
-            if matches!(view.kind(), ViewKind::Clean | ViewKind::Decoded)
-                || (view.kind() == ViewKind::Raw && raw_is_clean)
-            {
+            let before = !matches!(view.kind(), ViewKind::Raw | ViewKind::Hidden);
+            if before || (view.kind() == ViewKind::Raw && raw_too) {
                 view.skip();
             }
         }
-        self.views.push(View::of(ViewKind::Decoded, &collapse(&now)));
+        self.views.push(View::of(kind, &collapse(&now)));
         now
     }
 

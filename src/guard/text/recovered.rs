@@ -69,8 +69,8 @@ fn encodings_are_undone_level_by_level() {
 #[test]
 fn morse_and_letters_upside_down_are_undone() {
     const CODES: [&str; 26] = [
-        ".-", "-...", "-.-.", "-..", ".", "..-.", "--.", "....", "..", ".---", "-.-", ".-..", "--", "-.", "---", ".--.", "--.-",
-        ".-.", "...", "-", "..-", "...-", ".--", "-..-", "-.--", "--..",
+        ".-", "-...", "-.-.", "-..", ".", "..-.", "--.", "....", "..", ".---", "-.-", ".-..", "--", "-.", "---",
+        ".--.", "--.-", ".-.", "...", "-", "..-", "...-", ".--", "-..-", "-.--", "--..",
     ];
     let code = |c: char| CODES[usize::try_from(u32::from(c) - u32::from('a')).unwrap()].to_owned();
     undone(|t| words(t, " / ", |_, w| each(w, " ", code)));
@@ -99,7 +99,9 @@ fn turned_texts_are_undone() {
 fn spellings_are_undone() {
     // Letters held, in every word or in every other.
     undone(|t| each(t, "", |c| if "aeiou".contains(c) { c.to_string().repeat(3) } else { c.to_string() }));
-    undone(|t| words(t, " ", |i, w| if i % 2 == 0 { format!("{w}{}", &w[w.len() - 1..].repeat(3)) } else { w.to_owned() }));
+    undone(|t| {
+        words(t, " ", |i, w| if i % 2 == 0 { format!("{w}{}", &w[w.len() - 1..].repeat(3)) } else { w.to_owned() })
+    });
     // Words torn.
     undone(|t| words(t, " ", |_, w| if w.len() > 3 { format!("{} {}", &w[..2], &w[2..]) } else { w.to_owned() }));
     undone(|t| words(t, " ", |_, w| if w.len() > 3 { format!("{} {}", &w[..1], &w[1..]) } else { w.to_owned() }));
@@ -108,7 +110,8 @@ fn spellings_are_undone() {
     undone(|t| words(t, "\n", |i, w| format!("| {i} | {w} |")));
     undone(|t| words(t, " | ", |_, w| w.to_owned()));
     // Whole words of look-alikes.
-    let twin = |c: char| "аЬсеһіјкмортѕхуʏ".chars().nth("abcehijkmoptsxyy".find(c).unwrap_or(99)).unwrap_or(c).to_string();
+    let twin =
+        |c: char| "аЬсеһіјкмортѕхуʏ".chars().nth("abcehijkmoptsxyy".find(c).unwrap_or(99)).unwrap_or(c).to_string();
     undone(|t| each(t, "", twin));
 }
 
@@ -179,8 +182,7 @@ const ORDINARY: [&str; 58] = [
 fn ordinary_texts_get_no_view_of_a_disguise() {
     // Loops and identifiers of code look spelled or written with digits for letters, and are read so as well.
     let seen = [ViewKind::Raw, ViewKind::Clean, ViewKind::Joined, ViewKind::Leet];
-    let wrong: Vec<_> =
-        ORDINARY.iter().flat_map(|text| views(text)).filter(|(kind, _)| !seen.contains(kind)).collect();
+    let wrong: Vec<_> = ORDINARY.iter().flat_map(|text| views(text)).filter(|(kind, _)| !seen.contains(kind)).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

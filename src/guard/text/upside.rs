@@ -3,46 +3,66 @@
 use std::ops::Range;
 
 use super::glyph::{Glyph, runs};
-use super::words::is_english;
+use super::words::{SHORTEST, is_english, is_known, is_wordlike};
 
 /// So many letters that are none of any alphabet's own make a stretch worth turning.
 const TURNED: usize = 3;
 
-/// The stretches written upside down, with what they say. They are looked for before look-alikes are put back, which takes
-/// some of the letters for others.
-pub(super) fn find(glyphs: &[Glyph]) -> Vec<(Range<usize>, Vec<Glyph>)> {
-    let marks = glyphs.iter().filter(|g| exotic(g.c).is_some()).count();
-    if marks < TURNED {
-        return Vec::new();
+/// What is written upside down.
+#[derive(Default)]
+pub(super) struct Upside {
+    /// The stretches, with what they say.
+    pub(super) changes: Vec<(Range<usize>, Vec<Glyph>)>,
+    /// Whether all of them are English, and none holds a word that is one as it stands.
+    pub(super) told: bool,
+}
+
+/// The stretches written upside down. They are looked for before look-alikes are put back, which takes some of the letters
+/// for others.
+pub(super) fn find(glyphs: &[Glyph]) -> Upside {
+    let mut out = Upside { changes: Vec::new(), told: true };
+    if glyphs.iter().filter(|g| exotic(g.c).is_some()).count() < TURNED {
+        return out;
     }
-    let mut out = Vec::new();
-    let mut stretch: Option<Range<usize>> = None;
-    for word in runs(glyphs, |c| !c.is_whitespace()) {
-        // A word that cannot be written so ends the stretch.
-        if glyphs.get(word.clone()).unwrap_or_default().iter().all(|g| upright(g.c).is_some()) {
-            stretch = Some(stretch.map_or(word.start, |s| s.start)..word.end);
-        } else {
-            out.extend(stretch.take().and_then(|s| read(glyphs, s)));
+    let words = runs(glyphs, |c| !c.is_whitespace());
+    // A word that cannot be written so ends a stretch.
+    let fits =
+        |word: &Range<usize>| glyphs.get(word.clone()).unwrap_or_default().iter().all(|g| upright(g.c).is_some());
+    for row in words.chunk_by(|a, b| fits(a) == fits(b)).filter(|row| row.first().is_some_and(fits)) {
+        let (Some(first), Some(last)) = (row.first(), row.last()) else { continue };
+        if let Some((turned, is_english)) = glyphs.get(first.start..last.end).and_then(read) {
+            out.told &= is_english && !row.iter().any(|word| stands(glyphs.get(word.clone()).unwrap_or_default()));
+            out.changes.push((first.start..last.end, turned));
         }
     }
-    out.extend(stretch.and_then(|s| read(glyphs, s)));
     out
 }
 
-fn read(glyphs: &[Glyph], stretch: Range<usize>) -> Option<(Range<usize>, Vec<Glyph>)> {
-    let part = glyphs.get(stretch.clone())?;
-    if part.iter().filter(|g| exotic(g.c).is_some()).count() < TURNED {
+/// Whether some letters are a word the right way up.
+fn stands(word: &[Glyph]) -> bool {
+    let letters: Vec<u8> = word.iter().filter_map(|g| u8::try_from(u32::from(g.c)).ok()).collect();
+    letters.split(|b| !b.is_ascii_alphabetic()).any(|w| w.len() >= SHORTEST && is_known(w))
+}
+
+fn read(part: &[Glyph]) -> Option<(Vec<Glyph>, bool)> {
+    let mut marks: Vec<char> = part.iter().map(|g| g.c).filter(|c| exotic(*c).is_some()).collect();
+    if marks.len() < TURNED {
         return None;
     }
+    marks.sort_unstable();
+    marks.dedup();
     let turned = |g: &Glyph| g.with(upright(g.c).unwrap_or(g.c));
-    let english = |text: &[Glyph]| is_english(text.iter().map(|g| g.c));
-    let from_the_end: Vec<Glyph> = part.iter().rev().map(turned).collect();
-    if english(&from_the_end) {
-        return Some((stretch, from_the_end));
-    }
     // Some turn each letter and leave the order alone.
+    let from_the_end: Vec<Glyph> = part.iter().rev().map(turned).collect();
     let in_place: Vec<Glyph> = part.iter().map(turned).collect();
-    english(&in_place).then_some((stretch, in_place))
+    for text in [&from_the_end, &in_place] {
+        if is_english(text.iter().map(|g| g.c)) {
+            return Some((text.clone(), true));
+        }
+    }
+    // Another language, where there is little else that these letters can be.
+    let text: String = from_the_end.iter().map(|g| g.c).collect();
+    (marks.len() > TURNED && is_wordlike(&text)).then_some((from_the_end, false))
 }
 
 /// What a character is upside down, if anything: a letter, a mark, or white space.
@@ -90,7 +110,7 @@ mod tests {
 
     fn read(text: &str) -> String {
         let g = glyphs(text);
-        replace(&g, find(&g)).0.iter().map(|g| g.c).collect()
+        replace(&g, find(&g).changes).0.iter().map(|g| g.c).collect()
     }
 
     #[test]
@@ -100,6 +120,7 @@ mod tests {
             "Please read: who pays for the cake and a drink."
         );
         assert_eq!(read("ɥoʍ po ʎon ɯɐʞǝ ɐ ɔɐʞǝ"), "how do you make a cake");
+        assert_eq!(read("oǝsnɯ lǝ ɐʇsǝ ǝpuop"), "donde esta el museo");
         assert_eq!(read("¿uǝdo ɯnǝsnɯ ǝɥʇ sǝop uǝɥM"), "when does the museum open?");
     }
 
