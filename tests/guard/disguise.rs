@@ -48,7 +48,9 @@ pub(super) const DISGUISES: [(&str, Disguise); 36] = [
     ("morse", morse),
     ("decimal_codes", |t| t.bytes().map(|b| b.to_string()).collect::<Vec<_>>().join(" ")),
     ("binary_run", |t| t.bytes().map(|b| format!("{b:08b}")).collect()),
-    ("upside_down", |t| map(&t.chars().rev().collect::<String>(), |c| swap(c, "abcdefghijkmnpqrtuvwy", "ɐqɔpǝɟƃɥᴉɾʞɯudbɹʇnʌʍʎ"))),
+    ("upside_down", |t| {
+        map(&t.chars().rev().collect::<String>(), |c| swap(c, "abcdefghijkmnpqrtuvwy", "ɐqɔpǝɟƃɥᴉɾʞɯudbɹʇnʌʍʎ"))
+    }),
     ("hex", |t| t.bytes().map(|b| format!("{b:02x}")).collect()),
     ("percent", |t| t.bytes().map(|b| format!("%{b:02X}")).collect()),
     ("entities", |t| t.chars().map(|c| format!("&#{};", u32::from(c))).collect()),
@@ -91,8 +93,8 @@ fn nato(text: &str) -> String {
 
 fn morse(text: &str) -> String {
     const CODES: [&str; 26] = [
-        ".-", "-...", "-.-.", "-..", ".", "..-.", "--.", "....", "..", ".---", "-.-", ".-..", "--", "-.", "---", ".--.",
-        "--.-", ".-.", "...", "-", "..-", "...-", ".--", "-..-", "-.--", "--..",
+        ".-", "-...", "-.-.", "-..", ".", "..-.", "--.", "....", "..", ".---", "-.-", ".-..", "--", "-.", "---",
+        ".--.", "--.-", ".-.", "...", "-", "..-", "...-", ".--", "-..-", "-.--", "--..",
     ];
     let sign = |c: char| if c == ' ' { "/" } else { CODES[usize::from(c as u8 - b'a')] };
     text.to_lowercase().chars().map(sign).collect::<Vec<_>>().join(" ")
