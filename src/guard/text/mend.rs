@@ -22,6 +22,9 @@ const KNOWN: f32 = 2.0;
 /// What joining two pieces costs, and joining what are words by themselves.
 const JOIN: f32 = 1.0;
 const JOIN_WORDS: f32 = 4.0;
+/// Rows are read in parts of so many words, of which so many unknown ones are tried first: half of what a mended row needs.
+const PART: usize = 96;
+const TRIED: usize = 12;
 /// So many repairs of one kind show how the words were written that stay unknown.
 const HABIT: usize = 2;
 
@@ -51,9 +54,22 @@ pub(super) fn mended(glyphs: &[Glyph], words: &[Word], rows: &[Range<usize>]) ->
         let (Some(first), Some(last)) = (words.get(from), words.get(to.saturating_sub(1))) else { continue };
         let tokens = tokens(glyphs, first.range.start.max(done)..last.range.end + 1);
         done = last.range.end + 1;
-        out.extend(mend(glyphs, &tokens));
+        for part in tokens.chunks(PART).filter(|part| is_hopeful(part)) {
+            out.extend(mend(glyphs, part));
+        }
     }
     out
+}
+
+/// Whether some of the first unknown words have a known reading, so that the dear search for the best is worth while.
+fn is_hopeful(part: &[Token]) -> bool {
+    let (mut tried, mut repaired) = (0, 0);
+    for (i, token) in part.iter().enumerate().filter(|(_, token)| !token.known).take(TRIED) {
+        let pair = |from: usize| part.get(from..from + 2).and_then(joined).is_some_and(|r| r.left == 0);
+        tried += 1;
+        repaired += usize::from(pair(i) || i > 0 && pair(i - 1) || single(token).repair.is_some());
+    }
+    repaired * HALF * 2 >= tried
 }
 
 /// The row with the unknown words near it, and the words near these.

@@ -9,17 +9,42 @@ use super::words::{ODD, SHORTEST, UNKNOWN, is_known, lexicon, strangeness, word_
 /// A run of ASCII letters.
 pub(super) struct Word {
     pub(super) range: Range<usize>,
-    pub(super) letters: Vec<u8>,
+    pub(super) letters: Letters,
     /// Whether it is unknown at a glance; `None` where that says nothing.
     pub(super) strange: Option<bool>,
+}
+
+/// No word is longer; what is left out of a longer run makes it no other word.
+const MOST_LETTERS: usize = 30;
+
+/// The letters of a word, in small.
+#[derive(Clone, Copy)]
+pub(super) struct Letters([u8; MOST_LETTERS], u8);
+
+impl Letters {
+    pub(super) fn of(letters: impl Iterator<Item = u8>) -> Self {
+        let mut made = Self([0; MOST_LETTERS], 0);
+        for (to, from) in made.0.iter_mut().zip(letters) {
+            *to = from.to_ascii_lowercase();
+            made.1 += 1;
+        }
+        made
+    }
+}
+
+impl std::ops::Deref for Letters {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.get(..usize::from(self.1)).unwrap_or_default()
+    }
 }
 
 /// The runs of ASCII letters of a text.
 pub(super) fn words(glyphs: &[Glyph]) -> Vec<Word> {
     let word = |range: Range<usize>| {
         let of_word = glyphs.get(range.clone()).unwrap_or_default();
-        let letters: Vec<u8> =
-            of_word.iter().filter_map(|g| u8::try_from(u32::from(g.c.to_ascii_lowercase())).ok()).collect();
+        let letters = Letters::of(of_word.iter().filter_map(|g| u8::try_from(u32::from(g.c)).ok()));
         let strange = strangeness(&letters, word_key(&letters));
         Word { range, letters, strange }
     };
@@ -127,12 +152,35 @@ fn turn_of(row: &[Word]) -> Option<Turn> {
     let as_it_is: usize = row.iter().filter(|w| lexicon().knows(&w.letters)).map(|w| weight(&w.letters)).sum();
     let usual = [Turn::Reversed, Turn::Moved(13)].into_iter().map(|turn| (turn, 3));
     // There are many other ways, of which one may make words by chance.
-    let others = (1..26).filter(|n| *n != 13).map(Turn::Moved).chain([Turn::Mirrored]).map(|turn| (turn, 8));
+    let others = likely(&row).into_iter().chain([Turn::Mirrored]).map(|turn| (turn, 8));
     let enough = |(turn, least): (Turn, usize)| {
         let sum = known(turn);
         (sum >= least && sum * 2 > all && sum > as_it_is * 2).then_some((sum, turn))
     };
     usual.chain(others).filter_map(enough).max_by_key(|(sum, _)| *sum).map(|(_, turn)| turn)
+}
+
+/// How often each letter is in a hundred of English.
+const FREQUENT: [usize; 26] = [8, 1, 3, 4, 12, 2, 2, 6, 7, 0, 1, 4, 2, 7, 8, 2, 0, 6, 6, 9, 3, 1, 2, 0, 2, 0];
+/// So many ways to move the alphabet are tried.
+const LIKELY: usize = 3;
+
+/// The ways to move the alphabet that make the letters as frequent as they are in English; none where they are as they stand.
+fn likely(row: &[&Word]) -> Vec<Turn> {
+    let mut counts = [0usize; 26];
+    for b in row.iter().flat_map(|w| w.letters.iter()) {
+        if let Some(count) = counts.get_mut(usize::from(b.wrapping_sub(b'a'))) {
+            *count += 1;
+        }
+    }
+    let fit = |n: u8| -> usize {
+        let moved = FREQUENT.iter().cycle().skip(usize::from(n));
+        counts.iter().zip(moved).map(|(count, frequent)| count * frequent).sum()
+    };
+    let mut ways: Vec<(usize, u8)> = (0..26).map(|n| (fit(n), n)).collect();
+    ways.sort_unstable_by_key(|(fit, _)| std::cmp::Reverse(*fit));
+    let best = ways.into_iter().map(|(_, n)| n).take(LIKELY);
+    best.take_while(|n| *n != 0).filter(|n| *n != 13).map(Turn::Moved).collect()
 }
 
 /// What a known word tells: the longer, the less by chance.
@@ -167,10 +215,10 @@ fn stretch(words: &[Word], turn: Turn) -> Option<Range<usize>> {
 }
 
 impl Turn {
-    fn word(self, letters: &[u8]) -> Vec<u8> {
+    fn word(self, letters: &[u8]) -> Letters {
         match self {
-            Turn::Reversed => letters.iter().rev().copied().collect(),
-            _ => letters.iter().map(|b| self.byte(*b, b'a')).collect(),
+            Turn::Reversed => Letters::of(letters.iter().rev().copied()),
+            _ => Letters::of(letters.iter().map(|b| self.byte(*b, b'a'))),
         }
     }
 

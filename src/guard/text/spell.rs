@@ -55,7 +55,7 @@ pub(super) fn repairs(word: &[u8]) -> Vec<(Repair, Vec<u8>)> {
     out.extend(best(held(word)).map(|w| (Repair::Let, w)));
     out.extend(best(moved(word)).map(|w| (Repair::Moved, w)));
     if word.len() >= SWAPPED {
-        out.extend(best(swapped(word)).map(|w| (Repair::Swapped, w)));
+        out.extend(swapped(word).map(|w| (Repair::Swapped, w)));
     }
     if word.len() >= UNCOVERED {
         out.extend(best(word.get(1..).map(<[u8]>::to_vec)).map(|w| (Repair::Uncovered, w)));
@@ -128,13 +128,20 @@ fn filled(word: &[u8]) -> Option<Vec<u8>> {
     best((0..count).map(fill).filter(vowels)).or_else(|| best((0..count).map(fill)))
 }
 
-/// The word with two neighbours swapped.
-fn swapped(word: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
-    (1..word.len()).map(|i| {
-        let mut made = word.to_vec();
+/// The most frequent known word that swapping two neighbours makes.
+fn swapped(word: &[u8]) -> Option<Vec<u8>> {
+    let mut made = word.to_vec();
+    let mut best: Option<(u16, usize)> = None;
+    for i in 1..word.len() {
         made.swap(i - 1, i);
-        made
-    })
+        if let Some(rank) = lexicon().rank(&made).filter(|rank| best.is_none_or(|(least, _)| *rank < least)) {
+            best = Some((rank, i));
+        }
+        made.swap(i - 1, i);
+    }
+    let (_, at) = best?;
+    made.swap(at - 1, at);
+    Some(made)
 }
 
 /// A word of pig Latin without its ending.
