@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::glyph::{Glyph, is_space, place, runs};
-use super::scramble::Word;
+use super::scramble::{Letters, Word};
 use super::spell::{self, Repair, is_star};
 use super::words::{SHORTEST, is_known, lexicon};
 
@@ -51,25 +51,34 @@ pub(super) fn mended(glyphs: &[Glyph], words: &[Word], rows: &[Range<usize>]) ->
     let mut done = 0;
     for row in rows {
         let (from, to) = widened(words, row);
-        let (Some(first), Some(last)) = (words.get(from), words.get(to.saturating_sub(1))) else { continue };
-        let tokens = tokens(glyphs, first.range.start.max(done)..last.range.end + 1);
-        done = last.range.end + 1;
-        for part in tokens.chunks(PART).filter(|part| is_hopeful(part)) {
-            out.extend(mend(glyphs, part));
+        for part in words.get(from.max(done)..to).unwrap_or_default().chunks(PART) {
+            if let (Some(first), Some(last), true) = (part.first(), part.last(), is_hopeful(glyphs, part)) {
+                out.extend(mend(glyphs, &tokens(glyphs, first.range.start..last.range.end + 1)));
+            }
         }
+        done = to;
     }
     out
 }
 
-/// Whether some of the first unknown words have a known reading, so that the dear search for the best is worth while.
-fn is_hopeful(part: &[Token]) -> bool {
+/// Whether some of the first unknown words may have a known reading, so that the dear search for the best is worth while.
+fn is_hopeful(glyphs: &[Glyph], part: &[Word]) -> bool {
+    let unknown = part.iter().enumerate().filter(|(_, word)| !is_known(&word.letters));
+    let starred = |word: &Word| {
+        let beside = [word.range.start.checked_sub(1), Some(word.range.end)];
+        beside.into_iter().flatten().any(|i| glyphs.get(i).is_some_and(|g| is_star(g.c)))
+    };
+    let torn = |from: usize| {
+        matches!(part.get(from..from + 2), Some([a, b]) if b.range.start == a.range.end + 1
+            && lexicon().knows(&Letters::of(a.letters.iter().chain(b.letters.iter()).copied())))
+    };
     let (mut tried, mut repaired) = (0, 0);
-    for (i, token) in part.iter().enumerate().filter(|(_, token)| !token.known).take(TRIED) {
-        let pair = |from: usize| part.get(from..from + 2).and_then(joined).is_some_and(|r| r.left == 0);
+    for (i, word) in unknown.take(TRIED) {
+        let pair = torn(i) || i.checked_sub(1).is_some_and(torn);
         tried += 1;
-        repaired += usize::from(pair(i) || i > 0 && pair(i - 1) || single(token).repair.is_some());
+        repaired += usize::from(pair || starred(word) || !spell::repairs(&word.letters).is_empty());
     }
-    repaired * HALF * 2 >= tried
+    repaired * HALF * 2 >= tried && repaired > 0
 }
 
 /// The row with the unknown words near it, and the words near these.
