@@ -208,6 +208,8 @@ impl<'a> JudgedText<'a> {
     /// Adds a view of all of the text in which disguised runs stand as what they say beyond doubt. A check that reads for
     /// meaning needs none of the views before it.
     fn add_told(&mut self, kind: ViewKind, now: Vec<Glyph>) -> Vec<Glyph> {
+        // Of several levels the last is enough: what the others have beside it are the runs it decodes.
+        self.views.retain(|v| v.kind() != ViewKind::Decoded || !v.is_whole());
         let clean = self.views.get(1).filter(|v| v.kind() == ViewKind::Clean);
         // The raw view may say more than the clean one, in which marks and look-alikes are put away.
         let raw_too = clean.is_none_or(View::is_respaced);
@@ -217,7 +219,7 @@ impl<'a> JudgedText<'a> {
                 view.skip();
             }
         }
-        self.views.push(View::of(kind, &collapse(&now)));
+        self.views.push(View::of(kind, &collapse(&now)).whole());
         now
     }
 

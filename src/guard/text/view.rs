@@ -39,6 +39,7 @@ pub struct View<'a> {
     text: Cow<'a, str>,
     places: Places,
     respaced: bool,
+    whole: bool,
 }
 
 /// Where the characters of a view came from.
@@ -55,7 +56,7 @@ enum Places {
 impl<'a> View<'a> {
     /// The original.
     pub(super) fn raw(original: &'a str) -> Self {
-        Self { kind: ViewKind::Raw, text: Cow::Borrowed(original), places: Places::Same, respaced: false }
+        Self { kind: ViewKind::Raw, text: Cow::Borrowed(original), places: Places::Same, respaced: false, whole: false }
     }
 
     pub(super) fn of(kind: ViewKind, glyphs: &[Glyph]) -> Self {
@@ -65,7 +66,7 @@ impl<'a> View<'a> {
             places.push((u32::try_from(text.len()).unwrap_or(u32::MAX), g.start, g.end));
             text.push(g.c);
         }
-        Self { kind, text: Cow::Owned(text), places: Places::Each(places), respaced: false }
+        Self { kind, text: Cow::Owned(text), places: Places::Each(places), respaced: false, whole: false }
     }
 
     /// The clean view of a text in which nothing but these stretches changes.
@@ -80,7 +81,13 @@ impl<'a> View<'a> {
             done = change.end as usize;
         }
         text.push_str(original.get(done..).unwrap_or_default());
-        Self { kind: ViewKind::Clean, text: Cow::Owned(text), places: Places::But(places), respaced: true }
+        Self {
+            kind: ViewKind::Clean,
+            text: Cow::Owned(text),
+            places: Places::But(places),
+            respaced: true,
+            whole: false,
+        }
     }
 
     /// Which reading this is.
@@ -101,6 +108,17 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn is_respaced(&self) -> bool {
         self.respaced
+    }
+
+    /// Marks this view as one of all of the text.
+    pub(super) fn whole(mut self) -> Self {
+        self.whole = true;
+        self
+    }
+
+    /// Whether this view was marked as one of all of the text.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// Notes that another view says all that this one does.
