@@ -49,15 +49,6 @@ pub(super) const DISGUISES: [(&str, Disguise); 36] = [
     ("decimal_codes", |t| t.bytes().map(|b| b.to_string()).collect::<Vec<_>>().join(" ")),
     ("binary_run", |t| t.bytes().map(|b| format!("{b:08b}")).collect()),
     ("upside_down", |t| {
-        map(&t.chars().rev().collect::<String>(), |c| swap(c, "abcdefghijkmnpqrtuvwy", "ɐqɔpǝɟƃɥᴉɾʞɯudbɹʇnʌʍʎ"))
-    }),
-    ("base64_thrice", |t| base64(&base64(&base64(t)))),
-    ("base64_of_zero_width", |t| base64(&between(t, "\u{200B}"))),
-    ("base32", base32),
-    ("morse", morse),
-    ("decimal_codes", |t| t.bytes().map(|b| b.to_string()).collect::<Vec<_>>().join(" ")),
-    ("binary_run", |t| t.bytes().map(|b| format!("{b:08b}")).collect()),
-    ("upside_down", |t| {
         map(&t.chars().rev().collect::<String>(), |c| swap(c, "acefghijkmnrtuvwy", "ɐɔǝɟƃɥᴉɾʞɯuɹʇnʌʍʎ"))
     }),
     ("hex", |t| t.bytes().map(|b| format!("{b:02x}")).collect()),
@@ -98,21 +89,6 @@ fn nato(text: &str) -> String {
         c => c.to_string(),
     };
     text.chars().map(word).collect::<Vec<_>>().join(" ")
-}
-
-fn morse(text: &str) -> String {
-    const CODES: [&str; 26] = [
-        ".-", "-...", "-.-.", "-..", ".", "..-.", "--.", "....", "..", ".---", "-.-", ".-..", "--", "-.", "---",
-        ".--.", "--.-", ".-.", "...", "-", "..-", "...-", ".--", "-..-", "-.--", "--..",
-    ];
-    let sign = |c: char| if c == ' ' { "/" } else { CODES[usize::from(c as u8 - b'a')] };
-    text.to_lowercase().chars().map(sign).collect::<Vec<_>>().join(" ")
-}
-
-fn base32(text: &str) -> String {
-    let bits: Vec<u8> = text.bytes().flat_map(|b| (0..8).rev().map(move |i| b >> i & 1)).collect();
-    let digit = |bits: &[u8]| (0..5).fold(0, |n, i| n << 1 | usize::from(bits.get(i).copied().unwrap_or(0)));
-    bits.chunks(5).map(|chunk| char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[digit(chunk)])).collect()
 }
 
 fn morse(text: &str) -> String {
