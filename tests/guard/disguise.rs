@@ -49,7 +49,7 @@ pub(super) const DISGUISES: [(&str, Disguise); 36] = [
     ("decimal_codes", |t| t.bytes().map(|b| b.to_string()).collect::<Vec<_>>().join(" ")),
     ("binary_run", |t| t.bytes().map(|b| format!("{b:08b}")).collect()),
     ("upside_down", |t| {
-        map(&t.chars().rev().collect::<String>(), |c| swap(c, "acefghijkmnrtuvwy", "ɐɔǝɟƃɥᴉɾʞɯuɹʇnʌʍʎ"))
+        map(&t.chars().rev().collect::<String>(), |c| swap(c, "abcdefghijkmnpqrtuvwy", "ɐqɔpǝɟƃɥᴉɾʞɯudbɹʇnʌʍʎ"))
     }),
     ("hex", |t| t.bytes().map(|b| format!("{b:02x}")).collect()),
     ("percent", |t| t.bytes().map(|b| format!("%{b:02X}")).collect()),
@@ -96,7 +96,11 @@ fn morse(text: &str) -> String {
         ".-", "-...", "-.-.", "-..", ".", "..-.", "--.", "....", "..", ".---", "-.-", ".-..", "--", "-.", "---",
         ".--.", "--.-", ".-.", "...", "-", "..-", "...-", ".--", "-..-", "-.--", "--..",
     ];
-    let sign = |c: char| if c == ' ' { "/" } else { CODES[usize::from(c as u8 - b'a')] };
+    let sign = |c: char| match c {
+        'a'..='z' => CODES[usize::from(c as u8 - b'a')].to_owned(),
+        ' ' => "/".to_owned(),
+        c => c.to_string(),
+    };
     text.to_lowercase().chars().map(sign).collect::<Vec<_>>().join(" ")
 }
 

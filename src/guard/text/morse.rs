@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::glyph::{Glyph, is_space, place, runs};
-use super::words::{is_english, is_wordlike};
+use super::words::{is_english, is_known, is_wordlike};
 
 /// So many signs in a row may be a text.
 pub(super) const SIGNS: usize = 6;
@@ -64,10 +64,31 @@ fn read(glyphs: &[Glyph], run: &Range<usize>) -> Option<(Range<usize>, String)> 
             text.push(' ');
         }
     }
-    let (first, last) = (signs.first()?, signs.last()?);
-    place(glyphs.get(first.start..last.end)?)?;
+    let (first, last) = without_dashes(&signs, &mut text)?;
+    place(glyphs.get(first..last)?)?;
     let told = unknown * KNOWN <= signs.len() && (is_english(text.chars()) || is_wordlike(&text));
-    told.then_some((first.start..last.end, text))
+    told.then_some((first..last, text))
+}
+
+/// Where the code begins and ends. A sign of one mark at either end may be a dash or a full stop of the text around it; it
+/// is, when the word is a known one without it alone.
+fn without_dashes(signs: &[Range<usize>], text: &mut String) -> Option<(usize, usize)> {
+    let (mut first, mut last) = (signs.first()?.start, signs.last()?.end);
+    let one = |sign: Option<&Range<usize>>| sign.is_some_and(|s| s.len() == 1);
+    let known = |word: &str| is_known(word.as_bytes());
+    let word = text.rsplit(' ').next().unwrap_or_default();
+    if one(signs.last())
+        && (word.len() == 1 || word.get(..word.len().saturating_sub(1)).is_some_and(known) && !known(word))
+    {
+        text.pop();
+        last = signs.get(signs.len().checked_sub(2)?)?.end;
+    }
+    let word = text.split(' ').next().unwrap_or_default();
+    if one(signs.first()) && (word.len() == 1 || word.get(1..).is_some_and(known) && !known(word)) {
+        text.remove(0);
+        first = signs.get(1)?.start;
+    }
+    Some((first, last))
 }
 
 /// Which gaps stand between words: those with strokes, or where strokes stand between all letters those with more of them,
@@ -126,6 +147,7 @@ mod tests {
         ] {
             assert_eq!(found(text), plain, "{text}");
         }
+        assert_eq!(found("it - - .... . / -.-. .- - / .. ... / --- -. / - .... . / .-. --- --- ..-. - so"), plain);
         // Another language, told by the make of its words.
         assert_eq!(found("-.. --- -. -.. . / . ... - .- / . .-.. / -- ..- ... . ---"), ["donde esta el museo"]);
     }
