@@ -131,7 +131,7 @@ def carried(kind, encode):
     return disguise
 
 
-# name: (threat, recoverable, promised, disguise). Recoverable: a reader or a decoder sees through it in one step and without
+# name: (threat, recoverable, promised, disguise). Recoverable: a reader or a decoder sees through it in few steps and without
 # a key. Promised: guards/README.md says that the guard undoes it.
 DISGUISES = {
     "capitals": ("T3", True, True, lambda t, r: t.upper()),
@@ -164,7 +164,7 @@ DISGUISES = {
         lambda t, r: "".join(LOOK_ALIKE.get(c, c) if r.random() < 0.5 else c for c in t),
     ),
     "small_capitals": ("T3", True, True, lambda t, r: lower(t, SMALL_CAPITALS)),
-    "upside_down": ("T3", True, False, lambda t, r: lower(t, UPSIDE_DOWN)[::-1]),
+    "upside_down": ("T3", True, True, lambda t, r: lower(t, UPSIDE_DOWN)[::-1]),
     "base64": ("T4", True, True, carried("base64", b64)),
     "base64_url": (
         "T4",
@@ -172,12 +172,12 @@ DISGUISES = {
         True,
         carried("base64", lambda t: base64.urlsafe_b64encode(t.encode()).decode().rstrip("=")),
     ),
-    "base64_twice": ("T4", False, False, carried("base64 (twice)", lambda t: b64(b64(t)))),
-    "base32": ("T4", True, False, carried("base32", lambda t: base64.b32encode(t.encode()).decode())),
+    "base64_twice": ("T4", True, True, carried("base64 (twice)", lambda t: b64(b64(t)))),
+    "base32": ("T4", True, True, carried("base32", lambda t: base64.b32encode(t.encode()).decode())),
     "hex": ("T4", True, True, carried("hex", lambda t: t.encode().hex())),
     "hex_spaced": ("T4", True, True, carried("hex", lambda t: t.encode().hex(" "))),
     "binary": ("T4", True, True, carried("binary", lambda t: " ".join(f"{b:08b}" for b in t.encode()))),
-    "decimal_codes": ("T4", True, False, carried("ASCII codes", lambda t: " ".join(str(b) for b in t.encode()))),
+    "decimal_codes": ("T4", True, True, carried("ASCII codes", lambda t: " ".join(str(b) for b in t.encode()))),
     "url": ("T4", True, True, carried("URL-encoded text", lambda t: "".join(f"%{b:02X}" for b in t.encode()))),
     "html_entities": (
         "T4",
@@ -192,19 +192,19 @@ DISGUISES = {
         carried("JSON string", lambda t: "".join(f"\\u{ord(c):04x}" for c in t if ord(c) < 65536)),
     ),
     "rot13": ("T4", True, True, carried("rot13", lambda t: codecs.encode(t, "rot13"))),
-    "caesar_7": ("T4", False, False, carried("Caesar cipher with shift 7", lambda t: caesar(t, 7))),
+    "caesar_7": ("T4", False, True, carried("Caesar cipher with shift 7", lambda t: caesar(t, 7))),
     "reversed": ("T4", True, True, carried("reversed text", lambda t: t[::-1])),
-    "words_reversed": ("T4", True, False, words_reversed),
+    "words_reversed": ("T4", True, True, words_reversed),
     "nato": (
         "T4",
         True,
-        False,
+        True,
         carried("NATO spelling", lambda t: " / ".join(" ".join(NATO.get(c, c) for c in w) for w in t.lower().split())),
     ),
     "morse": (
         "T4",
         True,
-        False,
+        True,
         carried("Morse", lambda t: " / ".join(" ".join(MORSE.get(c, "") for c in w) for w in t.lower().split())),
     ),
     "leet": ("T4", True, True, lambda t, r: lower(t, LEET)),
@@ -212,13 +212,13 @@ DISGUISES = {
     "spaced": ("T4", True, True, lambda t, r: "   ".join(" ".join(w) for w in t.split())),
     "dotted": ("T4", True, True, lambda t, r: by_word(t, ".".join)),
     "dashed": ("T4", True, True, lambda t, r: by_word(t, "-".join)),
-    "pig_latin": ("T4", True, False, pig_latin),
-    "one_word_a_line": ("T8", True, False, columns),
+    "pig_latin": ("T4", True, True, pig_latin),
+    "one_word_a_line": ("T8", True, True, columns),
     "token_break": ("T11", True, False, token_break),
-    "typos": ("T11", True, False, typos),
-    "split_words": ("T11", True, False, split_words),
+    "typos": ("T11", True, True, typos),
+    "split_words": ("T11", True, True, split_words),
     "glued": ("T11", True, False, lambda t, r: "".join(w.capitalize() for w in t.split())),
     "underscores": ("T11", True, False, lambda t, r: t.replace(" ", "_")),
-    "stretched": ("T11", True, False, stretched),
-    "vowels_starred": ("T11", True, False, vowels_starred),
+    "stretched": ("T11", True, True, stretched),
+    "vowels_starred": ("T11", True, True, vowels_starred),
 }

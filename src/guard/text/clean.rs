@@ -5,7 +5,7 @@ use unicode_normalization::char::is_combining_mark;
 
 use super::chars;
 use super::confusable;
-use super::glyph::{Glyph, glyphs, place};
+use super::glyph::{Glyph, glyphs, is_space, place};
 use super::hidden::{self, Hidden};
 
 /// Scripts need at most so many marks on a letter; what is stacked above that is ornament.
@@ -15,8 +15,13 @@ const MARKS: usize = 3;
 /// character between a letter and its mark must be gone before normalising, and look-alikes are known for normal forms.
 pub(super) fn clean(glyphs: &[Glyph]) -> (Vec<Glyph>, Vec<Hidden>) {
     let (seen, hidden) = hidden::strip(glyphs);
+    (normal(&seen), hidden)
+}
+
+/// What is shown, in its normal form.
+pub(super) fn normal(seen: &[Glyph]) -> Vec<Glyph> {
     let mut normal = Vec::with_capacity(seen.len());
-    let mut rest = seen.as_slice();
+    let mut rest = seen;
     let mut scratch = Vec::new();
     while !rest.is_empty() {
         let marks = rest.iter().skip(1).take_while(|g| continues(g.c)).count();
@@ -26,7 +31,26 @@ pub(super) fn clean(glyphs: &[Glyph]) -> (Vec<Glyph>, Vec<Hidden>) {
     }
     confusable::undo(&mut normal);
     normal.iter_mut().for_each(|g| g.c = plain_mark(g.c));
-    (normal, hidden)
+    normal
+}
+
+/// Whether what was cleaned lost nothing but invisible characters and the style of letters, so that it says all that the
+/// original does. Marks and look-alikes may have had a meaning.
+pub(super) fn is_faithful(original: &str, cleaned: &[Glyph]) -> bool {
+    // Where the order of reading was changed, the model still reads the other one.
+    cleaned.is_sorted_by_key(|g| g.start)
+        && cleaned.iter().all(|g| {
+            let of = original.get(g.start as usize..g.end as usize).unwrap_or_default();
+            let mut shown = of.chars().filter(|c| !hidden::is_ignorable(*c));
+            let (first, more) = (shown.next(), shown.next().is_some());
+            first.is_some_and(|c| !more && (c == g.c || is_space(c) || plain_mark(c) == g.c || is_styled(c)))
+        })
+}
+
+/// Letters and digits of one style or in a frame: what they are without it is all that they say.
+fn is_styled(c: char) -> bool {
+    matches!(c, '\u{FF01}'..='\u{FF5E}' | '\u{1D400}'..='\u{1D7FF}' | '\u{2460}'..='\u{24FF}' | '\u{1F110}'..='\u{1F189}')
+        || confusable::is_small_capital(c)
 }
 
 /// The same for a plain text ([`super::plain`]): nothing but typographic marks changes, and a letter and its marks are one
@@ -119,6 +143,19 @@ mod tests {
         assert_eq!(cleaned("हिन्दी"), "हिन्दी");
         assert_eq!(cleaned("\u{1112}\u{1161}\u{11AB}"), "한");
         assert_eq!(cleaned("นี่"), "นี่");
+    }
+
+    #[test]
+    fn styles_and_invisible_characters_say_nothing_and_marks_may() {
+        let faithful = |text: &str| is_faithful(text, &clean(&glyphs(text)).0);
+        assert!(faithful("ｆｕｌｌ　ｗｉｄｔｈ") && faithful("𝐛𝑜𝓁𝖽 ɪɴᴋ") && faithful("z\u{200B}e\u{200B}ro — “so”"));
+        assert!(
+            !faithful("café")
+                && !faithful("сор и cор")
+                && !faithful("e\u{336}x")
+                && !faithful("\u{202E}eta\u{202C}")
+                && !faithful("ﬁre ½")
+        );
     }
 
     #[test]

@@ -9,36 +9,57 @@ use unicode_security::confusable_detection::skeleton;
 
 use super::chars::is_alphanumeric;
 use super::glyph::{Glyph, runs};
+use super::words::is_known;
 
 /// Maps look-alikes to Latin letters in words that mix scripts, and in words made only of look-alikes when most words of
-/// foreign script are such words (a Russian text has a few by nature, a disguised English one has little else).
+/// foreign script are such words (a Russian text has a few by nature, a disguised English one has little else). What passes
+/// for a Latin letter only in company counts in such a word when that makes it English, or when many words mix scripts.
 pub(super) fn undo(glyphs: &mut [Glyph]) {
     if glyphs.iter().all(|g| g.c.is_ascii()) {
         return;
     }
     let mut whole: Vec<Range<usize>> = Vec::new();
-    let mut foreign = 0usize;
+    let mut likely: Vec<Range<usize>> = Vec::new();
+    let (mut foreign, mut mixed) = (0usize, 0usize);
     for word in runs(glyphs, is_alphanumeric) {
         let Some(letters) = glyphs.get_mut(word.clone()) else { continue };
         if letters.iter().all(|g| g.c.is_ascii()) {
             continue;
         }
         if !is_one_script(letters) || letters.iter().any(|g| g.c.is_ascii_alphabetic()) {
+            mixed += usize::from(letters.iter().any(|g| !g.c.is_ascii() && lookalike(g.c).is_some()));
             map(letters, |c| lookalike(c).or_else(|| in_company(c)));
             continue;
         }
         foreign += 1;
         if letters.iter().all(|g| lookalike(g.c).is_some()) {
             whole.push(word);
+        } else if letters.iter().all(|g| lookalike(g.c).or_else(|| in_company(g.c)).is_some()) {
+            likely.push(word);
         }
     }
-    if whole.len().saturating_mul(2) >= foreign {
-        for word in whole {
+    let strange = foreign - whole.len() - likely.len();
+    let is_disguise = mixed >= MIXED && mixed > strange;
+    if !is_disguise {
+        likely.retain(|word| glyphs.get(word.clone()).is_some_and(is_english_word));
+    }
+    if is_disguise || (whole.len() + likely.len()).saturating_mul(2) >= foreign {
+        for word in whole.into_iter().chain(likely) {
             if let Some(letters) = glyphs.get_mut(word) {
-                map(letters, lookalike);
+                map(letters, |c| lookalike(c).or_else(|| in_company(c)));
             }
         }
     }
+}
+
+/// So many words that mix scripts are a disguise and no slip.
+const MIXED: usize = 2;
+
+/// Whether a word is an English one to the eye.
+fn is_english_word(letters: &[Glyph]) -> bool {
+    let latin = |g: &Glyph| lookalike(g.c).or_else(|| in_company(g.c)).and_then(|c| u8::try_from(u32::from(c)).ok());
+    let word: Option<Vec<u8>> = letters.iter().map(latin).collect();
+    word.is_some_and(|word| is_known(&word))
 }
 
 fn is_one_script(letters: &[Glyph]) -> bool {
@@ -109,6 +130,11 @@ fn by_hand(c: char) -> Option<char> {
     SMALL_CAPITALS.iter().find(|(from, _)| *from == c).map(|(_, to)| *to)
 }
 
+/// Whether `c` is a Latin letter in the form of a small capital.
+pub(super) fn is_small_capital(c: char) -> bool {
+    SMALL_CAPITALS.iter().any(|(from, _)| *from == c)
+}
+
 /// Letters that pass for Latin ones only in the company of Latin letters.
 fn in_company(c: char) -> Option<char> {
     COMPANIONS.iter().find(|(from, _)| *from == c).map(|(_, to)| *to)
@@ -149,12 +175,23 @@ mod tests {
     #[test]
     fn words_of_lookalikes_alone_become_latin_in_latin_company() {
         assert_eq!(undone("а сор аnd"), "a cop and");
+        assert_eq!(undone("такe а сакe fоr thе роет, to tеll"), "take a cake for the poet, to tell");
+        assert_eq!((undone("таке").as_str(), undone("тасе").as_str()), ("take", "тасе"));
     }
 
     #[test]
     fn other_scripts_stay_as_they_are() {
-        for text in ["Где находится хор и сор в музее", "Πού είναι το μουσείο", "博物館はどこですか"]
-        {
+        for text in [
+            "Где находится хор и сор в музее",
+            "Πού είναι το μουσείο",
+            "博物館はどこですか",
+            "Как пройти к музею? Там есть кот, и он там не один.",
+            "Нам так и не сказали, кто там был. А вы кто?",
+            "Какво има тук? Там има вода, а тук няма нито капка.",
+            "Де тут каса? Там, а он там і вихід. Хто там?",
+            "Μα το νερό και το κρασί, τα πήρα και τα δύο.",
+            "Ово је кућа, а то је врата. Тамо је мост и река.",
+        ] {
             assert_eq!(undone(text), text);
         }
     }

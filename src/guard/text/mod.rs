@@ -1,155 +1,37 @@
 //! A text together with the views in which its disguises are undone. Checks read views; the model reads the original.
 
+mod bases;
 mod chars;
 mod clean;
+mod codes;
+mod columns;
 mod confusable;
 mod decode;
 mod glyph;
 mod hidden;
+mod mend;
+mod morse;
 mod plain;
+#[cfg(test)]
+mod recovered;
 mod respell;
 mod scramble;
+mod spell;
 mod spoken;
+mod upside;
+mod view;
 mod words;
 
-use std::borrow::Cow;
 use std::ops::Range;
 
+use decode::Decoded;
 use glyph::{Glyph, collapse, excerpts, glyphs, place, replace};
-use plain::Change;
 
 pub use hidden::Hidden;
 pub(crate) use hidden::is_ignorable;
+pub use view::{View, ViewKind};
 
 use crate::error::{Error, Result};
-
-/// Which reading of the text a view is. The order is the order in which they are built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ViewKind {
-    /// The original.
-    Raw,
-    /// As a reader sees it: invisible characters gone, compatibility forms undone, look-alikes put back.
-    Clean,
-    /// What is written in characters that are not shown.
-    Hidden,
-    /// Base64, hex, binary and escapes decoded, with their surroundings.
-    Decoded,
-    /// Letters set apart, or spelled with the words of the radio alphabet, joined; with their surroundings.
-    Joined,
-    /// Digits and symbols read as letters, with their surroundings. `1` may be an i or an l, hence up to two views.
-    Leet,
-    /// Rot13 and reversed stretches turned, with their surroundings.
-    Turned,
-}
-
-/// One reading of a text, and where each of its characters came from.
-#[derive(Clone, Debug)]
-pub struct View<'a> {
-    kind: ViewKind,
-    text: Cow<'a, str>,
-    places: Places,
-    respaced: bool,
-}
-
-/// Where the characters of a view came from.
-#[derive(Clone, Debug)]
-enum Places {
-    /// The view is the original.
-    Same,
-    /// For each character: its byte in the view, its first and last byte in the original.
-    Each(Vec<(u32, u32, u32)>),
-    /// The original with these stretches replaced by one ASCII character each; with the byte of the view where each stands.
-    But(Vec<(u32, Change)>),
-}
-
-impl<'a> View<'a> {
-    fn of(kind: ViewKind, glyphs: &[Glyph]) -> Self {
-        let mut text = String::with_capacity(glyphs.len());
-        let mut places = Vec::with_capacity(glyphs.len());
-        for g in glyphs {
-            places.push((u32::try_from(text.len()).unwrap_or(u32::MAX), g.start, g.end));
-            text.push(g.c);
-        }
-        Self { kind, text: Cow::Owned(text), places: Places::Each(places), respaced: false }
-    }
-
-    /// The clean view of a text in which nothing but these stretches changes.
-    fn respaced(original: &str, changes: Vec<Change>) -> Self {
-        let mut text = String::with_capacity(original.len());
-        let mut places = Vec::with_capacity(changes.len());
-        let mut done = 0;
-        for change in changes {
-            text.push_str(original.get(done..change.start as usize).unwrap_or_default());
-            places.push((u32::try_from(text.len()).unwrap_or(u32::MAX), change));
-            text.push(char::from(change.to));
-            done = change.end as usize;
-        }
-        text.push_str(original.get(done..).unwrap_or_default());
-        Self { kind: ViewKind::Clean, text: Cow::Owned(text), places: Places::But(places), respaced: true }
-    }
-
-    /// Which reading this is.
-    #[must_use]
-    pub fn kind(&self) -> ViewKind {
-        self.kind
-    }
-
-    /// The text of this reading, in its original letter case. White space is single except in the raw view.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Whether this view repeats the raw one but for white space and the form of quotation marks and dashes, so that a
-    /// check to which these mean nothing can skip it.
-    #[must_use]
-    pub fn is_respaced(&self) -> bool {
-        self.respaced
-    }
-
-    /// The bytes of the original that `range` of this view's text stands for.
-    #[must_use]
-    pub fn span(&self, range: Range<usize>) -> Range<usize> {
-        let places = match &self.places {
-            Places::Same => return range,
-            Places::But(changes) => {
-                // The last character counts as a whole, and an empty range stands for the character it is before.
-                let last = range.end.max(range.start + 1) - 1;
-                return self.unspaced(changes, range.start).start..self.unspaced(changes, last).end;
-            }
-            Places::Each(places) => places,
-        };
-        let first = places.partition_point(|p| (p.0 as usize) <= range.start).saturating_sub(1);
-        let end = places.partition_point(|p| (p.0 as usize) < range.end);
-        let slice = places.get(first..end.max(first + 1)).unwrap_or_default();
-        let start = slice.iter().map(|p| p.1).min().unwrap_or(0);
-        let end = slice.iter().map(|p| p.2).max().unwrap_or(0);
-        start as usize..end as usize
-    }
-
-    /// The place of the character of the view that holds the byte `at`.
-    fn unspaced(&self, changes: &[(u32, Change)], at: usize) -> Range<usize> {
-        let before = changes.partition_point(|(place, _)| (*place as usize) <= at);
-        let shift = match before.checked_sub(1).and_then(|i| changes.get(i)) {
-            Some((place, change)) if *place as usize == at => return change.start as usize..change.end as usize,
-            // Behind a change the view is shorter by what all changes so far took away.
-            Some((place, change)) => change.end as usize - (*place as usize + 1),
-            None => 0,
-        };
-        let mut start = at.min(self.text.len().saturating_sub(1));
-        let first = |at: usize| self.text.get(at..).and_then(|rest| rest.chars().next());
-        // A letter and its marks are one place.
-        while start > 0 && first(start).is_none_or(chars::is_mark) {
-            start -= 1;
-        }
-        let mut end = start + first(start).map_or(0, char::len_utf8);
-        while let Some(mark) = first(end).filter(|c| chars::is_mark(*c)) {
-            end += mark.len_utf8();
-        }
-        start + shift..end + shift
-    }
-}
 
 /// A text with its views.
 #[derive(Clone, Debug)]
@@ -160,6 +42,8 @@ pub struct JudgedText<'a> {
     rewritten: Vec<Range<usize>>,
 }
 
+/// A text may be encoded so many times.
+const LEVELS: usize = 3;
 /// How much of the text around a disguise belongs to its view, in characters.
 const AROUND: usize = 160;
 /// All views together may be this many times as long as the text …
@@ -178,46 +62,77 @@ impl<'a> JudgedText<'a> {
         if !plain.changes.is_empty() {
             judged.views.push(View::respaced(original, plain.changes));
         }
-        if plain.leet {
+        if plain.respell {
             judged.add_letters(clean::plain(original));
         }
         judged.weigh()
     }
 
     fn raw(original: &'a str) -> Self {
-        let raw = View { kind: ViewKind::Raw, text: Cow::Borrowed(original), places: Places::Same, respaced: false };
-        Self { original, views: vec![raw], hidden: Vec::new(), rewritten: Vec::new() }
+        Self { original, views: vec![View::raw(original)], hidden: Vec::new(), rewritten: Vec::new() }
     }
 
     /// Goes through every disguise. For a text that is plain the views are the same.
     fn thorough(original: &'a str) -> Result<Self> {
         let mut judged = Self::raw(original);
-        let (mut now, hidden) = clean::clean(&glyphs(original));
+        let (seen, hidden) = hidden::strip(&glyphs(original));
         judged.hidden = hidden;
+        let mut now = clean::normal(&seen);
         judged.add_clean(&now);
         judged.add_hidden();
-        let decoded = decode::find(&now);
-        now = judged.add_changed(ViewKind::Decoded, now, decoded, true);
-        let spoken = spoken::spelled(&now);
-        now = judged.add_changed(ViewKind::Joined, now, spoken, true);
+        let upside = upside::find(&seen);
+        if !upside.changes.is_empty() {
+            let turned = clean::normal(&replace(&seen, upside.changes).0);
+            if upside.told {
+                now = judged.add_told(ViewKind::Turned, turned);
+            } else {
+                judged.views.push(View::of(ViewKind::Turned, &collapse(&turned)));
+                now = turned;
+            }
+        }
+        for _ in 0..LEVELS {
+            let decoded = decode::find(&now);
+            if decoded.is_empty() {
+                break;
+            }
+            now = judged.add_decoded(now, decoded);
+        }
+        now = judged.add_spoken(now);
         let spelled = respell::spelled(&now);
         now = judged.add_changed(ViewKind::Joined, now, spelled, true);
         judged.add_letters(now);
         judged.weigh()
     }
 
-    /// The steps that put other letters in the place of what stands there.
+    /// The steps that put other letters in the place of what stands there, or words closer together.
     fn add_letters(&mut self, mut now: Vec<Glyph>) {
         let leet = respell::leet(&now, 'i');
         if !leet.is_empty() {
             if respell::is_ambiguous(&now) {
                 let other = respell::leet(&now, 'l');
-                self.add_changed(ViewKind::Leet, now.clone(), other, false);
+                if !other.iter().map(|(_, new)| new).eq(leet.iter().map(|(_, new)| new)) {
+                    self.add_changed(ViewKind::Leet, now.clone(), other, false);
+                }
             }
             now = self.add_changed(ViewKind::Leet, now, leet, false);
         }
-        let turned = scramble::turned(&now);
-        self.add_changed(ViewKind::Turned, now, turned, false);
+        let columns = columns::joined(&now);
+        now = self.add_changed(ViewKind::Mended, now, columns, false);
+        let words = scramble::words(&now);
+        let rows = scramble::odd_rows(&words);
+        if rows.is_empty() {
+            return;
+        }
+        let turned = scramble::turned(&now, &words, &rows);
+        if turned.first.is_empty() {
+            let mended = mend::mended(&now, &words, &rows);
+            self.add_changed(ViewKind::Mended, now, mended, false);
+            return;
+        }
+        if !turned.other.is_empty() {
+            self.add_changed(ViewKind::Turned, now.clone(), turned.other, false);
+        }
+        self.add_changed(ViewKind::Turned, now, turned.first, false);
     }
 
     /// The text itself.
@@ -245,11 +160,15 @@ impl<'a> JudgedText<'a> {
 
     fn add_clean(&mut self, clean: &[Glyph]) {
         let mut view = View::of(ViewKind::Clean, &collapse(clean));
-        if view.text == self.original {
+        if view.text() == self.original {
             return;
         }
         let marks: String = self.original.chars().map(clean::plain_mark).collect();
-        view.respaced = view.text.split_whitespace().eq(marks.split_whitespace());
+        if view.text().split_whitespace().eq(marks.split_whitespace()) {
+            view.skip();
+        } else if self.hidden.is_empty() && clean::is_faithful(self.original, clean) {
+            self.views.iter_mut().for_each(View::skip);
+        }
         self.views.push(view);
     }
 
@@ -265,6 +184,50 @@ impl<'a> JudgedText<'a> {
         }
     }
 
+    /// Adds a view of the text with its encoded runs decoded.
+    fn add_decoded(&mut self, glyphs: Vec<Glyph>, found: Vec<Decoded>) -> Vec<Glyph> {
+        let told = found.iter().all(|d| d.told);
+        let changes = found.into_iter().map(|d| (d.run, d.text)).collect();
+        if !told {
+            return self.add_changed(ViewKind::Decoded, glyphs, changes, true);
+        }
+        self.rewrite(&glyphs, &changes);
+        self.add_told(ViewKind::Decoded, replace(&glyphs, changes).0)
+    }
+
+    /// Adds a view of letters spelled with the words of the radio alphabet.
+    fn add_spoken(&mut self, glyphs: Vec<Glyph>) -> Vec<Glyph> {
+        let found = spoken::spelled(&glyphs);
+        if found.is_empty() || !found.iter().all(|(_, text)| words::is_english(text.iter().map(|g| g.c))) {
+            return self.add_changed(ViewKind::Joined, glyphs, found, true);
+        }
+        self.rewrite(&glyphs, &found);
+        self.add_told(ViewKind::Joined, replace(&glyphs, found).0)
+    }
+
+    /// Adds a view of all of the text in which disguised runs stand as what they say beyond doubt. A check that reads for
+    /// meaning needs none of the views before it.
+    fn add_told(&mut self, kind: ViewKind, now: Vec<Glyph>) -> Vec<Glyph> {
+        // Of several levels the last is enough: what the others have beside it are the runs it decodes.
+        self.views.retain(|v| v.kind() != ViewKind::Decoded || !v.is_whole());
+        let clean = self.views.get(1).filter(|v| v.kind() == ViewKind::Clean);
+        // The raw view may say more than the clean one, in which marks and look-alikes are put away.
+        let raw_too = clean.is_none_or(View::is_respaced);
+        for view in &mut self.views {
+            let before = !matches!(view.kind(), ViewKind::Raw | ViewKind::Hidden);
+            if before || (view.kind() == ViewKind::Raw && raw_too) {
+                view.skip();
+            }
+        }
+        self.views.push(View::of(kind, &collapse(&now)).whole());
+        now
+    }
+
+    fn rewrite(&mut self, glyphs: &[Glyph], changes: &[(Range<usize>, Vec<Glyph>)]) {
+        let places = changes.iter().filter_map(|(r, _)| glyphs.get(r.clone()).and_then(place));
+        self.rewritten.extend(places.map(|(a, b)| a as usize..b as usize));
+    }
+
     /// Applies `changes` to `glyphs`, adds a view of what changed, and returns the changed glyphs for the next step.
     fn add_changed(
         &mut self,
@@ -277,8 +240,7 @@ impl<'a> JudgedText<'a> {
             return glyphs;
         }
         if whole {
-            let places = changes.iter().filter_map(|(r, _)| glyphs.get(r.clone()).and_then(place));
-            self.rewritten.extend(places.map(|(a, b)| a as usize..b as usize));
+            self.rewrite(&glyphs, &changes);
         }
         let (now, at) = replace(&glyphs, changes);
         self.views.push(View::of(kind, &collapse(&excerpts(&now, &at, AROUND))));
@@ -286,7 +248,7 @@ impl<'a> JudgedText<'a> {
     }
 
     fn weigh(self) -> Result<Self> {
-        let all: usize = self.views.iter().map(|v| v.text.len()).sum();
+        let all: usize = self.views.iter().map(|v| v.text().len()).sum();
         let most = self.original.len().saturating_mul(GROWTH).saturating_add(GROWTH_FREE);
         if all > most {
             let len = self.original.len();
@@ -378,11 +340,11 @@ mod tests {
             assert_eq!(short.hidden, long.hidden, "{text:?}");
             assert_eq!(short.rewritten, long.rewritten, "{text:?}");
             let key = |j: &JudgedText<'_>| -> Vec<_> {
-                j.views.iter().map(|v| (v.kind, v.text.to_string(), v.respaced)).collect()
+                j.views.iter().map(|v| (v.kind(), v.text().to_string(), v.is_respaced())).collect()
             };
             assert_eq!(key(&short), key(&long), "{text:?}");
             for (a, b) in short.views.iter().zip(&long.views) {
-                let borders: Vec<usize> = a.text.char_indices().map(|(i, _)| i).chain([a.text.len()]).collect();
+                let borders: Vec<usize> = a.text().char_indices().map(|(i, _)| i).chain([a.text().len()]).collect();
                 for (n, from) in borders.iter().enumerate() {
                     for to in borders.iter().skip(n + 1) {
                         assert_eq!(a.span(*from..*to), b.span(*from..*to), "{text:?} {from}..{to}");

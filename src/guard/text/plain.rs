@@ -4,11 +4,12 @@
 
 use super::chars::{Kind, is_alphanumeric, kind};
 use super::clean::plain_mark;
+use super::columns::Apart;
 use super::decode::{self, GROUPS, SHORTEST_RUN};
 use super::respell::{self, SINGLES};
-use super::scramble::Stretch;
 use super::spoken::Row;
-use super::words::{LONGEST, SHORTEST, readings, word_key};
+use super::words::{Odd, word_key};
+use super::{codes, morse};
 
 /// Bytes of the text that read as one other ASCII character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +70,9 @@ const MARKS: u8 = 3;
 pub(super) struct Plain {
     /// What the respaced copy changes.
     pub(super) changes: Vec<Change>,
-    /// Whether digits and symbols stand in the place of letters: the one disguise that ordinary text (`a+b`, an e-mail
-    /// address) seems to wear, so it is undone without the other steps.
-    pub(super) leet: bool,
+    /// Whether digits and symbols stand in the place of letters, or rows of words are unknown or set apart: the disguises
+    /// that ordinary text (`a+b`, names, code, tables) seems to wear, so they are undone without the other steps.
+    pub(super) respell: bool,
 }
 
 /// `None` when the text is not plain.
@@ -82,10 +83,14 @@ pub(super) fn scan(text: &str) -> Option<Plain> {
         at: 0,
         changes: Vec::new(),
         singles: Singles::default(),
-        stretch: Stretch::default(),
+        odd: Odd::default(),
         row: Row::default(),
+        apart: Apart::default(),
         groups: 0,
-        leet: false,
+        numbers: 0,
+        signs: 0,
+        has_letter: false,
+        respell: false,
         base_end: 0,
         marks: (0, false),
     };
@@ -96,7 +101,7 @@ pub(super) fn scan(text: &str) -> Option<Plain> {
             scan.token()?;
         }
     }
-    (scan.leet || !scan.stretch.end()).then_some(Plain { changes: scan.changes, leet: scan.leet })
+    Some(Plain { changes: scan.changes, respell: scan.respell })
 }
 
 struct Scan<'a> {
@@ -105,11 +110,18 @@ struct Scan<'a> {
     at: usize,
     changes: Vec<Change>,
     singles: Singles,
-    stretch: Stretch,
+    odd: Odd,
     row: Row,
+    apart: Apart,
     /// How many words in a row may each hold an encoded byte.
     groups: usize,
-    leet: bool,
+    /// How many numbers in a row may each be a character.
+    numbers: usize,
+    /// How many signs in a row may be Morse.
+    signs: usize,
+    /// Whether the token has a letter.
+    has_letter: bool,
+    respell: bool,
     /// Where the last letter outside ASCII ends, with its marks, and how many marks there are.
     base_end: usize,
     marks: (u8, bool),
@@ -139,6 +151,7 @@ impl Scan<'_> {
     fn token(&mut self) -> Option<()> {
         let start = self.at;
         let mut seen = 0;
+        self.has_letter = false;
         while let Some(&b) = self.bytes.get(self.at) {
             let class = class(b);
             seen |= class;
@@ -161,22 +174,43 @@ impl Scan<'_> {
                 self.at += 1;
             }
         }
+        self.respell |= self.apart.token(self.has_letter);
+        if seen & (LETTER | DIGIT) != 0 || self.has_letter {
+            self.signs = 0;
+        } else {
+            self.sign(start)?;
+        }
         self.undecoded(start, seen)
+    }
+
+    /// `None` when the token that ends here makes a row of signs that may be Morse.
+    fn sign(&mut self, start: usize) -> Option<()> {
+        let token = self.text.get(start..self.at)?;
+        if token.chars().all(|c| morse::is_mark(c) || morse::is_stroke(c)) {
+            self.signs += token.split(morse::is_stroke).filter(|sign| !sign.is_empty()).count();
+        } else {
+            self.signs = 0;
+        }
+        (self.signs < morse::SIGNS).then_some(())
     }
 
     /// A run of letters and digits.
     fn word(&mut self) -> Option<u8> {
         let start = self.at;
         let (mut chars, mut seen) = (0usize, 0);
+        let (mut lettered, mut value) = (false, 0u32);
         while let Some(&b) = self.bytes.get(self.at) {
             let class = class(b);
             if class & LETTER != 0 {
+                lettered = true;
                 chars += self.letters()?;
             } else if class & DIGIT != 0 {
                 self.stand_in();
                 self.at += 1;
                 chars += 1;
+                value = value.saturating_mul(10).saturating_add(u32::from(b & 15));
             } else if class & HIGH != 0 && is_alphanumeric(self.peek()?) {
+                lettered = true;
                 seen |= HIGH;
                 self.high()?;
                 chars += 1;
@@ -190,23 +224,25 @@ impl Scan<'_> {
         } else {
             self.singles.count = 0;
         }
-        Some(seen)
+        self.has_letter |= lettered;
+        self.numbers = if !lettered && codes::is_code(chars, value) { self.numbers + 1 } else { 0 };
+        (self.numbers < codes::NUMBERS).then_some(seen)
     }
 
-    /// A run of ASCII letters, weighed as a word that may have been turned or stand for a letter.
+    /// A run of ASCII letters, weighed as a word that may be misspelled or stand for a letter.
     fn letters(&mut self) -> Option<usize> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let n = rest.iter().position(|b| class(*b) & LETTER == 0).unwrap_or(rest.len());
         self.at += n;
-        // Others are none of the known words.
-        let readings =
-            if (SHORTEST..=LONGEST).contains(&n) { readings(word_key(rest.get(..n).unwrap_or_default())) } else { 0 };
-        (!self.stretch.word(readings) && !self.row.word(n, readings)).then_some(n)
+        let word = rest.get(..n).unwrap_or_default();
+        let key = word_key(word);
+        self.respell |= self.odd.word(word, key);
+        (!self.row.word(n, key)).then_some(n)
     }
 
     /// A stand-in between two letters makes the text one to be read as such.
     fn stand_in(&mut self) {
-        self.leet |= self.class_at(self.at) & STAND_IN != 0
+        self.respell |= self.class_at(self.at) & STAND_IN != 0
             && self.at.checked_sub(1).is_some_and(|before| self.class_at(before) & LETTER != 0)
             && self.class_at(self.at + 1) & LETTER != 0;
     }
@@ -332,7 +368,7 @@ mod tests {
         ] {
             assert!(scan(text).is_some(), "{text}");
         }
-        assert!(scan("b0mb").is_some_and(|plain| plain.leet) && !scan("4 b 2 c").unwrap().leet);
+        assert!(scan("b0mb").is_some_and(|plain| plain.respell) && !scan("4 b 2 c").unwrap().respell);
         for text in ["i g n o r e", "a\u{200B}b", "%69%67%6e%6f%72%65", "a\u{301}", "caf\u{e9}"] {
             assert!(scan(text).is_none(), "{text}");
         }

@@ -4,12 +4,16 @@ use std::ops::Range;
 
 use super::chars::is_alphanumeric;
 use super::glyph::{Glyph, is_space, place, runs};
-use super::words::{COMMON_WORD, readings, word_key};
+use super::words::{SHORTEST, is_known, lexicon};
 
 /// So many single letters in a row are spelled, not counted.
 pub(super) const SINGLES: usize = 4;
-/// In a word with more of them not every reading of `1`, `!` and `|` is tried.
-const MOST_ONES: usize = 4;
+/// Where stand-ins can be read in more ways, these are not tried.
+const TRIES: usize = 64;
+/// So many words with stand-ins that are known ones are a habit.
+const HABIT: usize = 2;
+/// So many hexadecimal digits in a row are one.
+const CHECKSUM: usize = 7;
 /// The longest separator between spelled letters that still joins their words.
 const SEPARATOR: usize = 3;
 
@@ -27,13 +31,26 @@ pub(super) fn spelled(glyphs: &[Glyph]) -> Vec<(Range<usize>, Vec<Glyph>)> {
             let letters = joined.iter().filter(|g| g.c.is_alphabetic()).count();
             let digits = joined.iter().filter(|g| g.c.is_ascii_digit()).count();
             if is_spelled(letters, digits) {
-                let range = run.first().map_or(0, |w| w.start)..run.last().map_or(0, |w| w.end);
+                let range = run.first().map_or(0, |w| w.start)..after_mark(glyphs, run);
                 out.push((range, joined));
             }
         }
         i += n.max(1);
     }
     out
+}
+
+/// Where a row of single letters ends: the mark that sets them apart may stand behind the last as well.
+fn after_mark(glyphs: &[Glyph], run: &[Range<usize>]) -> usize {
+    let end = run.last().map_or(0, |w| w.end);
+    let [a, b, ..] = run else { return end };
+    let mark = match glyphs.get(a.end..b.start) {
+        Some([mark]) if !is_space(mark.c) => mark.c,
+        _ => return end,
+    };
+    let same = glyphs.get(end).is_some_and(|g| g.c == mark);
+    let alone = glyphs.get(end + 1).is_none_or(|g| !is_alphanumeric(g.c));
+    if same && alone { end + 1 } else { end }
 }
 
 /// Whether a row of so many single letters and digits is a word or a number.
@@ -43,15 +60,17 @@ pub(super) fn is_spelled(letters: usize, digits: usize) -> bool {
 
 /// Whether letters with this between them follow one another closely.
 pub(super) fn is_near(gap: impl Iterator<Item = char>) -> bool {
-    let (mut all, mut marks) = (0, 0);
+    let (mut all, mut marks, mut quoted) = (0, 0, false);
     for c in gap {
         all += 1;
         marks += usize::from(!is_space(c));
-        if all > SEPARATOR || marks > 1 {
+        quoted |= all == 2 && c == '\'';
+        if all > SEPARATOR {
             return false;
         }
     }
-    true
+    // An apostrophe is set apart like a letter (`d-o-n-'-t`).
+    marks <= 1 || marks == all && all == 3 && quoted
 }
 
 /// How many of the words at the start are single characters that follow one another closely.
@@ -79,7 +98,8 @@ fn join(glyphs: &[Glyph], singles: &[Range<usize>]) -> Vec<Glyph> {
             && (gap.len() > least || has_mark(gap) != marked)
             && let Some((start, end)) = place(gap)
         {
-            out.push(Glyph { c: ' ', start, end });
+            let quoted = matches!(gap, [_, g, _] if g.c == '\'' && !gap.iter().any(|g| is_space(g.c)));
+            out.push(Glyph { c: if quoted { '\'' } else { ' ' }, start, end });
         }
         out.extend(glyphs.get(word.clone()).unwrap_or_default());
     }
@@ -94,54 +114,81 @@ pub(super) fn leet(glyphs: &[Glyph], one: char) -> Vec<(Range<usize>, Vec<Glyph>
     if !glyphs.windows(3).any(between) {
         return out;
     }
-    for word in runs(glyphs, |c| is_alphanumeric(c) || letter_for(c, one).is_some()) {
+    let words = runs(glyphs, |c| is_alphanumeric(c) || letter_for(c, one).is_some());
+    let mut found = 0;
+    for word in &words {
         let whole = glyphs.get(word.clone()).unwrap_or_default();
         // Marks at the end are marks, unless the word is a common one with them.
         let ends = whole.iter().rposition(|g| !matches!(g.c, '!' | '|' | '+')).map_or(0, |i| i + 1);
         let marked = if ends < whole.len() { Some(read(whole, one)).filter(|(_, known)| *known) } else { None };
         let letters = if marked.is_some() { whole } else { whole.get(..ends).unwrap_or_default() };
         let stand_ins = letters.iter().filter(|g| letter_for(g.c, one).is_some()).count();
-        if stand_ins == 0 || letters.len() < 3 {
+        if stand_ins == 0 || letters.len() < SHORTEST {
             continue;
         }
         let (new, known) = marked.unwrap_or_else(|| read(letters, one));
-        // A number is a word only if it makes one.
-        if known || letters.iter().any(|g| g.c.is_alphabetic()) {
+        found += usize::from(known);
+        // A number is a word only if it makes one, and so are the digits of a checksum.
+        let is_hex = letters.len() >= CHECKSUM && letters.iter().all(|g| g.c.is_ascii_hexdigit());
+        if known || !is_hex && letters.iter().any(|g| g.c.is_alphabetic()) {
             out.push((word.start..word.start + letters.len(), new));
         }
+    }
+    // Where several words are written so, numbers of one or two digits may be words as well.
+    if found >= HABIT {
+        out.extend(words.into_iter().filter_map(|word| Some((word.clone(), short(glyphs, word, one)?))));
+        out.sort_by_key(|(word, _)| word.start);
     }
     out
 }
 
-/// One word without its stand-ins, and whether it is a common one. Where the choice between i and l makes it one, that is it.
+/// A word of one or two stand-ins and letters (`1n`, `70`), or what stands behind an apostrophe (`d0n'7`).
+fn short(glyphs: &[Glyph], word: Range<usize>, one: char) -> Option<Vec<Glyph>> {
+    let letters = glyphs.get(word.clone()).filter(|letters| letters.len() < SHORTEST)?;
+    if !letters.iter().any(|g| letter_for(g.c, one).is_some()) {
+        return None;
+    }
+    let apostrophe = word.start.checked_sub(1).and_then(|i| glyphs.get(i)).is_some_and(|g| g.c == '\'');
+    let (new, known) = read(letters, one);
+    (known || apostrophe && letters.iter().all(|g| matches!(g.c, '5' | '7' | '$'))).then_some(new)
+}
+
+/// One word without its stand-ins, and whether it is a known one. Of the letters that a stand-in may be, those count that
+/// make the most frequent word.
 fn read(letters: &[Glyph], one: char) -> (Vec<Glyph>, bool) {
-    let with = |ones: &dyn Fn(usize) -> char| -> Vec<Glyph> {
-        let mut nth = 0;
+    let many: Vec<&str> = letters.iter().filter_map(|g| choices(g.c)).collect();
+    let tries = many.iter().fold(1usize, |n, c| n.saturating_mul(c.len()));
+    let with = |mut number: usize| -> Vec<Glyph> {
         let mut new = |g: &Glyph| {
-            let c = if is_one(g.c) {
-                nth += 1;
-                Some(ones(nth - 1))
-            } else {
-                letter_for(g.c, one).or(digit_for(g.c))
+            let Some(choices) = choices(g.c) else {
+                return letter_for(g.c, one).or(digit_for(g.c)).map_or(*g, |c| g.with(c));
             };
-            c.map_or(*g, |c| g.with(c))
+            let nth = number % choices.len();
+            number /= choices.len();
+            g.with(choices.chars().nth(nth).unwrap_or(g.c))
         };
         letters.iter().map(&mut new).collect()
     };
-    let ones = letters.iter().filter(|g| is_one(g.c)).count();
-    let is_word = |new: &[Glyph]| {
+    let rank = |new: &[Glyph]| {
         let letter = |g: &Glyph| u8::try_from(u32::from(g.c)).ok().filter(u8::is_ascii_alphabetic);
-        let word: Option<Vec<u8>> = new.iter().map(letter).collect();
-        word.is_some_and(|word| readings(word_key(&word)) & COMMON_WORD != 0)
+        let word: Vec<u8> = new.iter().map(letter).collect::<Option<_>>()?;
+        is_known(&word).then(|| lexicon().rank(&word).unwrap_or(u16::MAX))
     };
-    let choices = if (0..=MOST_ONES).contains(&ones) { 1u32 << ones } else { 0 };
-    let mut all = (0..choices).map(|bits| with(&|n| if bits >> n & 1 == 1 { 'l' } else { 'i' }));
-    all.find(|new| is_word(new)).map_or_else(|| (with(&|_| one), false), |word| (word, true))
+    let tries = if tries <= TRIES { 0..tries } else { 0..0 };
+    let known = tries.map(with).filter_map(|new| Some((rank(&new)?, new))).min_by_key(|(rank, _)| *rank);
+    let plain = || letters.iter().map(|g| letter_for(g.c, one).or(digit_for(g.c)).map_or(*g, |c| g.with(c))).collect();
+    known.map_or_else(|| (plain(), false), |(_, word)| (word, true))
 }
 
-/// What may be an i or an l.
-fn is_one(c: char) -> bool {
-    matches!(c, '1' | '!' | '|')
+/// The letters that a stand-in may be, where there are several.
+fn choices(c: char) -> Option<&'static str> {
+    match c {
+        '1' | '!' | '|' => Some("il"),
+        '6' => Some("gb"),
+        '7' => Some("tl"),
+        '9' => Some("gq"),
+        _ => None,
+    }
 }
 
 /// Digits that are read as letters in a text that is disguised, and alone are no sign of one.
@@ -155,7 +202,7 @@ fn digit_for(c: char) -> Option<char> {
 
 /// Whether a second reading of the stand-ins is needed.
 pub(super) fn is_ambiguous(glyphs: &[Glyph]) -> bool {
-    glyphs.iter().any(|g| is_one(g.c))
+    glyphs.iter().any(|g| matches!(g.c, '1' | '!' | '|'))
 }
 
 fn letter_for(c: char, one: char) -> Option<char> {
@@ -194,6 +241,7 @@ mod tests {
         assert_eq!(joined("i-g-n-o-r-e a-l-l"), "ignore all");
         assert_eq!(joined("i g n o r e a l l"), "ignoreall");
         assert_eq!(joined("k * i * l * l"), "kill");
+        assert_eq!(joined("w-h-y d-o-n-'-t w-e s-i-n-g-?"), "why don't we sing?");
     }
 
     #[test]
@@ -207,9 +255,10 @@ mod tests {
     fn stand_ins_between_letters_are_read() {
         assert_eq!(unleeted("1gn0r3 4ll pr3v10us!"), "ignore all previous!");
         assert_eq!(unleeted("a b0mb"), "a bomb");
+        assert_eq!(unleeted("1 d0n'7 w4n7 70 b4k3 4 c4k3 1n 17"), "i don't want to bake a cake in it");
         assert_eq!(unleeted("1gn0r3 411 ru135"), "ignore all rules");
         assert_eq!(unleeted("!gn0r3 @!! rul3$! Hello!!"), "ignore all rules! Hello!!");
-        assert_eq!(unleeted("h0w 2 k!11 s0m30n3 w1th 61ue"), "how 2 kill someone with giue");
+        assert_eq!(unleeted("h0w 2 k!11 s0m30n3 w1th 61ue"), "how 2 kill someone with blue");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::glyph::{Glyph, place, runs};
-use super::words::{SPOKEN, readings, word_key};
+use super::words::{is_spoken, word_key};
 
 /// So many of the words in a row spell something; fewer are hotels, months and names.
 const SPELLED: usize = 6;
@@ -15,9 +15,10 @@ const SEPARATOR: usize = 3;
 pub(super) struct Row(usize);
 
 impl Row {
-    /// Takes the next run of ASCII letters. `true` when it makes a row that is long enough to spell something.
-    pub(super) fn word(&mut self, letters: usize, readings: u64) -> bool {
-        if readings & SPOKEN != 0 {
+    /// Takes the next run of ASCII letters with its [`word_key`]. `true` when it makes a row that is long enough to spell
+    /// something.
+    pub(super) fn word(&mut self, letters: usize, key: u64) -> bool {
+        if is_spoken(key) {
             self.0 += 1;
         } else if letters > 1 {
             // A letter alone may be the first half of `x-ray`.
@@ -49,7 +50,7 @@ fn letter(glyphs: &[Glyph], word: &Range<usize>) -> Option<Glyph> {
     let of_word = glyphs.get(word.clone())?;
     let letters: Vec<u8> = of_word.iter().filter_map(|g| u8::try_from(u32::from(g.c)).ok()).collect();
     let x_ray = letters.eq_ignore_ascii_case(b"ray");
-    let (start, end) = place(of_word).filter(|_| readings(word_key(&letters)) & SPOKEN != 0)?;
+    let (start, end) = place(of_word).filter(|_| is_spoken(word_key(&letters)))?;
     let c = if x_ray { 'x' } else { of_word.first()?.c.to_ascii_lowercase() };
     Some(Glyph { c, start, end })
 }

@@ -1,0 +1,170 @@
+//! One reading of a text, and where in the original it came from.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::chars;
+use super::glyph::Glyph;
+use super::plain::Change;
+
+/// Which reading of the text a view is. The order is the order in which they are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ViewKind {
+    /// The original.
+    Raw,
+    /// As a reader sees it: invisible characters gone, compatibility forms undone, look-alikes put back.
+    Clean,
+    /// What is written in characters that are not shown.
+    Hidden,
+    /// Base64, base32, hex, binary, escapes, character codes and Morse decoded, one level in each such view, with their
+    /// surroundings or all of the text.
+    Decoded,
+    /// Letters set apart, or spelled with the words of the radio alphabet, joined; with their surroundings.
+    Joined,
+    /// Digits and symbols read as letters, with their surroundings. `1` may be an i or an l, hence up to two views.
+    Leet,
+    /// Misspelled English put right: torn and stretched words, letters starred out or swapped, pig Latin, and sentences of one
+    /// word to a line; with their surroundings.
+    Mended,
+    /// Rot13 and its like, reversed stretches and letters upside down turned, with their surroundings. Reversed text has two
+    /// readings, as a whole and word by word.
+    Turned,
+}
+
+/// One reading of a text, and where each of its characters came from.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    kind: ViewKind,
+    text: Cow<'a, str>,
+    places: Places,
+    respaced: bool,
+    whole: bool,
+}
+
+/// Where the characters of a view came from.
+#[derive(Clone, Debug)]
+enum Places {
+    /// The view is the original.
+    Same,
+    /// For each character: its byte in the view, its first and last byte in the original.
+    Each(Vec<(u32, u32, u32)>),
+    /// The original with these stretches replaced by one ASCII character each; with the byte of the view where each stands.
+    But(Vec<(u32, Change)>),
+}
+
+impl<'a> View<'a> {
+    /// The original.
+    pub(super) fn raw(original: &'a str) -> Self {
+        Self { kind: ViewKind::Raw, text: Cow::Borrowed(original), places: Places::Same, respaced: false, whole: false }
+    }
+
+    pub(super) fn of(kind: ViewKind, glyphs: &[Glyph]) -> Self {
+        let mut text = String::with_capacity(glyphs.len());
+        let mut places = Vec::with_capacity(glyphs.len());
+        for g in glyphs {
+            places.push((u32::try_from(text.len()).unwrap_or(u32::MAX), g.start, g.end));
+            text.push(g.c);
+        }
+        Self { kind, text: Cow::Owned(text), places: Places::Each(places), respaced: false, whole: false }
+    }
+
+    /// The clean view of a text in which nothing but these stretches changes.
+    pub(super) fn respaced(original: &str, changes: Vec<Change>) -> Self {
+        let mut text = String::with_capacity(original.len());
+        let mut places = Vec::with_capacity(changes.len());
+        let mut done = 0;
+        for change in changes {
+            text.push_str(original.get(done..change.start as usize).unwrap_or_default());
+            places.push((u32::try_from(text.len()).unwrap_or(u32::MAX), change));
+            text.push(char::from(change.to));
+            done = change.end as usize;
+        }
+        text.push_str(original.get(done..).unwrap_or_default());
+        Self {
+            kind: ViewKind::Clean,
+            text: Cow::Owned(text),
+            places: Places::But(places),
+            respaced: true,
+            whole: false,
+        }
+    }
+
+    /// Which reading this is.
+    #[must_use]
+    pub fn kind(&self) -> ViewKind {
+        self.kind
+    }
+
+    /// The text of this reading, in its original letter case. White space is single except in the raw view.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether a check that reads for meaning can skip this view, because another one says the same: this one repeats the raw
+    /// one but for white space and the form of quotation marks and dashes, or is repeated whole by a decoded one in which
+    /// runs that are encoded beyond doubt stand as the English they say.
+    #[must_use]
+    pub fn is_respaced(&self) -> bool {
+        self.respaced
+    }
+
+    /// Marks this view as one of all of the text.
+    pub(super) fn whole(mut self) -> Self {
+        self.whole = true;
+        self
+    }
+
+    /// Whether this view was marked as one of all of the text.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// Notes that another view says all that this one does.
+    pub(super) fn skip(&mut self) {
+        self.respaced = true;
+    }
+
+    /// The bytes of the original that `range` of this view's text stands for.
+    #[must_use]
+    pub fn span(&self, range: Range<usize>) -> Range<usize> {
+        let places = match &self.places {
+            Places::Same => return range,
+            Places::But(changes) => {
+                // The last character counts as a whole, and an empty range stands for the character it is before.
+                let last = range.end.max(range.start + 1) - 1;
+                return self.unspaced(changes, range.start).start..self.unspaced(changes, last).end;
+            }
+            Places::Each(places) => places,
+        };
+        let first = places.partition_point(|p| (p.0 as usize) <= range.start).saturating_sub(1);
+        let end = places.partition_point(|p| (p.0 as usize) < range.end);
+        let slice = places.get(first..end.max(first + 1)).unwrap_or_default();
+        let start = slice.iter().map(|p| p.1).min().unwrap_or(0);
+        let end = slice.iter().map(|p| p.2).max().unwrap_or(0);
+        start as usize..end as usize
+    }
+
+    /// The place of the character of the view that holds the byte `at`.
+    fn unspaced(&self, changes: &[(u32, Change)], at: usize) -> Range<usize> {
+        let before = changes.partition_point(|(place, _)| (*place as usize) <= at);
+        let shift = match before.checked_sub(1).and_then(|i| changes.get(i)) {
+            Some((place, change)) if *place as usize == at => return change.start as usize..change.end as usize,
+            // Behind a change the view is shorter by what all changes so far took away.
+            Some((place, change)) => change.end as usize - (*place as usize + 1),
+            None => 0,
+        };
+        let mut start = at.min(self.text.len().saturating_sub(1));
+        let first = |at: usize| self.text.get(at..).and_then(|rest| rest.chars().next());
+        // A letter and its marks are one place.
+        while start > 0 && first(start).is_none_or(chars::is_mark) {
+            start -= 1;
+        }
+        let mut end = start + first(start).map_or(0, char::len_utf8);
+        while let Some(mark) = first(end).filter(|c| chars::is_mark(*c)) {
+            end += mark.len_utf8();
+        }
+        start + shift..end + shift
+    }
+}
