@@ -5,9 +5,11 @@ import onnxruntime
 import torch
 
 import data
-from train import STRIDE, WINDOW, encode, fits, pad, predict
+from model import pad
+from train import predict, strongest
+from windows import ends_of, read
 
-SETS = ("dev", "challenge", "dev_languages")
+SETS = ("dev", "challenge", "dev_languages", "dev_long")
 # Thresholds: challenge guided the lists and would flatter.
 THRESHOLD_SET = "dev"
 
@@ -16,15 +18,16 @@ class Calibration:
     def __init__(self, tok):
         self.items, self.origin = [], []
         for name in SETS:
-            found = [x for x in data.read_jsonl(data.ROOT / "data" / f"{name}.jsonl") if fits(x)]
+            found = data.read_jsonl(data.ROOT / "data" / f"{name}.jsonl")
             self.items += found
             self.origin += [name] * len(found)
-        self.rows = encode(tok, self.items)
+        self.rows, self.owner = read(tok, self.items, ends_of(tok))
+        self.windows = np.bincount(self.owner)
         self.unsafe = np.array([bool(x["labels"]) for x in self.items])
 
     def temperature(self, model):
         """What the detection logit is divided by so that its sigmoid is a frequency (log loss, equal weight for each side)."""
-        detect = torch.tensor(predict(model, self.rows)[:, -1], dtype=torch.float64)
+        detect = torch.tensor(strongest(predict(model, self.rows), self.owner)[:, -1], dtype=torch.float64)
         target = torch.tensor(self.unsafe, dtype=torch.float64)
         weight = torch.where(target > 0, 0.5 / target.mean(), 0.5 / (1 - target.mean()))
         losses = {}
@@ -36,14 +39,14 @@ class Calibration:
 
     def scores(self, path):
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        out = np.zeros((len(self.rows), len(data.LABELS)))
-        read = sorted(((w, i) for i, row in enumerate(self.rows) for w in windows(row)), key=lambda x: len(x[0]))
-        for at in range(0, len(read), 64):
-            group = read[at : at + 64]
-            ids, mask = pad([w for w, _ in group])
+        out = np.zeros((len(self.items), len(data.LABELS)))
+        order = sorted(range(len(self.rows)), key=lambda i: len(self.rows[i]))
+        for at in range(0, len(order), 64):
+            group = order[at : at + 64]
+            ids, mask = pad([self.rows[i] for i in group])
             logits = session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0]
-            for (_, i), row in zip(group, 1 / (1 + np.exp(-logits.astype(np.float64)))):
-                out[i] = np.maximum(out[i], row)
+            for i, row in zip(group, 1 / (1 + np.exp(-logits.astype(np.float64)))):
+                out[self.owner[i]] = np.maximum(out[self.owner[i]], row)
         return out
 
     def thresholds(self, path, target):
@@ -72,18 +75,6 @@ class Calibration:
             rows = origin == name
             caught, false = (np.mean(top[rows & (self.unsafe == u)] >= threshold) for u in (True, False))
             print(f"{name}: threshold {threshold:.3f}, recall {caught:.3f}, false positives {false:.3f}")
-
-
-def windows(row):
-    """A row of ids, the marker first, as the library reads it."""
-    marker, ids, size = row[:1], row[1:], WINDOW - 1
-    starts = [0]
-    while starts[-1] + size < len(ids):
-        starts.append(starts[-1] + STRIDE)
-    out = [marker + ids[s : s + size] for s in starts]
-    if len(out) > 1:
-        out.append(marker + ids[: size // 2] + ids[len(ids) - (size - size // 2) :])
-    return out
 
 
 def cut(top, weight, share, of=None):

@@ -11,6 +11,7 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 import data
+from windows import positions
 
 HOME = data.ROOT / "classifier"
 
@@ -32,6 +33,7 @@ class Classifier:
         self.tok = Tokenizer.from_file(str(home / "tokenizer.json"))
         self.session = onnxruntime.InferenceSession(str(home / "model.onnx"), providers=["CPUExecutionProvider"])
         self.labels = self.config["labels"]
+        self.ends = frozenset(self.tok.token_to_id(x) for x in self.config.get("sentence_ends", ()))
         both = {**self.config["thresholds"]}
         output = {**both, **self.config.get("output_thresholds", {})}
         self.thresholds = {s: np.array([t[x] for x in self.labels]) for s, t in (("input", both), ("output", output))}
@@ -39,15 +41,8 @@ class Classifier:
     def windows(self, text, side):
         marker = self.tok.token_to_id(self.config["side_tokens"][side])
         ids = self.tok.encode(text, add_special_tokens=False).ids
-        size, stride = self.config["max_tokens"] - 1, self.config["stride"]
-        starts = [0]
-        while starts[-1] + size < len(ids):
-            starts.append(starts[-1] + stride)
-        rows = [ids[s : s + size] for s in starts]
-        if len(rows) > 1:
-            half = size // 2
-            rows.append(ids[:half] + ids[len(ids) - (size - half) :])
-        return [[marker, *row] for row in rows]
+        found = positions(ids, self.ends, self.config["max_tokens"] - 1, self.config["stride"])
+        return [[marker, *(ids[p] for p in places)] for places in found]
 
     def scores(self, items, batch=64):
         rows, owner = [], []
@@ -155,7 +150,7 @@ def card_tables(guard):
     out = ["| file | bytes | SHA-256 |", "|---|---|---|"]
     for name in ("model.onnx", "tokenizer.json"):
         out.append(f"| {name} | {(HOME / name).stat().st_size:,} | {digest(name)} |")
-    for name in ("cases", "holdout", "challenge", "test", "test_languages"):
+    for name in ("cases", "holdout", "challenge", "test", "test_languages", "test_long"):
         if not paths_of(name) or not paths_of(name)[0].exists():
             continue
         m = Measurement(guard, name)
@@ -174,7 +169,7 @@ def write_card(guard):
 
 def main():
     ap = argparse.ArgumentParser()
-    ap.add_argument("--set", default="test", help="dev, test, test_languages, challenge, holdout, cases, or the path of a file")
+    ap.add_argument("--set", default="test", help="dev, test, test_languages, test_long, challenge, holdout, cases, or the path of a file")
     ap.add_argument("--failures", action="store_true", help="print every miss and false alarm")
     ap.add_argument("--write-card", action="store_true", help="refresh the tables of MODEL_CARD.md")
     args = ap.parse_args()

@@ -13,7 +13,9 @@ from tokenizers import Tokenizer
 
 import data
 from calibrate import Calibration
-from train import STRIDE, WINDOW, WORK, encode, load, pad
+from model import pad
+from train import WORK, encode, load
+from windows import SENTENCE_ENDS, STRIDE, WINDOW
 
 OUT = data.ROOT / "classifier"
 # Matrices with fewer values stay in single precision.
@@ -113,6 +115,7 @@ def write_config(thresholds):
         f"labels = [{labels}]",
         f"max_tokens = {WINDOW}",
         f"stride = {STRIDE}",
+        "sentence_ends = [" + ", ".join(f'"{x}"' for x in SENTENCE_ENDS) + "]",
         'input_names = ["input_ids", "attention_mask"]',
         'output_name = "logits"',
         "pad_id = 0",

@@ -102,11 +102,18 @@ impl Classifier {
     ) -> Result<Self> {
         config.verify("tokenizer.json", &digest::sha256_hex(tokenizer))?;
         let tokenizer = Tokenizer::load(tokenizer)?;
+        let shape = |tokens, stride, ends| windows::Shape { tokens, stride, ends };
         let (reading, shape) = match config {
-            Config::Labels(c) => (Reading::labels(c, &tokenizer, recommended)?, (c.max_tokens - 1, c.stride)),
-            Config::Injection(c) => (Reading::injection(c, &tokenizer, recommended)?, (c.max_tokens - 2, c.stride)),
+            Config::Labels(c) => {
+                let reading = Reading::labels(c, &tokenizer, recommended)?;
+                let ends = c.sentence_ends.iter().map(|end| tokenizer.id(end)).collect::<Result<_>>()?;
+                (reading, shape(c.max_tokens - 1, c.stride, ends))
+            }
+            Config::Injection(c) => {
+                let reading = Reading::injection(c, &tokenizer, recommended)?;
+                (reading, shape(c.max_tokens - 2, c.stride, Vec::new()))
+            }
         };
-        let shape = windows::Shape { tokens: shape.0, stride: shape.1 };
         let model = model()?;
         if model.labels() != reading.logits() {
             let (found, named) = (model.labels(), reading.logits());
@@ -133,7 +140,7 @@ impl Classifier {
     }
 
     fn add_windows(&self, text: &str, all: &mut Vec<Vec<i64>>) -> Result<()> {
-        for window in windows::of(&self.tokenizer.encode(text)?, self.shape) {
+        for window in windows::of(&self.tokenizer.encode(text)?, &self.shape) {
             if !all.contains(&window) {
                 all.push(window);
             }
