@@ -11,7 +11,7 @@ from windows import ends_of, read
 
 SETS = ("dev", "challenge", "dev_languages", "dev_long")
 # Thresholds: challenge guided the lists and would flatter.
-THRESHOLD_SET = "dev"
+THRESHOLD_SET, LONG_SET = "dev", "dev_long"
 
 
 class Calibration:
@@ -49,32 +49,36 @@ class Calibration:
                 out[self.owner[i]] = np.maximum(out[self.owner[i]], row)
         return out
 
-    def thresholds(self, path, target):
-        """One threshold for each side that lets `target` of the harmless English texts through to a false alarm; labels that
-        lead more than their share of them get a higher one."""
+    def thresholds(self, path, target, long_target):
+        """One threshold for each side that lets `target` of the harmless English texts through to a false alarm, and no more
+        than `long_target` of the harmless long ones; labels that lead more than their share of them get a higher one."""
         scores = self.scores(path)
         top, lead, origin = scores.max(1), scores.argmax(1), np.array(self.origin)
         side = np.array([x["side"] for x in self.items])
         rows = ~self.unsafe & (origin == THRESHOLD_SET)
         weight = rows / rows.sum()
         both = cut(top, weight, target)
+        several = ~self.unsafe & (origin == LONG_SET) & (self.windows > 1)
+        least = cut(top, several / several.sum(), long_target)
+        print(f"thresholds: {both:.3f} of {rows.sum()} texts, at least {least:.3f} for {several.sum()} long ones")
         out = {}
         for name in ("input", "output"):
             rows = weight * (side == name)
             # Few texts say little: the quantile of a side counts as far as it has texts.
             share = (rows > 0).sum() / ((rows > 0).sum() + 600)
-            base = share * cut(top, rows, target) + (1 - share) * both
+            base = max(least, share * cut(top, rows, target) + (1 - share) * both)
             most = rows.sum() * target / 4
             out[name] = [min(0.98, max(base, cut(top, rows, most, rows * (lead == j)))) for j in range(len(data.LABELS))]
-        self.report(top, both)
+        self.report(scores, side, out)
         return out
 
-    def report(self, top, threshold):
+    def report(self, scores, side, thresholds):
+        fired = (scores >= np.array([thresholds[x] for x in side])).any(1)
         origin = np.array(self.origin)
         for name in SETS:
             rows = origin == name
-            caught, false = (np.mean(top[rows & (self.unsafe == u)] >= threshold) for u in (True, False))
-            print(f"{name}: threshold {threshold:.3f}, recall {caught:.3f}, false positives {false:.3f}")
+            caught, false = (np.mean(fired[rows & (self.unsafe == u)]) for u in (True, False))
+            print(f"{name}: recall {caught:.3f}, false positives {false:.3f}")
 
 
 def cut(top, weight, share, of=None):

@@ -139,7 +139,8 @@ def write_config(thresholds):
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("checkpoint")
-    ap.add_argument("--target-fpr", type=float, default=0.01)
+    ap.add_argument("--target-fpr", type=float, default=0.01, help="of dev")
+    ap.add_argument("--long-fpr", type=float, default=0.04, help="of the texts of dev_long that have several windows")
     args = ap.parse_args()
     torch.set_num_threads(1)
     shutil.copyfile(WORK / "tokenizer.json", OUT / "tokenizer.json")
@@ -153,7 +154,7 @@ def main():
     to_graph(model, rows[:4], path)
     quantize(path)
     compare(model, rows, path)
-    write_config(calibration.thresholds(path, args.target_fpr))
+    write_config(calibration.thresholds(path, args.target_fpr, args.long_fpr))
 
 
 if __name__ == "__main__":
