@@ -24,6 +24,7 @@ class Calibration:
         self.rows, self.owner = read(tok, self.items, ends_of(tok))
         self.windows = np.bincount(self.owner)
         self.unsafe = np.array([bool(x["labels"]) for x in self.items])
+        self.side = np.array([x["side"] for x in self.items])
 
     def temperature(self, model):
         """What the detection logit is divided by so that its sigmoid is a frequency (log loss, equal weight for each side)."""
@@ -37,48 +38,56 @@ class Calibration:
         print(f"temperature {best:.2f}: log loss {losses[best]:.4f}, {losses[min(losses, key=lambda t: abs(t - 1))]:.4f} without")
         return float(best)
 
-    def scores(self, path):
+    def logits(self, path):
+        """The highest logit of each label, (texts, labels)."""
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        out = np.zeros((len(self.items), len(data.LABELS)))
+        out = np.full((len(self.items), len(data.LABELS)), -np.inf)
         order = sorted(range(len(self.rows)), key=lambda i: len(self.rows[i]))
         for at in range(0, len(order), 64):
             group = order[at : at + 64]
             ids, mask = pad([self.rows[i] for i in group])
-            logits = session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0]
-            for i, row in zip(group, 1 / (1 + np.exp(-logits.astype(np.float64)))):
+            got = session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0]
+            for i, row in zip(group, got.astype(np.float64)):
                 out[self.owner[i]] = np.maximum(out[self.owner[i]], row)
         return out
 
-    def thresholds(self, path, target, long_target):
-        """One threshold for each side that lets `target` of the harmless English texts through to a false alarm, and no more
-        than `long_target` of the harmless long ones; labels that lead more than their share of them get a higher one."""
-        scores = self.scores(path)
+    def thresholds(self, logits, target, long_target):
+        """One threshold for each side that lets `target` of the harmless English texts through to a false alarm; labels that
+        lead more than their share of them get a higher one. And by how much the logits of texts of several windows are
+        lowered, so that no more than `long_target` of the harmless long ones give one."""
+        scores = sigmoid(logits)
         top, lead, origin = scores.max(1), scores.argmax(1), np.array(self.origin)
-        side = np.array([x["side"] for x in self.items])
         rows = ~self.unsafe & (origin == THRESHOLD_SET)
         weight = rows / rows.sum()
         both = cut(top, weight, target)
-        several = ~self.unsafe & (origin == LONG_SET) & (self.windows > 1)
-        least = cut(top, several / several.sum(), long_target)
-        print(f"thresholds: {both:.3f} of {rows.sum()} texts, at least {least:.3f} for {several.sum()} long ones")
         out = {}
         for name in ("input", "output"):
-            rows = weight * (side == name)
+            rows = weight * (self.side == name)
             # Few texts say little: the quantile of a side counts as far as it has texts.
             share = (rows > 0).sum() / ((rows > 0).sum() + 600)
-            base = max(least, share * cut(top, rows, target) + (1 - share) * both)
+            base = share * cut(top, rows, target) + (1 - share) * both
             most = rows.sum() * target / 4
             out[name] = [min(0.98, max(base, cut(top, rows, most, rows * (lead == j)))) for j in range(len(data.LABELS))]
-        self.report(scores, side, out)
-        return out
+        harmless = ~self.unsafe & (origin == LONG_SET) & (self.windows > 1)
+        shift = next(s for s in np.arange(0, 5, 0.05) if self.fired(logits, out, s)[harmless].mean() <= long_target)
+        print(f"of {harmless.sum()} harmless long texts {self.fired(logits, out, 0)[harmless].mean():.3f} without a shift of {shift:.2f}")
+        self.report(self.fired(logits, out, shift))
+        return out, float(shift)
 
-    def report(self, scores, side, thresholds):
-        fired = (scores >= np.array([thresholds[x] for x in side])).any(1)
+    def fired(self, logits, thresholds, shift):
+        lowered = logits - shift * (self.windows > 1)[:, None]
+        return (sigmoid(lowered) >= np.array([thresholds[x] for x in self.side])).any(1)
+
+    def report(self, fired):
         origin = np.array(self.origin)
         for name in SETS:
             rows = origin == name
             caught, false = (np.mean(fired[rows & (self.unsafe == u)]) for u in (True, False))
             print(f"{name}: recall {caught:.3f}, false positives {false:.3f}")
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
 
 
 def cut(top, weight, share, of=None):

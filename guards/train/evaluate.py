@@ -34,6 +34,7 @@ class Classifier:
         self.session = onnxruntime.InferenceSession(str(home / "model.onnx"), providers=["CPUExecutionProvider"])
         self.labels = self.config["labels"]
         self.ends = frozenset(self.tok.token_to_id(x) for x in self.config.get("sentence_ends", ()))
+        self.shift = self.config.get("several_shift", 0.0)
         both = {**self.config["thresholds"]}
         output = {**both, **self.config.get("output_thresholds", {})}
         self.thresholds = {s: np.array([t[x] for x in self.labels]) for s, t in (("input", both), ("output", output))}
@@ -50,6 +51,7 @@ class Classifier:
             for row in self.windows(item["text"], item["side"]):
                 rows.append(row)
                 owner.append(i)
+        count = np.bincount(owner, minlength=len(items))
         best = np.zeros((len(items), len(self.labels)), dtype=np.float64)
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         for at in range(0, len(order), batch):
@@ -59,7 +61,8 @@ class Classifier:
             for r, i in enumerate(group):
                 ids[r, : len(rows[i])], mask[r, : len(rows[i])] = rows[i], 1
             logits = self.session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
-            probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+            several = np.array([[count[owner[i]] > 1] for i in group])
+            probability = 1 / (1 + np.exp(self.shift * several - logits.astype(np.float64)))
             for r, i in enumerate(group):
                 best[owner[i]] = np.maximum(best[owner[i]], probability[r])
         return best

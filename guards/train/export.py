@@ -104,7 +104,7 @@ def compare(model, rows, path):
         raise SystemExit("the exported graph differs from the trained model")
 
 
-def write_config(thresholds):
+def write_config(thresholds, shift):
     def digest(name):
         return hashlib.sha256((OUT / name).read_bytes()).hexdigest()
 
@@ -116,6 +116,7 @@ def write_config(thresholds):
         f"max_tokens = {WINDOW}",
         f"stride = {STRIDE}",
         "sentence_ends = [" + ", ".join(f'"{x}"' for x in SENTENCE_ENDS) + "]",
+        f"several_shift = {shift:.2f}",
         'input_names = ["input_ids", "attention_mask"]',
         'output_name = "logits"',
         "pad_id = 0",
@@ -127,6 +128,7 @@ def write_config(thresholds):
         'output = "[OUTPUT]"',
         "",
         "# A label fires when sigmoid(logit) is at or above its threshold; see MODEL_CARD.md for how they were chosen.",
+        "# A text of several windows has as many chances to be flagged: its logits are lowered by `several_shift` before.",
         "[thresholds]",
         *[f"{x} = {t:.3f}" for x, t in zip(data.LABELS, thresholds["input"])],
         "",
@@ -154,7 +156,7 @@ def main():
     to_graph(model, rows[:4], path)
     quantize(path)
     compare(model, rows, path)
-    write_config(calibration.thresholds(path, args.target_fpr, args.long_fpr))
+    write_config(*calibration.thresholds(calibration.logits(path), args.target_fpr, args.long_fpr))
 
 
 if __name__ == "__main__":

@@ -29,10 +29,10 @@ def encode(tok, items, rng=None, lexicon=None, drop=0.0):
         if not x["labels"] and len(x["text"]) < 120:
             calm.setdefault(x.get("lang", "en"), []).append(x["text"])
     texts = [augmented(x, rng, lexicon, calm) if rng else x["text"] for x in items]
-    marker, rows = markers(tok), []
+    marker, size, rows = markers(tok), tok.get_vocab_size(), []
     for item, enc in zip(items, tok.encode_batch(texts, add_special_tokens=False)):
         ids = one_window(tok, item, enc.ids, rng) if rng else enc.ids
-        ids = dropped(ids[: MAX_TOKENS - 1], not item["labels"], tok.get_vocab_size(), drop, rng)
+        ids = dropped(ids[: MAX_TOKENS - 1], not item["labels"], size, drop, rng)
         rows.append([marker[item["side"]], *ids])
     return rows
 
@@ -71,7 +71,7 @@ def encode_prose(tok, items, rng, lexicon, drop):
         windows = windows_of(parts, ends, rng, bool(item["labels"]))
         harmless = [x for x in windows if not x[1]]
         rng.shuffle(harmless)
-        for ids, unsafe in [x for x in windows if x[1]] + harmless[: 2 if item["labels"] else 4]:
+        for ids, unsafe in [x for x in windows if x[1]] + harmless[: 3 if item["labels"] else 6]:
             rows.append([marker[item["side"]], *dropped(ids, not unsafe, size, drop, rng)])
             shown.append({"labels": item["labels"] if unsafe else []})
     return rows, shown
@@ -82,8 +82,8 @@ def epoch_of(tok, args, number, rng, lexicon):
     source, seed = data.Source(), args.seed * 1000 + number
     count = int(args.per_epoch * (1 - args.prose_share))
     items = [x for x in source.build("train", count, seed, foreign_share=args.foreign_share) if fits(x)]
-    # A long text gives four windows or so.
-    long = Prose(source, "train").build(int(args.per_epoch * args.prose_share / 4), seed, foreign_share=args.foreign_share)
+    # A long text gives five windows or so.
+    long = Prose(source, "train").build(int(args.per_epoch * args.prose_share / 5), seed, foreign_share=args.foreign_share)
     rows = encode(tok, items, rng, lexicon, args.drop)
     more, shown = encode_prose(tok, long, rng, lexicon, args.drop)
     return rows + more, targets_of(items + shown)
@@ -204,7 +204,7 @@ def main():
     ap.add_argument("--lr", type=float, default=1.5e-4)
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--foreign-share", type=float, default=0.4, help="examples in other languages than English")
-    ap.add_argument("--prose-share", type=float, default=0.45, help="rows that are windows of long texts")
+    ap.add_argument("--prose-share", type=float, default=0.5, help="rows that are windows of long texts")
     ap.add_argument("--drop", type=float, default=0.03, help="tokens that become unknown")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--start", default=str(START), help="what base.py made, or a checkpoint to go on from")
