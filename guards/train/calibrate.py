@@ -1,10 +1,10 @@
 """Temperature, from texts that training does not see in all languages, and thresholds, from the English ones."""
 
 import numpy as np
-import onnxruntime
 import torch
 
 import data
+from evaluate import session_of
 from model import pad
 from train import predict, strongest
 from windows import ends_of, read
@@ -40,7 +40,7 @@ class Calibration:
 
     def logits(self, path):
         """The highest logit of each label, (texts, labels)."""
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = session_of(path)
         out = np.full((len(self.items), len(data.LABELS)), -np.inf)
         order = sorted(range(len(self.rows)), key=lambda i: len(self.rows[i]))
         for at in range(0, len(order), 64):

@@ -24,6 +24,12 @@ def wilson(k, n, z=1.96):
     return max(0.0, (mid - half) / d), min(1.0, (mid + half) / d)
 
 
+def session_of(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
 class Classifier:
     """The reference reader: windows of max_tokens with the side marker in front, head and tail joined, maximum over them.
     It reads the text as it is; the guard in the library reads further views of it."""
@@ -31,7 +37,7 @@ class Classifier:
     def __init__(self, home=HOME):
         self.config = tomllib.loads((home / "classifier.toml").read_text(encoding="utf-8"))
         self.tok = Tokenizer.from_file(str(home / "tokenizer.json"))
-        self.session = onnxruntime.InferenceSession(str(home / "model.onnx"), providers=["CPUExecutionProvider"])
+        self.session = session_of(home / "model.onnx")
         self.labels = self.config["labels"]
         self.ends = frozenset(self.tok.token_to_id(x) for x in self.config.get("sentence_ends", ()))
         self.shift = self.config.get("several_shift", 0.0)
