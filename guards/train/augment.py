@@ -4,6 +4,7 @@ import re
 
 LOOKALIKE = {"a": "@4", "e": "3", "i": "1!", "o": "0", "s": "$5", "t": "7"}
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+VOWELS = "aeiou"
 
 
 def typo(word, rng):
@@ -22,16 +23,67 @@ def typo(word, rng):
     return word[:i] + rng.choice(LETTERS) + word[i + 1 :]
 
 
-def noisy(text, rng):
-    """Typing errors in two texts of five."""
+def split_word(word, rng):
+    """A word torn by a space or two."""
+    i = rng.randrange(1, len(word))
+    if len(word) > 6 and rng.random() < 0.3:
+        i, k = sorted(rng.sample(range(1, len(word)), 2))
+        return f"{word[:i]} {word[i:k]} {word[k:]}"
+    return f"{word[:i]} {word[i:]}"
+
+
+def stretched(word, rng):
+    places = [i for i, c in enumerate(word) if c.lower() in VOWELS] or [len(word) - 1]
+    i = rng.choice(places)
+    return word[:i] + word[i] * rng.randint(2, 5) + word[i + 1 :]
+
+
+def starred(word, rng):
+    """Vowels hidden by a mark: some of them, or all."""
+    mark, rate = rng.choice("***#-_.x"), rng.choice((0.4, 0.7, 1.0))
+    return word[:1] + "".join(mark if c.lower() in VOWELS and rng.random() < rate else c for c in word[1:])
+
+
+def glued(text, rate, rng):
+    return "".join("" if c == " " and rng.random() < rate else c for c in text)
+
+
+def by_word(change, least, rate):
+    """A noise that meets words of `least` letters or more, each with the chance `rate`."""
+
+    def noise(text, rng):
+        return " ".join(change(w, rng) if len(w) >= least and rng.random() < rate else w for w in text.split(" "))
+
+    return noise
+
+
+def bare(text, rng):
+    return " ".join(w.strip(".,?!:;¿¡") for w in by_word(typo, 4, 0.1)(text, rng).split(" "))
+
+
+def noise(rng):
+    """One kind of noise, for all parts of a text; harmless and unsafe texts get the same, so noise says nothing."""
     roll = rng.random()
-    if roll < 0.6:
-        return text
-    rate = 0.03 if roll < 0.85 else 0.1
-    words = [typo(w, rng) if len(w) > 3 and rng.random() < rate else w for w in text.split(" ")]
-    if roll > 0.93:
-        words = [w.strip(".,?!:;¿¡") for w in words]
-    return " ".join(words)
+    if roll < 0.54:
+        return None
+    if roll < 0.7:
+        return by_word(typo, 4, 0.03)
+    if roll < 0.77:
+        return by_word(typo, 4, 0.1)
+    if roll < 0.81:
+        return bare
+    if roll < 0.87:
+        return by_word(typo, 4, rng.uniform(0.15, 0.4))
+    if roll < 0.91:
+        return by_word(split_word, rng.choice((2, 4)), rng.uniform(0.2, 0.8))
+    if roll < 0.925:
+        rate = rng.uniform(0.1, 0.9)
+        return lambda text, rng: glued(text, rate, rng)
+    if roll < 0.95:
+        return by_word(stretched, 3, rng.uniform(0.2, 0.8))
+    if roll < 0.98:
+        return by_word(starred, 3, rng.uniform(0.2, 1.0))
+    return spread_residue
 
 
 def mixed(text, rng, lexicon):
@@ -73,13 +125,20 @@ def padded(text, rng, calm):
 def augmented(item, rng, lexicon, calm):
     """One example's text as training shows it; `calm` holds short harmless texts by language."""
     text, lang = item["text"], item.get("lang", "en")
-    if rng.random() < 0.25 and calm.get(lang):
+    if rng.random() < 0.2 and calm.get(lang):
         text = padded(text, rng, calm[lang])
     if rng.random() < 0.08:
         text = torn(text, rng, not item["labels"])
     if lexicon and lang == "en" and rng.random() < 0.12:
         text = mixed(text, rng, lexicon)
-    text = noisy(text, rng)
-    if rng.random() < 0.02:
-        text = spread_residue(text, rng)
-    return text
+    change = noise(rng)
+    return change(text, rng) if change else text
+
+
+def augmented_parts(item, rng, lexicon):
+    """The same for a long text in parts, one noise for all of them."""
+    parts = list(item["parts"])
+    if lexicon and item["lang"] == "en" and rng.random() < 0.06:
+        parts = [mixed(x, rng, lexicon) for x in parts]
+    change = noise(rng)
+    return [change(x, rng) if change else x for x in parts]

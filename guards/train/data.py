@@ -17,9 +17,11 @@ ROOT = Path(__file__).resolve().parents[1]
 AUTHORED = ROOT / "data" / "authored"
 LABELS = [f"S{i}" for i in range(1, 15)] + ["prompt_injection", "jailbreak"]
 FILE_LABEL = {"PI": "prompt_injection", "JB": "jailbreak"}
-# The broadest labels are drawn more often.
-WEIGHTS = [{"S1": 1.8, "S2": 2.0}.get(x, 1.0) for x in LABELS]
+# The broadest labels are drawn more often, and those that say least in their words.
+WEIGHTS = [{"S1": 1.8, "S2": 2.0, "S4": 1.2, "S6": 1.5, "S11": 1.5}.get(x, 1.0) for x in LABELS]
 SPLITS = ("train", "dev", "test")
+# How the names of lists end that are split line by line.
+GROWING = "_eighth"
 LANGUAGE = re.compile("[a-z]{2}")
 
 
@@ -32,6 +34,20 @@ def assign_splits(texts, least_dev=0):
     if len(order) >= 8:
         dev = max(dev, least_dev)
     return {t: "test" if i < test else "dev" if i < test + dev else "train" for i, t in enumerate(order)}
+
+
+def splits_by_hash(texts):
+    """5 % to test and 6 % to dev by the line's own hash: a list may grow while training reads it, and no line changes sides."""
+
+    def split(text):
+        share = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) / 2**32
+        return "test" if share < 0.05 else "dev" if share < 0.11 else "train"
+
+    return {t: split(t) for t in texts}
+
+
+def splits_of(path, texts, least_dev=0):
+    return splits_by_hash(texts) if path.stem.endswith(GROWING) else assign_splits(texts, least_dev)
 
 
 def parse_alternatives(text):
@@ -188,7 +204,7 @@ class Source:
             for heading, texts in grouped_sections(path):
                 polarity, kind = heading.split(" ")
                 labels = [cat] if polarity == "unsafe" else []
-                for text, split in assign_splits(texts).items():
+                for text, split in splits_of(path, texts).items():
                     line = Line(text, labels, kind, split)
                     self.lines.setdefault((split, cat, polarity), []).append(line)
 
@@ -204,7 +220,7 @@ class Source:
             if cat not in LABELS and (cat != "general" or polarity == "unsafe"):
                 raise ValueError(f"{path.name}: no label: {heading}")
             labels = [cat] if polarity == "unsafe" else []
-            for text, split in assign_splits(texts, least_dev=1).items():
+            for text, split in splits_of(path, texts, least_dev=1).items():
                 if text.startswith("#"):
                     raise ValueError(f"{path.name}: unknown heading {text}")
                 line = Line(text, labels, kind, split, lang)
@@ -312,6 +328,9 @@ class Source:
             return text, line.labels, "output"
         return text, line.labels, "input" if rng.random() < 0.75 else "output"
 
+    def draw_unsafe(self, rng, split):
+        return self.draw(rng, split, rng.choices(LABELS, WEIGHTS)[0], "unsafe")
+
     def draw_contrast(self, rng, split, cat):
         """A benign sentence about an unsafe intent: prevention, law, news, or a refusal."""
         lines = [x for x in self.pool(split, cat, "unsafe") if x.kind == "vp"]
@@ -381,8 +400,7 @@ class Source:
 
     def example(self, rng, split, unsafe):
         if unsafe:
-            cat = rng.choices(LABELS, WEIGHTS)[0]
-            text, labels, side = self.draw(rng, split, cat, "unsafe")
+            text, labels, side = self.draw_unsafe(rng, split)
         else:
             text, labels, side = self.draw_benign(rng, split)
         roll = rng.random()
@@ -422,6 +440,8 @@ def read_jsonl(path):
 
 
 def main():
+    import prose
+
     source = Source()
     for split in ("dev", "test"):
         items = source.measure(split, 2)
@@ -430,6 +450,9 @@ def main():
         items = source.measure_foreign(split, 2)
         write_jsonl(ROOT / "data" / f"{split}_languages.jsonl", items)
         print(split, "other languages", len(items), sum(bool(x["labels"]) for x in items), "unsafe")
+        items = prose.measure(source, split, 500, 2)
+        write_jsonl(ROOT / "data" / f"{split}_long.jsonl", items)
+        print(split, "long", len(items), sum(bool(x["labels"]) for x in items), "unsafe")
     for polarity in ("unsafe", "benign"):
         for split in SPLITS:
             n = sum(len(v) for (s, _, p), v in source.lines.items() if s == split and p == polarity)

@@ -11,6 +11,7 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 import data
+from windows import positions
 
 HOME = data.ROOT / "classifier"
 
@@ -23,6 +24,12 @@ def wilson(k, n, z=1.96):
     return max(0.0, (mid - half) / d), min(1.0, (mid + half) / d)
 
 
+def session_of(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
 class Classifier:
     """The reference reader: windows of max_tokens with the side marker in front, head and tail joined, maximum over them.
     It reads the text as it is; the guard in the library reads further views of it."""
@@ -30,8 +37,10 @@ class Classifier:
     def __init__(self, home=HOME):
         self.config = tomllib.loads((home / "classifier.toml").read_text(encoding="utf-8"))
         self.tok = Tokenizer.from_file(str(home / "tokenizer.json"))
-        self.session = onnxruntime.InferenceSession(str(home / "model.onnx"), providers=["CPUExecutionProvider"])
+        self.session = session_of(home / "model.onnx")
         self.labels = self.config["labels"]
+        self.ends = frozenset(self.tok.token_to_id(x) for x in self.config.get("sentence_ends", ()))
+        self.shift = self.config.get("several_shift", 0.0)
         both = {**self.config["thresholds"]}
         output = {**both, **self.config.get("output_thresholds", {})}
         self.thresholds = {s: np.array([t[x] for x in self.labels]) for s, t in (("input", both), ("output", output))}
@@ -39,15 +48,8 @@ class Classifier:
     def windows(self, text, side):
         marker = self.tok.token_to_id(self.config["side_tokens"][side])
         ids = self.tok.encode(text, add_special_tokens=False).ids
-        size, stride = self.config["max_tokens"] - 1, self.config["stride"]
-        starts = [0]
-        while starts[-1] + size < len(ids):
-            starts.append(starts[-1] + stride)
-        rows = [ids[s : s + size] for s in starts]
-        if len(rows) > 1:
-            half = size // 2
-            rows.append(ids[:half] + ids[len(ids) - (size - half) :])
-        return [[marker, *row] for row in rows]
+        found = positions(ids, self.ends, self.config["max_tokens"] - 1, self.config["stride"])
+        return [[marker, *(ids[p] for p in places)] for places in found]
 
     def scores(self, items, batch=64):
         rows, owner = [], []
@@ -55,6 +57,7 @@ class Classifier:
             for row in self.windows(item["text"], item["side"]):
                 rows.append(row)
                 owner.append(i)
+        count = np.bincount(owner, minlength=len(items))
         best = np.zeros((len(items), len(self.labels)), dtype=np.float64)
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         for at in range(0, len(order), batch):
@@ -64,7 +67,8 @@ class Classifier:
             for r, i in enumerate(group):
                 ids[r, : len(rows[i])], mask[r, : len(rows[i])] = rows[i], 1
             logits = self.session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
-            probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+            several = np.array([[count[owner[i]] > 1] for i in group])
+            probability = 1 / (1 + np.exp(self.shift * several - logits.astype(np.float64)))
             for r, i in enumerate(group):
                 best[owner[i]] = np.maximum(best[owner[i]], probability[r])
         return best
@@ -155,7 +159,7 @@ def card_tables(guard):
     out = ["| file | bytes | SHA-256 |", "|---|---|---|"]
     for name in ("model.onnx", "tokenizer.json"):
         out.append(f"| {name} | {(HOME / name).stat().st_size:,} | {digest(name)} |")
-    for name in ("cases", "holdout", "challenge", "test", "test_languages"):
+    for name in ("cases", "holdout", "challenge", "test", "test_languages", "test_long"):
         if not paths_of(name) or not paths_of(name)[0].exists():
             continue
         m = Measurement(guard, name)
@@ -174,7 +178,7 @@ def write_card(guard):
 
 def main():
     ap = argparse.ArgumentParser()
-    ap.add_argument("--set", default="test", help="dev, test, test_languages, challenge, holdout, cases, or the path of a file")
+    ap.add_argument("--set", default="test", help="dev, test, test_languages, test_long, challenge, holdout, cases, or the path of a file")
     ap.add_argument("--failures", action="store_true", help="print every miss and false alarm")
     ap.add_argument("--write-card", action="store_true", help="refresh the tables of MODEL_CARD.md")
     args = ap.parse_args()

@@ -13,7 +13,9 @@ from tokenizers import Tokenizer
 
 import data
 from calibrate import Calibration
-from train import STRIDE, WINDOW, WORK, encode, load, pad
+from model import pad
+from train import WORK, encode, load
+from windows import SENTENCE_ENDS, STRIDE, WINDOW
 
 OUT = data.ROOT / "classifier"
 # Matrices with fewer values stay in single precision.
@@ -102,7 +104,7 @@ def compare(model, rows, path):
         raise SystemExit("the exported graph differs from the trained model")
 
 
-def write_config(thresholds):
+def write_config(thresholds, shift):
     def digest(name):
         return hashlib.sha256((OUT / name).read_bytes()).hexdigest()
 
@@ -113,6 +115,8 @@ def write_config(thresholds):
         f"labels = [{labels}]",
         f"max_tokens = {WINDOW}",
         f"stride = {STRIDE}",
+        "sentence_ends = [" + ", ".join(f'"{x}"' for x in SENTENCE_ENDS) + "]",
+        f"several_shift = {shift:.2f}",
         'input_names = ["input_ids", "attention_mask"]',
         'output_name = "logits"',
         "pad_id = 0",
@@ -124,6 +128,7 @@ def write_config(thresholds):
         'output = "[OUTPUT]"',
         "",
         "# A label fires when sigmoid(logit) is at or above its threshold; see MODEL_CARD.md for how they were chosen.",
+        "# A text of several windows has as many chances to be flagged: its logits are lowered by `several_shift` before.",
         "[thresholds]",
         *[f"{x} = {t:.3f}" for x, t in zip(data.LABELS, thresholds["input"])],
         "",
@@ -136,7 +141,8 @@ def write_config(thresholds):
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("checkpoint")
-    ap.add_argument("--target-fpr", type=float, default=0.01)
+    ap.add_argument("--target-fpr", type=float, default=0.01, help="of dev")
+    ap.add_argument("--long-fpr", type=float, default=0.04, help="of the texts of dev_long that have several windows")
     args = ap.parse_args()
     torch.set_num_threads(1)
     shutil.copyfile(WORK / "tokenizer.json", OUT / "tokenizer.json")
@@ -150,7 +156,7 @@ def main():
     to_graph(model, rows[:4], path)
     quantize(path)
     compare(model, rows, path)
-    write_config(calibration.thresholds(path, args.target_fpr))
+    write_config(*calibration.thresholds(calibration.logits(path), args.target_fpr, args.long_fpr))
 
 
 if __name__ == "__main__":

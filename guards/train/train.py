@@ -1,6 +1,7 @@
 """Trains the guard encoder for a given time, from the starting point that base.py made or from a checkpoint."""
 
 import argparse
+import copy
 import math
 import random
 import time
@@ -10,39 +11,82 @@ import torch
 from tokenizers import Tokenizer
 
 import data
-from augment import augmented
+from augment import augmented, augmented_parts
 from base import read_translations
 from model import Guard, loss_of, pad
+from prose import Prose, windows_of
+from windows import WINDOW, ends_of, positions, read
 
 WORK = data.ROOT / "train" / "work"
 START = WORK / "start.pt"
 MAX_TOKENS = 128
-# How a text is read: an unsafe sentence fills a good part of a small window, whatever stands around it.
-WINDOW, STRIDE = 64, 40
 
 
 def encode(tok, items, rng=None, lexicon=None, drop=0.0):
-    """Rows of ids with the side's marker in front."""
+    """Rows of ids with the side's marker in front. With `rng` as training shows them: changed, and no longer than a window."""
     calm = {}
     for x in items if rng else ():
         if not x["labels"] and len(x["text"]) < 120:
             calm.setdefault(x.get("lang", "en"), []).append(x["text"])
     texts = [augmented(x, rng, lexicon, calm) if rng else x["text"] for x in items]
-    marker = {side: tok.token_to_id(f"[{side.upper()}]") for side in ("input", "output")}
-    size, rows = tok.get_vocab_size(), []
+    marker, size, rows = markers(tok), tok.get_vocab_size(), []
     for item, enc in zip(items, tok.encode_batch(texts, add_special_tokens=False)):
-        ids = enc.ids[: MAX_TOKENS - 1]
-        if rng and item["labels"] and len(enc.ids) > len(ids):
-            # A long text is judged window by window; the unsafe part of this one may lie in another window.
-            ids = tok.encode(item["text"], add_special_tokens=False).ids[: MAX_TOKENS - 1]
-        if rng and drop:
-            ids = [1 if rng.random() < drop else i for i in ids]
-            if not item["labels"] and rng.random() < 0.08:
-                # Unknown word sequences are harmless until something says otherwise.
-                rate = rng.uniform(0.1, 0.5)
-                ids = [rng.randrange(2, size - 2) if rng.random() < rate else i for i in ids]
+        ids = one_window(tok, item, enc.ids, rng) if rng else enc.ids
+        ids = dropped(ids[: MAX_TOKENS - 1], not item["labels"], size, drop, rng)
         rows.append([marker[item["side"]], *ids])
     return rows
+
+
+def markers(tok):
+    return {side: tok.token_to_id(f"[{side.upper()}]") for side in ("input", "output")}
+
+
+def one_window(tok, item, ids, rng):
+    """A text as one of its windows; where the unsafe part of a padded text lies is not known, so it is taken without padding."""
+    if len(ids) < WINDOW:
+        return ids
+    if item["labels"]:
+        return tok.encode(item["text"], add_special_tokens=False).ids
+    return [ids[p] for p in rng.choice(positions(ids, ends_of(tok)))]
+
+
+def dropped(ids, harmless, size, drop, rng):
+    if not (rng and drop):
+        return ids
+    ids = [1 if rng.random() < drop else i for i in ids]
+    if harmless and rng.random() < 0.08:
+        # Unknown word sequences are harmless until something says otherwise.
+        rate = rng.uniform(0.1, 0.5)
+        ids = [rng.randrange(2, size - 2) if rng.random() < rate else i for i in ids]
+    return ids
+
+
+def encode_prose(tok, items, rng, lexicon, drop):
+    """Some windows of each long text: those that show its unsafe part, and a few harmless ones. Rows, and what each shows."""
+    marker, ends, size = markers(tok), ends_of(tok), tok.get_vocab_size()
+    rows, shown = [], []
+    for item in items:
+        texts = augmented_parts(item, rng, lexicon)
+        parts = [x.ids for x in tok.encode_batch(texts, add_special_tokens=False)]
+        windows = windows_of(parts, ends, rng, bool(item["labels"]))
+        harmless = [x for x in windows if not x[1]]
+        rng.shuffle(harmless)
+        for ids, unsafe in [x for x in windows if x[1]] + harmless[: 3 if item["labels"] else 6]:
+            rows.append([marker[item["side"]], *dropped(ids, not unsafe, size, drop, rng)])
+            shown.append({"labels": item["labels"] if unsafe else []})
+    return rows, shown
+
+
+def epoch_of(tok, args, number, rng, lexicon):
+    """The rows of one epoch and their targets, from the lists as they are now."""
+    source, seed = data.Source(), args.seed * 1000 + number
+    count = int(args.per_epoch * (1 - args.prose_share))
+    items = [x for x in source.build("train", count, seed, foreign_share=args.foreign_share) if fits(x)]
+    # A long text gives five windows or so.
+    long = Prose(source, "train").build(int(args.per_epoch * args.prose_share / 5), seed, foreign_share=args.foreign_share)
+    rows = encode(tok, items, rng, lexicon, args.drop)
+    more, shown = encode_prose(tok, long, rng, lexicon, args.drop)
+    return rows + more, targets_of(items + shown)
 
 
 def targets_of(items):
@@ -91,18 +135,25 @@ def summary(name, out, items):
 
 
 class Watch:
-    """Sets that are measured while training goes on: dev steers nothing but the eye, challenge neither."""
+    """Sets that are measured while training goes on, as the library reads them: dev steers nothing but the eye, challenge neither."""
 
     def __init__(self, tok):
         self.sets = {}
-        for name in ("dev", "dev_languages", "challenge"):
+        for name in ("dev", "dev_languages", "dev_long", "challenge"):
             path = data.ROOT / "data" / f"{name}.jsonl"
             if path.exists():
-                items = [x for x in data.read_jsonl(path) if fits(x)]
-                self.sets[name] = (items, encode(tok, items))
+                items = data.read_jsonl(path)
+                self.sets[name] = (items, *read(tok, items, ends_of(tok)))
 
     def report(self, model):
-        return "; ".join(summary(name, predict(model, rows), items) for name, (items, rows) in self.sets.items())
+        return "; ".join(summary(name, strongest(predict(model, rows), owner), items) for name, (items, rows, owner) in self.sets.items())
+
+
+def strongest(out, owner):
+    """Of each text the window with the highest detection."""
+    order = np.lexsort((-out[:, -1], owner))
+    owner = np.array(owner)[order]
+    return out[order][np.r_[True, owner[1:] != owner[:-1]]]
 
 
 def load(path, tok):
@@ -153,6 +204,8 @@ def main():
     ap.add_argument("--lr", type=float, default=1.5e-4)
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--foreign-share", type=float, default=0.4, help="examples in other languages than English")
+    ap.add_argument("--prose-share", type=float, default=0.5, help="rows that are windows of long texts")
+    ap.add_argument("--drop", type=float, default=0.03, help="tokens that become unknown")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--start", default=str(START), help="what base.py made, or a checkpoint to go on from")
     ap.add_argument("--checkpoint", default=str(WORK / "checkpoint.pt"))
@@ -171,9 +224,7 @@ def main():
     began, epoch, done = time.time(), 0, 0.0
     while done < 1:
         start, total, n = time.time(), 0.0, 0
-        source = data.Source()  # lists that grew meanwhile count
-        items = [x for x in source.build("train", args.per_epoch, args.seed * 1000 + epoch, foreign_share=args.foreign_share) if fits(x)]
-        rows, y = encode(tok, items, rng, lexicon, drop=0.03), targets_of(items)
+        rows, y = epoch_of(tok, args, epoch, rng, lexicon)
         prepared = time.time() - start
         for group in batches(rows, args.batch, rng):
             done = (time.time() - began) / (60 * args.minutes)
@@ -194,11 +245,18 @@ def main():
                 for k, v in average.items():
                     v.mul_(0.99).add_(state[k], alpha=0.01)
         spent = time.time() - start
-        print(f"epoch {epoch} loss {total / max(n, 1):.4f} {spent:.0f}s, {prepared:.0f}s preparing, {100 * done:.0f} % {watch.report(model)}", flush=True)
+        print(f"epoch {epoch} loss {total / max(n, 1):.4f} {spent:.0f}s, {prepared:.0f}s preparing, {len(rows)} rows, {100 * done:.0f} %", flush=True)
         save(args.checkpoint, model, average, saved, tok)
         epoch += 1
-    model.load_state_dict(average, strict=False)
-    print("averaged", watch.report(model), flush=True)
+        if epoch % 5 == 0:
+            print(watch.report(averaged(model, average)), flush=True)
+    print("averaged", watch.report(averaged(model, average)), flush=True)
+
+
+def averaged(model, average):
+    other = copy.deepcopy(model)
+    other.load_state_dict(average, strict=False)
+    return other
 
 
 def save(path, model, average, saved, tok):

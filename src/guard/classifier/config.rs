@@ -17,6 +17,12 @@ const INJECTION_THRESHOLD: f32 = 0.9;
 const INJECTION_WINDOW: usize = 512;
 const INJECTION_STRIDE: usize = 384;
 
+/// So many tokens may end a sentence.
+const MOST_ENDS: usize = 64;
+
+/// With more than this a long text would hardly be judged.
+const MOST_SHIFT: f32 = 4.0;
+
 /// The two kinds of classifiers.
 pub(super) enum Config {
     Labels(Labels),
@@ -33,8 +39,14 @@ pub(super) struct Labels {
     labels: Vec<String>,
     /// Tokens of a window, the side's marker included.
     pub(super) max_tokens: usize,
-    /// Tokens from the start of one window to the start of the next.
+    /// Tokens from the start of one window to the start of the next, at most.
     pub(super) stride: usize,
+    /// Tokens that end a sentence: the next window begins behind the last of them in the second half of the stride.
+    #[serde(default)]
+    pub(super) sentence_ends: Vec<String>,
+    /// What the logits of a view are lowered by when it is read in several windows.
+    #[serde(default)]
+    pub(super) several_shift: f32,
     input_names: Vec<String>,
     output_name: String,
     pub(super) pad_id: u32,
@@ -163,6 +175,12 @@ impl Labels {
             return bad("input_names and output_name must be input_ids, attention_mask and logits".into());
         }
         check_windows(self.max_tokens, self.stride, 0)?;
+        if self.sentence_ends.len() > MOST_ENDS {
+            return bad(format!("sentence_ends: {} tokens, at most {MOST_ENDS}", self.sentence_ends.len()));
+        }
+        if !(0.0..=MOST_SHIFT).contains(&self.several_shift) {
+            return bad(format!("several_shift: {} is not from 0 to {MOST_SHIFT}", self.several_shift));
+        }
         let mut labels = Vec::with_capacity(self.labels.len());
         for label in &self.labels {
             let category: Category = label.parse().or_else(|e: Error| bad(format!("labels: {e}")))?;

@@ -48,10 +48,24 @@ pub(super) struct Classifier {
     most_windows: usize,
 }
 
+/// A window, and whether it is one of several of its view.
+struct Window {
+    ids: Vec<i64>,
+    several: bool,
+}
+
+/// What stands around the windows of one side, and what their logits are lowered by.
+struct Frame {
+    marker: i64,
+    pad: i64,
+    shift: f32,
+}
+
 /// How windows are framed, and what the logits mean.
 enum Reading {
     /// A marker for the side in front; every logit is a label of its own.
-    Labels { labels: Vec<Category>, pad: i64, input_marker: i64, output_marker: i64 },
+    /// The logits of one among several windows are lowered by `shift`: each is a chance to be flagged.
+    Labels { labels: Vec<Category>, pad: i64, input_marker: i64, output_marker: i64, shift: f32 },
     /// One token in front and one behind; the last of two classes is the malicious one.
     Injection { category: Category, sides: Vec<Side>, first: i64, last: i64 },
 }
@@ -102,11 +116,18 @@ impl Classifier {
     ) -> Result<Self> {
         config.verify("tokenizer.json", &digest::sha256_hex(tokenizer))?;
         let tokenizer = Tokenizer::load(tokenizer)?;
+        let shape = |tokens, stride, ends| windows::Shape { tokens, stride, ends };
         let (reading, shape) = match config {
-            Config::Labels(c) => (Reading::labels(c, &tokenizer, recommended)?, (c.max_tokens - 1, c.stride)),
-            Config::Injection(c) => (Reading::injection(c, &tokenizer, recommended)?, (c.max_tokens - 2, c.stride)),
+            Config::Labels(c) => {
+                let reading = Reading::labels(c, &tokenizer, recommended)?;
+                let ends = c.sentence_ends.iter().map(|end| tokenizer.id(end)).collect::<Result<_>>()?;
+                (reading, shape(c.max_tokens - 1, c.stride, ends))
+            }
+            Config::Injection(c) => {
+                let reading = Reading::injection(c, &tokenizer, recommended)?;
+                (reading, shape(c.max_tokens - 2, c.stride, Vec::new()))
+            }
         };
-        let shape = windows::Shape { tokens: shape.0, stride: shape.1 };
         let model = model()?;
         if model.labels() != reading.logits() {
             let (found, named) = (model.labels(), reading.logits());
@@ -116,8 +137,8 @@ impl Classifier {
     }
 
     /// The windows of all views. A view that repeats the original but for white space is not read twice.
-    fn windows(&self, text: &JudgedText<'_>, control: &Control) -> Result<Vec<Vec<i64>>> {
-        let mut all: Vec<Vec<i64>> = Vec::new();
+    fn windows(&self, text: &JudgedText<'_>, control: &Control) -> Result<Vec<Window>> {
+        let mut all = Vec::new();
         for view in text.views().iter().filter(|v| !v.is_respaced()) {
             control.check()?;
             self.add_windows(view.text(), &mut all)?;
@@ -132,10 +153,14 @@ impl Classifier {
         Ok(all)
     }
 
-    fn add_windows(&self, text: &str, all: &mut Vec<Vec<i64>>) -> Result<()> {
-        for window in windows::of(&self.tokenizer.encode(text)?, self.shape) {
-            if !all.contains(&window) {
-                all.push(window);
+    fn add_windows(&self, text: &str, all: &mut Vec<Window>) -> Result<()> {
+        let found = windows::of(&self.tokenizer.encode(text)?, &self.shape);
+        let several = found.len() > 1;
+        for ids in found {
+            match all.iter_mut().find(|w| w.ids == ids) {
+                // What is all of one view may be a part of another; the stricter reading counts.
+                Some(known) => known.several &= several,
+                None => all.push(Window { ids, several }),
             }
             if all.len() > self.most_windows {
                 let most = self.most_windows;
@@ -145,23 +170,24 @@ impl Classifier {
         Ok(())
     }
 
-    /// The highest score of each label over a batch of windows that begin with `marker`.
-    fn score(&self, batch: &[Vec<i64>], marker: i64, pad: i64, control: &Control, best: &mut [f32]) -> Result<()> {
-        let seq = batch.iter().map(Vec::len).max().unwrap_or(0) + 1;
+    /// The highest score of each label over a batch of windows.
+    fn score(&self, batch: &[Window], frame: &Frame, control: &Control, best: &mut [f32]) -> Result<()> {
+        let seq = batch.iter().map(|w| w.ids.len()).max().unwrap_or(0) + 1;
         let mut ids = Vec::with_capacity(batch.len() * seq);
         let mut mask = Vec::with_capacity(batch.len() * seq);
         for window in batch {
-            let padding = seq - 1 - window.len();
-            ids.push(marker);
-            ids.extend(window);
-            ids.extend(std::iter::repeat_n(pad, padding));
-            mask.extend(std::iter::repeat_n(1, window.len() + 1));
+            let padding = seq - 1 - window.ids.len();
+            ids.push(frame.marker);
+            ids.extend(&window.ids);
+            ids.extend(std::iter::repeat_n(frame.pad, padding));
+            mask.extend(std::iter::repeat_n(1, window.ids.len() + 1));
             mask.extend(std::iter::repeat_n(0, padding));
         }
         let logits = self.model.logits(&ids, &mask, batch.len(), seq, &|| control.check())?;
-        for row in logits.chunks_exact(best.len()) {
+        for (row, window) in logits.chunks_exact(best.len()).zip(batch) {
+            let shift = if window.several { frame.shift } else { 0.0 };
             for (best, logit) in best.iter_mut().zip(row) {
-                *best = best.max(sigmoid(*logit));
+                *best = best.max(sigmoid(*logit - shift));
             }
         }
         Ok(())
@@ -200,18 +226,19 @@ impl Check for Classifier {
             return Ok(Vec::new());
         }
         let (labels, best) = match &self.reading {
-            Reading::Labels { labels, pad, input_marker, output_marker } => {
+            Reading::Labels { labels, pad, input_marker, output_marker, shift } => {
                 let marker = if side == Side::Input { *input_marker } else { *output_marker };
+                let frame = Frame { marker, pad: *pad, shift: *shift };
                 let mut best = vec![0.0f32; labels.len()];
                 for batch in windows.chunks(BATCH) {
-                    self.score(batch, marker, *pad, control, &mut best)?;
+                    self.score(batch, &frame, control, &mut best)?;
                 }
                 (Cow::Borrowed(&labels[..]), best)
             }
             Reading::Injection { category, first, last, .. } => {
                 let mut best = 0.0f32;
                 for window in &windows {
-                    best = best.max(self.injection_score(window, *first, *last, control)?);
+                    best = best.max(self.injection_score(&window.ids, *first, *last, control)?);
                 }
                 (Cow::Owned(vec![*category]), vec![best])
             }
@@ -226,7 +253,8 @@ impl Reading {
         let labels = config.check(recommended)?;
         let input_marker = tokenizer.id(&config.side_tokens.input)?;
         let output_marker = tokenizer.id(&config.side_tokens.output)?;
-        Ok(Self::Labels { labels, pad: i64::from(config.pad_id), input_marker, output_marker })
+        let (pad, shift) = (i64::from(config.pad_id), config.several_shift);
+        Ok(Self::Labels { labels, pad, input_marker, output_marker, shift })
     }
 
     fn injection(config: &Injection, tokenizer: &Tokenizer, recommended: &mut Recommended) -> Result<Self> {
