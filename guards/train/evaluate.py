@@ -11,7 +11,7 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 import data
-from windows import positions
+from windows import windows
 
 HOME = data.ROOT / "classifier"
 
@@ -46,18 +46,18 @@ class Classifier:
         self.thresholds = {s: np.array([t[x] for x in self.labels]) for s, t in (("input", both), ("output", output))}
 
     def windows(self, text, side):
+        """Rows of ids, and whether each is one of several windows of its text or paragraph."""
         marker = self.tok.token_to_id(self.config["side_tokens"][side])
-        ids = self.tok.encode(text, add_special_tokens=False).ids
-        found = positions(ids, self.ends, self.config["max_tokens"] - 1, self.config["stride"])
-        return [[marker, *(ids[p] for p in places)] for places in found]
+        found = windows(self.tok, text, self.ends, self.config["max_tokens"] - 1, self.config["stride"])
+        return [([marker, *ids], several) for ids, several in found]
 
     def scores(self, items, batch=64):
-        rows, owner = [], []
+        rows, owner, among = [], [], []
         for i, item in enumerate(items):
-            for row in self.windows(item["text"], item["side"]):
+            for row, several in self.windows(item["text"], item["side"]):
                 rows.append(row)
                 owner.append(i)
-        count = np.bincount(owner, minlength=len(items))
+                among.append(several)
         best = np.zeros((len(items), len(self.labels)), dtype=np.float64)
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         for at in range(0, len(order), batch):
@@ -67,7 +67,7 @@ class Classifier:
             for r, i in enumerate(group):
                 ids[r, : len(rows[i])], mask[r, : len(rows[i])] = rows[i], 1
             logits = self.session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
-            several = np.array([[count[owner[i]] > 1] for i in group])
+            several = np.array([[among[i]] for i in group])
             probability = 1 / (1 + np.exp(self.shift * several - logits.astype(np.float64)))
             for r, i in enumerate(group):
                 best[owner[i]] = np.maximum(best[owner[i]], probability[r])

@@ -1,10 +1,13 @@
-"""How the library reads a text: windows of its tokens, two sentences each where sentences end."""
+"""How the library reads a text: windows of its tokens, begun behind sentences where there are any."""
+
+import re
 
 WINDOW, STRIDE = 64, 40
-# Tokens that end a sentence; white space is no token.
+# Tokens of the shortest paragraph that is read by itself.
+PARAGRAPH = 8
+# Tokens that end a sentence; white space is no token. The next window begins behind the last one that lies in the second
+# half of the stride, so that a sentence is seldom read from its middle only.
 SENTENCE_ENDS = [".", "!", "?", "。", "।", "？", "؟"]
-# Tokens of the least window that ends with a sentence, and of the least way to the next one.
-LEAST, LEAST_STEP = 24, 12
 
 
 def ends_of(tok):
@@ -12,24 +15,38 @@ def ends_of(tok):
 
 
 def positions(ids, ends=frozenset(), size=WINDOW - 1, stride=STRIDE):
-    """The windows of `ids` as lists of places. A text of several is read by pairs of sentences, each of which shares one with
-    the next pair, in strides where no sentence ends; head and tail are joined in one more."""
-    n = len(ids)
-    if n <= size:
-        return [list(range(n))]
-    out, start = [], 0
-    while True:
-        most = min(size, n - start)
-        behind = [k for k in range(1, most + 1) if ids[start + k - 1] in ends and (start + k >= n or ids[start + k] not in ends)]
-        end = next((k for k in behind[1:] if k >= LEAST), most)
-        out.append(list(range(start, start + end)))
-        if start + end == n:
-            break
-        inner = [k for k in behind if k < end]
-        start += next((k for k in inner if k >= LEAST_STEP), inner[-1] if inner else min(stride, end))
-    half = size // 2
-    out.append([*range(half), *range(n - (size - half), n)])
+    """The windows of `ids` as lists of places; head and tail are joined in one more where there are several."""
+    starts = [0]
+    while starts[-1] + size < len(ids):
+        at = starts[-1]
+        behind = (k for k in range(stride, stride // 2 - 1, -1) if ids[at + k - 1] in ends)
+        starts.append(at + next(behind, stride))
+    out = [list(range(s, min(s + size, len(ids)))) for s in starts]
+    if len(out) > 1:
+        half = size // 2
+        out.append([*range(half), *range(len(ids) - (size - half), len(ids))])
     return out
+
+
+def parts(tok, text):
+    """The ids of a text and, where it has several paragraphs, of each of them that is no heading."""
+    whole = tok.encode(text, add_special_tokens=False).ids
+    found = [x for x in re.split(r"\n[^\S\n]*(?:\n|$)", text) if x.strip()]
+    if len(whole) <= PARAGRAPH or len(found) < 2:
+        return [whole]
+    own = (tok.encode(x, add_special_tokens=False).ids for x in found)
+    return [*(ids for ids in own if len(ids) >= PARAGRAPH), whole]
+
+
+def windows(tok, text, ends, size=WINDOW - 1, stride=STRIDE):
+    """The windows of a text and its paragraphs, and whether each is one of several of its part."""
+    out = {}
+    for ids in parts(tok, text):
+        found = positions(ids, ends, size, stride)
+        for places in found:
+            row = tuple(ids[p] for p in places)
+            out[row] = out.get(row, True) and len(found) > 1
+    return list(out.items())
 
 
 def read(tok, items, ends):

@@ -28,6 +28,8 @@ const MOST_CONFIG_BYTES: usize = 64 << 10;
 const MOST_TOKENIZER_BYTES: usize = 64 << 20;
 /// So many windows of the many-label kind go through the model at once.
 const BATCH: usize = 8;
+/// Tokens of the shortest paragraph that is read by itself; headings and items of lists are read with their neighbours.
+const PARAGRAPH: usize = 8;
 /// Windows of the injection kind go through alone, filled up to one of these or to a full window. A plan for one length
 /// takes half the time of one for any length, and more memory, so there are few.
 const LENGTHS: [usize; 1] = [128];
@@ -153,8 +155,23 @@ impl Classifier {
         Ok(all)
     }
 
+    /// The windows of a text and, where it has several paragraphs, of each of them by itself: what an unsafe one says is not
+    /// diluted by what stands around it.
     fn add_windows(&self, text: &str, all: &mut Vec<Window>) -> Result<()> {
-        let found = windows::of(&self.tokenizer.encode(text)?, &self.shape);
+        let ids = self.tokenizer.encode(text)?;
+        if matches!(self.reading, Reading::Labels { .. }) && ids.len() > PARAGRAPH {
+            for paragraph in windows::paragraphs(text) {
+                let ids = self.tokenizer.encode(paragraph)?;
+                if ids.len() >= PARAGRAPH {
+                    self.add(&ids, all)?;
+                }
+            }
+        }
+        self.add(&ids, all)
+    }
+
+    fn add(&self, ids: &[i64], all: &mut Vec<Window>) -> Result<()> {
+        let found = windows::of(ids, &self.shape);
         let several = found.len() > 1;
         for ids in found {
             match all.iter_mut().find(|w| w.ids == ids) {
