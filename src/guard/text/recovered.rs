@@ -149,7 +149,7 @@ const ORDINARY: [&str; 58] = [
     "Muze nerede ve pazar gunu saat kacta aciliyor? Biletler giriste satiliyor.",
     "Di mana museum dan jam berapa buka pada hari Minggu? Tiket dijual di pintu masuk.",
     "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor incididunt ut labore.",
-    "fn main() {\n\tlet plan = read(&path)?;\n\tfor (i, row) in plan.iter().enumerate() { println!(\"{i}: {row:?}\"); }\n}",
+    "fn main() {\n\tlet plan = read(&path)?;\n\tfor (i, row) in plan.iter().enumerate() { show(\"{i}: {row:?}\"); }\n}",
     "for (int i = 0; i < n; i++) { s += a[i] * b[i]; } /* dot product */ return s;",
     "#include <stdio.h>\nint main(int argc, char **argv) { char *p = argv[1]; while (*p) putchar(*p++); }",
     "SELECT u.id, u.name, COUNT(o.id) FROM users u LEFT JOIN orders o ON o.uid = u.id GROUP BY u.id HAVING COUNT(o.id) > 5;",
