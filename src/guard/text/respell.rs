@@ -174,8 +174,11 @@ fn read(letters: &[Glyph], one: char) -> (Vec<Glyph>, bool) {
         let word: Vec<u8> = new.iter().map(letter).collect::<Option<_>>()?;
         is_known(&word).then(|| lexicon().rank(&word).unwrap_or(u16::MAX))
     };
+    // `7` and `9` seldom stand for anything but t and g: `70w3r` is no `lower`.
+    let rare =
+        |new: &[Glyph]| letters.iter().zip(new).filter(|(g, n)| matches!((g.c, n.c), ('7', 'l') | ('9', 'q'))).count();
     let tries = if tries <= TRIES { 0..tries } else { 0..0 };
-    let known = tries.map(with).filter_map(|new| Some((rank(&new)?, new))).min_by_key(|(rank, _)| *rank);
+    let known = tries.map(with).filter_map(|new| Some(((rare(&new), rank(&new)?), new))).min_by_key(|(key, _)| *key);
     let plain = || letters.iter().map(|g| letter_for(g.c, one).or(digit_for(g.c)).map_or(*g, |c| g.with(c))).collect();
     known.map_or_else(|| (plain(), false), |(_, word)| (word, true))
 }
@@ -253,6 +256,7 @@ mod tests {
 
     #[test]
     fn stand_ins_between_letters_are_read() {
+        assert_eq!(unleeted("k3p7 in the w3s73rn 70w3r, 9i7e"), "kept in the western tower, gite");
         assert_eq!(unleeted("1gn0r3 4ll pr3v10us!"), "ignore all previous!");
         assert_eq!(unleeted("a b0mb"), "a bomb");
         assert_eq!(unleeted("1 d0n'7 w4n7 70 b4k3 4 c4k3 1n 17"), "i don't want to bake a cake in it");
