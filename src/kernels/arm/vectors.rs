@@ -1,4 +1,4 @@
-//! Quantization of activations, norms, SiLU, softmax.
+//! Quantization of activations, norms, SiLU, exponentials.
 
 use std::arch::aarch64::*;
 
