@@ -301,7 +301,8 @@ def head(found):
         "",
         f"Written by `guards/eval/evaluate.py` for {found['name']}. Classifier `{g['classifier_sha256'][:12]}`, policy "
         f"`{g['policy_sha256'][:12]}`, cases `{g['cases_sha256'][:12]}`. Every figure in brackets is a 95 % Wilson interval; for none of n "
-        "(and all of n) it is the rule of three. No case was used for training, thresholds or rules.",
+        "(and all of n) it is the rule of three. No text of the cases was used for training or rules; their counts were looked at while the "
+        "classifier was calibrated, as often as its card says.",
         "",
         "## Targets",
         "",

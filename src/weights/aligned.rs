@@ -61,7 +61,10 @@ impl AlignedBytes {
     #[cfg(target_os = "linux")]
     fn in_huge_pages(len: usize) -> Option<Self> {
         let free = huge_bytes_free(&std::fs::read_to_string("/proc/buddyinfo").ok()?)?;
-        let pages = MmapMut::map_anon(len.checked_add(HUGE)?).ok().filter(|_| free >= len.saturating_add(LEFT))?;
+        if free < len.saturating_add(LEFT) {
+            return None;
+        }
+        let pages = MmapMut::map_anon(len.checked_add(HUGE)?).ok()?;
         let start = pages.as_ptr().align_offset(HUGE).min(HUGE);
         // A wish: where it is not granted, the block is as good in small pages.
         let _ = pages.advise_range(memmap2::Advice::HugePage, start, len / HUGE * HUGE);

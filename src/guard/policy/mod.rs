@@ -82,7 +82,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { judge_ms: 30_000, text_bytes: 256 * 1024, windows: 256 }
+        Self { judge_ms: 30_000, text_bytes: 256 * 1024, windows: 512 }
     }
 }
 
