@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use palisade::kernels::{self, Acts, Kernels, Panels, Precision};
 use palisade::quant::{self, BlockType};
+use palisade::weights::AlignedBytes;
 use palisade::weights::layout::{PANEL_ROWS, pack_panel, panel_bytes};
 
 const HELP: &str = "\
@@ -104,7 +105,8 @@ struct Weights {
     ty: BlockType,
     panel: usize,
     cached: usize,
-    bytes: Vec<u8>,
+    /// Where a model's weights would lie: in huge pages, if the system has them ready.
+    bytes: AlignedBytes,
 }
 
 impl Weights {
@@ -115,12 +117,14 @@ impl Weights {
         pack_panel(ty, &rows, row, COLS, &mut panel).expect("eight rows for one panel");
         // Groups of four panels are what the kernels take at once.
         let four = 4 * panel.len();
-        Self { ty, panel: panel.len(), cached: (CACHED / four).max(1) * four, bytes: panel.repeat(LARGE / four * 4) }
+        let mut bytes = AlignedBytes::zeroed(LARGE / four * four).expect("memory for weights");
+        bytes.bytes_mut().chunks_exact_mut(panel.len()).for_each(|to| to.copy_from_slice(&panel));
+        Self { ty, panel: panel.len(), cached: (CACHED / four).max(1) * four, bytes }
     }
 
     fn product(&self, k: &Kernels, bytes: usize, x: &Acts) -> f32 {
         let mut out = vec![0.0; bytes / self.panel * x.tokens() * PANEL_ROWS];
-        (k.matmul)(Panels { ty: self.ty, cols: COLS, bytes: &self.bytes[..bytes] }, x, &mut out);
+        (k.matmul)(Panels { ty: self.ty, cols: COLS, bytes: self.bytes.get(0..bytes).unwrap_or_default() }, x, &mut out);
         out[0]
     }
 }

@@ -10,6 +10,11 @@ use crate::weights::{Matrix, Pinned};
 
 /// Bytes of weights that are worth a task of their own.
 const TASK_BYTES: usize = 1 << 16;
+/// Tasks of one thread where few rows of activations go over much memory: it gives long stretches faster, and the last task
+/// that others wait for is still a small part.
+const TASKS: usize = 16;
+/// So many rows are few.
+const FEW: usize = 4;
 /// Tokens whose outputs are put in order together.
 const TOKENS: usize = 16;
 /// Values that one thread puts in order before the others would have woken up.
@@ -32,12 +37,16 @@ pub(super) fn linear_all(k: &Kernels, jobs: &[(&Matrix, &Acts)]) -> Result<Vec<V
     let pinned = jobs.iter().map(|(w, _)| w.pin()).collect::<Result<Vec<_>>>()?;
     let mut outputs: Vec<Vec<f32>> =
         jobs.iter().map(|(w, x)| scratch::take(w.panels() * rows(w, x) * PANEL_ROWS)).collect();
+    let threads = rayon::current_num_threads();
+    let all: usize = jobs.iter().map(|(w, _)| w.panels() * w.panel_bytes()).sum();
+    let few = jobs.iter().all(|(w, x)| rows(w, x) <= FEW);
+    let task_bytes = if few { (all / (threads * TASKS)).max(TASK_BYTES) } else { TASK_BYTES };
     let mut tasks: Vec<Task<'_>> = Vec::new();
     for ((pinned, (w, x)), out) in pinned.iter().zip(jobs).zip(&mut outputs) {
         let panels = w.panels();
         // Four panels suit the sets that take two or four at a time.
-        let share = panels.div_ceil(rayon::current_num_threads()).max(1);
-        let a_task = (TASK_BYTES / w.panel_bytes().max(1)).clamp(1, share).next_multiple_of(4);
+        let share = panels.div_ceil(threads).max(1);
+        let a_task = (task_bytes / w.panel_bytes().max(1)).clamp(1, share).next_multiple_of(4);
         let each = (a_task * rows(w, x) * PANEL_ROWS).max(1);
         tasks.extend(out.chunks_mut(each).enumerate().map(|(i, out)| Task { pinned, x, first: i * a_task, out }));
     }

@@ -84,8 +84,8 @@ pub(super) fn matmul<T: Runs>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
                 for ((row, ints), acc) in rows.iter().zip(&ints).zip(out) {
                     for (r, (run, ints)) in row[..runs].iter().zip(ints).enumerate() {
                         let at = (t * x.cols() + s * SEGMENT) / BLOCK + r;
-                        let q = &x.q[at * BLOCK..][..BLOCK];
-                        *acc = add_run::<T>(run, ints, q, x.scales[at], [x.sums[2 * at], x.sums[2 * at + 1]], *acc);
+                        let block = &x.blocks[at];
+                        *acc = add_run::<T>(run, ints, &block.q, block.scale, block.sums, *acc);
                     }
                 }
             }

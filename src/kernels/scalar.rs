@@ -3,6 +3,7 @@
 
 use half::{bf16, f16};
 
+use super::acts::ActBlock;
 use super::{Acts, BLOCK, ByteQueries, KV_BLOCK, Kernels, KvRows, Panels, decoded};
 use crate::quant::{BlockType, runs};
 use crate::weights::layout::{PANEL_ROWS, panel_block};
@@ -58,23 +59,22 @@ fn row_dot(ty: BlockType, panel: &[u8], row: usize, x: &Acts, token: usize) -> f
         }
         for sub in 0..width / BLOCK {
             let at = (token * x.cols() + b * width) / BLOCK + sub;
-            let q = &x.q[at * BLOCK..][..BLOCK];
-            let (s, sums) = (x.scales[at], [x.sums[2 * at], x.sums[2 * at + 1]]);
+            let ActBlock { q, scale: s, sums, .. } = &x.blocks[at];
             acc = match ty {
                 BlockType::Q8_0 => {
                     let dot = dot(q, |j| i32::from(bytes[16 + 32 * (j / 4) + 4 * row + j % 4].cast_signed()));
-                    (dot as f32).mul_add(f16_at(bytes, row) * s, acc)
+                    (dot as f32).mul_add(f16_at(bytes, row) * *s, acc)
                 }
                 BlockType::Q4_0 => {
                     let dot = dot(q, |j| nibble(&bytes[16..], row, j)) - 8 * (sums[0] + sums[1]);
-                    (dot as f32).mul_add(f16_at(bytes, row) * s, acc)
+                    (dot as f32).mul_add(f16_at(bytes, row) * *s, acc)
                 }
                 BlockType::Q4K => {
                     let dot = dot(q, |j| nibble(&bytes[160 + 128 * sub..], row, j));
                     let scale = f16_at(bytes, row) * f32::from(bytes[32 + 8 * sub + row]);
                     let min = f16_at(&bytes[16..], row) * f32::from(bytes[96 + 8 * sub + row]);
                     let share = (-min).mul_add((sums[0] + sums[1]) as f32, scale * dot as f32);
-                    share.mul_add(s, acc)
+                    share.mul_add(*s, acc)
                 }
                 _ => {
                     let chunks = &bytes[144 + 192 * sub..];
@@ -82,7 +82,7 @@ fn row_dot(ty: BlockType, panel: &[u8], row: usize, x: &Acts, token: usize) -> f
                         let dot = dot(&q[16 * h..16 * h + 16], |j| six_bits(chunks, row, 16 * h + j)) - 32 * sums[h];
                         i32::from(bytes[16 + 8 * (2 * sub + h) + row].cast_signed()) * dot
                     };
-                    ((half(0) + half(1)) as f32).mul_add(f16_at(bytes, row) * s, acc)
+                    ((half(0) + half(1)) as f32).mul_add(f16_at(bytes, row) * *s, acc)
                 }
             };
         }

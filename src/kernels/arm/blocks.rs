@@ -2,6 +2,7 @@
 
 use std::arch::aarch64::*;
 
+use super::super::acts::ActBlock;
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, BLOCK, Panels};
 use super::dot::{Dot, Half};
@@ -63,19 +64,13 @@ pub(super) unsafe fn tile<D: Dot, const N: usize>(ty: BlockType, panel: &[u8], x
 
 /// Where the quantized rows of `N` neighbouring tokens begin.
 pub(super) struct Rows<const N: usize> {
-    q: [*const i8; N],
-    scales: [*const f32; N],
-    sums: [*const i32; N],
+    blocks: [*const ActBlock; N],
 }
 
 impl<const N: usize> Rows<N> {
     pub(super) fn new(x: &Acts, t: usize) -> Self {
-        let cols = x.cols();
-        Self {
-            q: std::array::from_fn(|i| x.q[(t + i) * cols..].as_ptr()),
-            scales: std::array::from_fn(|i| x.scales[(t + i) * (cols / BLOCK)..].as_ptr()),
-            sums: std::array::from_fn(|i| x.sums[(t + i) * (cols / 16)..].as_ptr()),
-        }
+        let blocks = x.cols() / BLOCK;
+        Self { blocks: std::array::from_fn(|i| x.blocks[(t + i) * blocks..].as_ptr()) }
     }
 
     /// Half `h` of block `b` of token `i`: sixteen activations.
@@ -85,7 +80,7 @@ impl<const N: usize> Rows<N> {
     #[inline(always)]
     pub(super) unsafe fn half(&self, i: usize, b: usize, h: usize) -> int8x16_t {
         // SAFETY: the caller's promise; NEON.
-        unsafe { vld1q_s8(self.q[i].add(BLOCK * b + 16 * h)) }
+        unsafe { vld1q_s8(self.block(i, b).add(16 * h)) }
     }
 
     /// Where block `b` of token `i` begins.
@@ -95,7 +90,7 @@ impl<const N: usize> Rows<N> {
     #[inline(always)]
     pub(super) unsafe fn block(&self, i: usize, b: usize) -> *const i8 {
         // SAFETY: the caller's promise.
-        unsafe { self.q[i].add(BLOCK * b) }
+        unsafe { self.blocks[i].add(b).cast() }
     }
 
     /// The block's scale.
@@ -105,7 +100,7 @@ impl<const N: usize> Rows<N> {
     #[inline(always)]
     pub(super) unsafe fn scale(&self, i: usize, b: usize) -> f32 {
         // SAFETY: the caller's promise.
-        unsafe { *self.scales[i].add(b) }
+        unsafe { (*self.blocks[i].add(b)).scale }
     }
 
     /// The sum of a half.
@@ -115,7 +110,7 @@ impl<const N: usize> Rows<N> {
     #[inline(always)]
     pub(super) unsafe fn half_sum(&self, i: usize, b: usize, h: usize) -> i32 {
         // SAFETY: the caller's promise.
-        unsafe { *self.sums[i].add(2 * b + h) }
+        unsafe { (*self.blocks[i].add(b)).sums[h] }
     }
 
     /// The sum of the block.
@@ -125,7 +120,7 @@ impl<const N: usize> Rows<N> {
     #[inline(always)]
     pub(super) unsafe fn sum(&self, i: usize, b: usize) -> i32 {
         // SAFETY: the caller's promise.
-        unsafe { self.half_sum(i, b, 0) + self.half_sum(i, b, 1) }
+        unsafe { -(*self.blocks[i].add(b)).less }
     }
 }
 

@@ -60,16 +60,14 @@ fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
         return float512::matmul(w, x, out);
     }
     if (1..=FEW).contains(&tokens) {
-        for (bytes, out) in w.bytes.chunks_exact(panel).zip(out.chunks_exact_mut(tokens * PANEL_ROWS)) {
-            // SAFETY: this table is only handed out when the processor has what it uses; `matmul_shape` has checked that `x`
-            // is quantized and as wide as the panel.
-            unsafe {
-                match tokens {
-                    1 => avx2::tile::<EVEX, 1>(w.ty, bytes, x, 0, out),
-                    _ => avx2::tile::<EVEX, FEW>(w.ty, bytes, x, 0, out),
-                }
+        // SAFETY: this table is only handed out when the processor has what it uses; `matmul_shape` has checked that `x` is
+        // quantized and as wide as the panels.
+        unsafe {
+            match tokens {
+                1 => avx2::tile::<EVEX, 1>(w, x, 0, out),
+                _ => avx2::tile::<EVEX, FEW>(w, x, 0, out),
             }
-        }
+        };
         return;
     }
     // What shares a pass: four panels where the type has tiles of them, otherwise two.
@@ -148,7 +146,7 @@ unsafe fn pair<const N: usize>(
     // SAFETY: the caller's promises.
     unsafe {
         if bytes.len() == panel {
-            avx2::tile::<EVEX, N>(ty, bytes, x, t, &mut out[t * PANEL_ROWS..(t + N) * PANEL_ROWS]);
+            avx2::tile::<EVEX, N>(Panels { ty, cols: x.cols(), bytes }, x, t, out);
         } else {
             strip::<N, 1>(ty, bytes, panel, x, t, out);
         }
@@ -266,13 +264,13 @@ pub(super) use by_blocks;
 /// Integer dot products of one block of 32 columns with each of `N` rows, its two halves apart: `[[__m512i; 2]; N]`. `w` are
 /// unsigned bytes, quad by quad. A macro, because as a function its result would travel through memory.
 macro_rules! dots {
-    ($n:ident, $w:expr, $rows:expr, $col:expr) => {{
-        let (w, rows, col): (&[__m512i; 8], &Rows<$n>, usize) = (&$w, $rows, $col);
+    ($n:ident, $w:expr, $rows:expr, $at:expr) => {{
+        let (w, rows, at): (&[__m512i; 8], &Rows<$n>, usize) = (&$w, $rows, $at);
         let mut acc = [[_mm512_setzero_si512(); 2]; $n];
         for i in 0..$n {
             for c in 0..4 {
-                acc[i][0] = _mm512_dpbusd_epi32(acc[i][0], w[c], avx512::quad(rows.q[i], col + 4 * c));
-                acc[i][1] = _mm512_dpbusd_epi32(acc[i][1], w[c + 4], avx512::quad(rows.q[i], col + 16 + 4 * c));
+                acc[i][0] = _mm512_dpbusd_epi32(acc[i][0], w[c], avx512::quad(rows.q(i, at), 4 * c));
+                acc[i][1] = _mm512_dpbusd_epi32(acc[i][1], w[c + 4], avx512::quad(rows.q(i, at), 16 + 4 * c));
             }
         }
         acc
@@ -296,11 +294,11 @@ pub(super) unsafe fn nibbles(a: *const u8, b: *const u8) -> [__m512i; 8] {
 
 by_blocks!(q4_0, Q4_0, |a, b, n, rows, acc| {
     let d = scales(a, b);
-    let dots = dots!(N, nibbles(a.add(16), b.add(16)), rows, 32 * n);
+    let dots = dots!(N, nibbles(a.add(16), b.add(16)), rows, n);
     for i in 0..N {
-        let sum = *rows.sums[i].add(2 * n) + *rows.sums[i].add(2 * n + 1);
+        let sum = -rows.less(i, n);
         let dot = _mm512_sub_epi32(_mm512_add_epi32(dots[i][0], dots[i][1]), _mm512_set1_epi32(8 * sum));
-        let scale = _mm512_mul_ps(d, _mm512_set1_ps(*rows.scales[i].add(n)));
+        let scale = _mm512_mul_ps(d, _mm512_set1_ps(rows.scale(i, n)));
         acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc[i]);
     }
 });
@@ -312,11 +310,11 @@ by_blocks!(q8_0, Q8_0, |a, b, n, rows, acc| {
     for (c, w) in w.iter_mut().enumerate() {
         *w = _mm512_xor_si512(load(a.add(16 + 32 * c), b.add(16 + 32 * c)), _mm512_set1_epi8(-128));
     }
-    let dots = dots!(N, w, rows, 32 * n);
+    let dots = dots!(N, w, rows, n);
     for i in 0..N {
-        let sum = *rows.sums[i].add(2 * n) + *rows.sums[i].add(2 * n + 1);
+        let sum = -rows.less(i, n);
         let dot = _mm512_sub_epi32(_mm512_add_epi32(dots[i][0], dots[i][1]), _mm512_set1_epi32(128 * sum));
-        let scale = _mm512_mul_ps(d, _mm512_set1_ps(*rows.scales[i].add(n)));
+        let scale = _mm512_mul_ps(d, _mm512_set1_ps(rows.scale(i, n)));
         acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc[i]);
     }
 });
@@ -340,13 +338,13 @@ by_blocks!(q4_k, Q4_K, |a, b, n, rows, acc| {
     let head = [scales(a, b), scales(a.add(16), b.add(16))];
     for sub in 0..8 {
         let at = 8 * n + sub;
-        let dots = dots!(N, nibbles(a.add(160 + 128 * sub), b.add(160 + 128 * sub)), rows, 32 * at);
+        let dots = dots!(N, nibbles(a.add(160 + 128 * sub), b.add(160 + 128 * sub)), rows, at);
         let (scale, min) = q4_k_factors(a, b, head, sub);
         for i in 0..N {
-            let less = _mm512_cvtepi32_ps(_mm512_set1_epi32(*rows.less[i].add(at)));
+            let less = _mm512_cvtepi32_ps(_mm512_set1_epi32(rows.less(i, at)));
             let share = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_add_epi32(dots[i][0], dots[i][1])));
             let share = _mm512_fmadd_ps(min, less, share);
-            acc[i] = _mm512_fmadd_ps(share, _mm512_set1_ps(*rows.scales[i].add(at)), acc[i]);
+            acc[i] = _mm512_fmadd_ps(share, _mm512_set1_ps(rows.scale(i, at)), acc[i]);
         }
     }
 });
@@ -369,7 +367,7 @@ by_blocks!(q6_k, Q6_K, |a, b, n, rows, acc| {
     let d = scales(a, b);
     for sub in 0..8 {
         let (at, chunks) = (8 * n + sub, 144 + 192 * sub);
-        let dots = dots!(N, six_bits(a.add(chunks), b.add(chunks)), rows, 32 * at);
+        let dots = dots!(N, six_bits(a.add(chunks), b.add(chunks)), rows, at);
         // 128 · 16 · 32 · 127, twice, stays below 2^24: exact in single precision.
         let scale = [0, 1].map(|h| {
             let small = 16 + 8 * (2 * sub + h);
@@ -377,11 +375,11 @@ by_blocks!(q6_k, Q6_K, |a, b, n, rows, acc| {
         });
         for i in 0..N {
             let half = |h: usize| {
-                let offset = _mm512_set1_epi32(32 * *rows.sums[i].add(2 * at + h));
+                let offset = _mm512_set1_epi32(32 * rows.sum(i, at, h));
                 _mm512_mul_ps(scale[h], _mm512_cvtepi32_ps(_mm512_sub_epi32(dots[i][h], offset)))
             };
             let dot = _mm512_add_ps(half(0), half(1));
-            acc[i] = _mm512_fmadd_ps(dot, _mm512_mul_ps(d, _mm512_set1_ps(*rows.scales[i].add(at))), acc[i]);
+            acc[i] = _mm512_fmadd_ps(dot, _mm512_mul_ps(d, _mm512_set1_ps(rows.scale(i, at))), acc[i]);
         }
     }
 });

@@ -83,26 +83,23 @@ fn table<T: Codes>(change: impl Fn(i8) -> i8) -> [i8; 16] {
 ///
 /// # Safety
 /// The features of `V`; `blocks` blocks of the panel and of each row exist.
-#[target_feature(enable = "avx2,fma,f16c")]
+#[inline(always)]
 pub(super) unsafe fn short<T: Codes, const V: u8, const N: usize>(
     panel: *const u8,
     blocks: usize,
     rows: &Rows<N>,
 ) -> [__m256; N] {
-    let wide = |table: [i8; 16]| {
-        // SAFETY: sixteen bytes.
-        _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
-    };
-    // With dot products of unsigned bytes the levels are 128 more.
-    let (levels, sizes) =
-        (wide(table::<T>(|l| if V != PLAIN { l ^ -128 } else { l })), wide(table::<T>(i8::wrapping_abs)));
-    let less = if T::TABLE.is_some() { if V != PLAIN { 128 } else { 0 } } else { i32::from(T::LESS) };
-    let (low, one, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi8(16), _mm256_set1_epi16(1));
-    let mut small = Small::<1>::ZERO;
-    let mut acc = [_mm256_setzero_ps(); N];
-    for b in 0..blocks {
-        // SAFETY: block `b` of the panel exists and has its sub-blocks; so has each row.
-        unsafe {
+    // SAFETY: block `b` of the panel exists and has its sub-blocks; so has each row.
+    unsafe {
+        let wide = |table: [i8; 16]| _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+        // With dot products of unsigned bytes the levels are 128 more.
+        let (levels, sizes) =
+            (wide(table::<T>(|l| if V != PLAIN { l ^ -128 } else { l })), wide(table::<T>(i8::wrapping_abs)));
+        let less = if T::TABLE.is_some() { if V != PLAIN { 128 } else { 0 } } else { i32::from(T::LESS) };
+        let (low, one, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi8(16), _mm256_set1_epi16(1));
+        let mut small = Small::<1>::ZERO;
+        let mut acc = [_mm256_setzero_ps(); N];
+        for b in 0..blocks {
             let block = panel.add(T::PANEL * b);
             small.read::<T>(0, block);
             for sub in 0..T::SUBS {
@@ -132,7 +129,7 @@ pub(super) unsafe fn short<T: Codes, const V: u8, const N: usize>(
                             w = _mm256_shuffle_epi8(levels, w);
                         }
                         for i in 0..N {
-                            let quad = avx2::quad(rows.q[i], 32 * at + 16 * h + 4 * c);
+                            let quad = avx2::quad(rows.q(i, at), 16 * h + 4 * c);
                             if V != PLAIN {
                                 dots[i] = dpbusd::<V>(dots[i], w, quad);
                             } else if T::TABLE.is_some() {
@@ -168,18 +165,18 @@ pub(super) unsafe fn short<T: Codes, const V: u8, const N: usize>(
                     }
                 };
                 for i in 0..N {
-                    let sum = *rows.sums[i].add(2 * at) + *rows.sums[i].add(2 * at + 1);
+                    let sum = -rows.less(i, at);
                     let dot = _mm256_sub_epi32(dots[i], _mm256_set1_epi32(less * sum));
                     let mut share = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(dot));
                     if T::MINS {
                         share = _mm256_fnmadd_ps(min, _mm256_set1_ps(sum as f32), share);
                     }
-                    acc[i] = _mm256_fmadd_ps(share, _mm256_set1_ps(*rows.scales[i].add(at)), acc[i]);
+                    acc[i] = _mm256_fmadd_ps(share, _mm256_set1_ps(rows.scale(i, at)), acc[i]);
                 }
             }
         }
+        acc
     }
-    acc
 }
 
 /// The kernels' bytes are `2^shift` more than the integers; 0 where they are equal.
@@ -269,10 +266,10 @@ pub(super) unsafe fn wide<T: Codes, const N: usize, const P: usize>(
                 small.read::<T>(1, b);
                 for sub in 0..T::SUBS {
                     let (at, chunks) = (T::SUBS * n + sub, T::CHUNKS + T::STEP * sub);
-                    let dots = avx512::dots!(N, quads::<T>(a.add(chunks), b.add(chunks)), rows, 32 * at);
+                    let dots = avx512::dots!(N, quads::<T>(a.add(chunks), b.add(chunks)), rows, at);
                     let (scale, min) = factors::<T>(a, b, &small, sub);
                     for i in 0..N {
-                        let less = *rows.less[i].add(at);
+                        let less = rows.less(i, at);
                         let mut dot = _mm512_add_epi32(dots[i][0], dots[i][1]);
                         if shift::<T>() != 0 {
                             dot = _mm512_add_epi32(dot, _mm512_set1_epi32(less << shift::<T>()));
@@ -281,7 +278,7 @@ pub(super) unsafe fn wide<T: Codes, const N: usize, const P: usize>(
                         if T::MINS {
                             share = _mm512_fmadd_ps(min, _mm512_set1_ps(less as f32), share);
                         }
-                        acc[p][i] = _mm512_fmadd_ps(share, _mm512_set1_ps(*rows.scales[i].add(at)), acc[p][i]);
+                        acc[p][i] = _mm512_fmadd_ps(share, _mm512_set1_ps(rows.scale(i, at)), acc[p][i]);
                     }
                 }
             }

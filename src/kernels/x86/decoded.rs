@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::super::decoded::{RUNS, Rows as Decoded, SEGMENT, blocks_of, decode};
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, Panels};
-use super::avx2::{EVEX, PLAIN, Rows, add_products, dpbusd};
+use super::avx2::{EVEX, PLAIN, Rows, VEX, add_products, dpbusd};
 use crate::quant::runs::{RUN, Run, Runs};
 use crate::weights::layout::PANEL_ROWS;
 
@@ -145,9 +145,27 @@ const TILE: usize = 4;
 /// `Kernels::matmul` with AVX2, one panel at a time.
 ///
 /// # Safety
-/// AVX2, FMA and F16C, and what `V` names.
-#[target_feature(enable = "avx2,fma,f16c")]
+/// AVX2, FMA and F16C, and what `V` names; not EVEX, whose matmul is [`matmul_avx512`].
 pub(super) unsafe fn matmul_avx2<T: Runs, const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+    // SAFETY: the caller's promise, passed on.
+    unsafe { if V == PLAIN { matmul_plain::<T>(w, x, out) } else { matmul_vex::<T>(w, x, out) } }
+}
+
+/// [`products_avx2`] in a function that has the instructions of `V`.
+macro_rules! matmul_with {
+    ($name:ident, $v:expr, $features:literal) => {
+        #[target_feature(enable = $features)]
+        unsafe fn $name<T: Runs>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+            // SAFETY: the caller's promise, passed on.
+            unsafe { products_avx2::<T, { $v }>(w, x, out) }
+        }
+    };
+}
+matmul_with!(matmul_plain, PLAIN, "avx2,fma,f16c");
+matmul_with!(matmul_vex, VEX, "avxvnni,avx2,fma,f16c");
+
+#[inline(always)]
+unsafe fn products_avx2<T: Runs, const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     out.fill(0.0);
     for (bytes, out) in w.bytes.chunks_exact(panel).zip(out.chunks_exact_mut((tokens * PANEL_ROWS).max(1))) {
@@ -160,7 +178,7 @@ pub(super) unsafe fn matmul_avx2<T: Runs, const V: u8>(w: Panels<'_>, x: &Acts, 
 ///
 /// # Safety
 /// AVX2, FMA and F16C, and what `V` names; `bytes` is a whole panel as wide as `x`, which is quantized and has a row for each eight of `out`.
-#[target_feature(enable = "avx2,fma,f16c")]
+#[inline(always)]
 unsafe fn panel_avx2<T: Runs, const V: u8>(bytes: &[u8], x: &Acts, out: &mut [f32]) {
     let (mut rows, mut scratch) = ([[Run::ZERO; RUNS]; PANEL_ROWS], Scratch::<1>::ZERO);
     for (s, blocks) in bytes.chunks(blocks_of::<T>() * PANEL_ROWS * T::BYTES).enumerate() {
@@ -181,7 +199,7 @@ unsafe fn panel_avx2<T: Runs, const V: u8>(bytes: &[u8], x: &Acts, out: &mut [f3
 }
 
 /// Adds the products of a segment, whose first run is run `first` of each row, to `out`, `(N, 8)`.
-#[target_feature(enable = "avx2,fma,f16c")]
+#[inline(always)]
 unsafe fn dots_avx2<T: Runs, const V: u8, const N: usize>(
     w: &Scratch<1>,
     runs: usize,
@@ -199,7 +217,7 @@ unsafe fn dots_avx2<T: Runs, const V: u8, const N: usize>(
                 let w = _mm256_loadu_si256(w.q[r][c][0].as_ptr().cast());
                 let size = _mm256_abs_epi8(w);
                 for i in 0..N {
-                    let quad = _mm256_set1_epi32(rows.q[i].add(32 * at + 4 * c).cast::<i32>().read_unaligned());
+                    let quad = _mm256_set1_epi32(rows.q(i, at).add(4 * c).cast::<i32>().read_unaligned());
                     let dot = &mut dots[i][if T::HALVES { c / 4 } else { 0 }];
                     *dot = if V != PLAIN {
                         dpbusd::<V>(*dot, w, quad)
@@ -211,7 +229,7 @@ unsafe fn dots_avx2<T: Runs, const V: u8, const N: usize>(
             }
             let factor = |of: &[[[f32; PANEL_ROWS]; 1]; 2], h: usize| _mm256_loadu_ps(of[h][0].as_ptr());
             for i in 0..N {
-                let sum = |h: usize| *rows.sums[i].add(2 * at + h);
+                let sum = |h: usize| rows.sum(i, at, h);
                 if V != PLAIN {
                     // The flipped integers are 128 more than they should be.
                     for h in 0..2 {
@@ -229,7 +247,7 @@ unsafe fn dots_avx2<T: Runs, const V: u8, const N: usize>(
                 } else if T::MINS {
                     share = _mm256_fnmadd_ps(factor(&w.min[r], 0), _mm256_set1_ps((sum(0) + sum(1)) as f32), share);
                 }
-                acc[i] = _mm256_fmadd_ps(share, _mm256_set1_ps(*rows.scales[i].add(at)), acc[i]);
+                acc[i] = _mm256_fmadd_ps(share, _mm256_set1_ps(rows.scale(i, at)), acc[i]);
             }
         }
         for (i, acc) in acc.iter().enumerate() {
@@ -310,13 +328,13 @@ unsafe fn dots_avx512<T: Runs, const N: usize>(
             for c in 0..8 {
                 let w = _mm512_loadu_si512(w.q[r][c].as_ptr().cast());
                 for i in 0..N {
-                    let quad = _mm512_set1_epi32(rows.q[i].add(32 * at + 4 * c).cast::<i32>().read_unaligned());
+                    let quad = _mm512_set1_epi32(rows.q(i, at).add(4 * c).cast::<i32>().read_unaligned());
                     dots[i][c / 4] = _mm512_dpbusd_epi32(dots[i][c / 4], w, quad);
                 }
             }
             let factor = |of: &[[[f32; PANEL_ROWS]; 2]; 2], h: usize| _mm512_loadu_ps(of[h].as_ptr().cast());
             for i in 0..N {
-                let sums = [*rows.sums[i].add(2 * at), *rows.sums[i].add(2 * at + 1)];
+                let sums = [rows.sum(i, at, 0), rows.sum(i, at, 1)];
                 // The flipped integers are 128 more than they should be.
                 let dot = |d: __m512i, sum: i32| _mm512_cvtepi32_ps(_mm512_sub_epi32(d, _mm512_set1_epi32(128 * sum)));
                 let mut share;
@@ -334,7 +352,7 @@ unsafe fn dots_avx512<T: Runs, const N: usize>(
                     let sum = _mm512_set1_ps((sums[0] + sums[1]) as f32);
                     share = _mm512_fnmadd_ps(factor(&w.min[r], 0), sum, share);
                 }
-                acc[i] = _mm512_fmadd_ps(share, _mm512_set1_ps(*rows.scales[i].add(at)), acc[i]);
+                acc[i] = _mm512_fmadd_ps(share, _mm512_set1_ps(rows.scale(i, at)), acc[i]);
             }
         }
         for (i, acc) in acc.iter().enumerate() {

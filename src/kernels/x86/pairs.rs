@@ -27,33 +27,30 @@ unsafe fn widened(p: *const u8) -> __m256i {
     _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(p.cast()) })
 }
 
-/// Sums of products of four quads of weights up to 7 with the half of a sub-block at column `col` of each row: 7 · 127 · 2,
+/// Sums of products of four quads of weights up to 7 with half `h` of block `at` of each row: 7 · 127 · 2,
 /// four times, is 7,112.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn half_dots<const V: u8, const N: usize>(w: [__m256i; 4], rows: &Rows<N>, col: usize) -> [__m256i; N] {
-    let mut acc = [_mm256_setzero_si256(); N];
-    for (f, w) in w.into_iter().enumerate() {
-        for i in 0..N {
-            // SAFETY: sixteen activations from `col` on; the set has what `V` names.
-            acc[i] = unsafe {
-                let quad = avx2::quad(rows.q[i], col + 4 * f);
-                if V != PLAIN {
+#[inline(always)]
+unsafe fn half_dots<const V: u8, const N: usize>(w: [__m256i; 4], rows: &Rows<N>, at: usize, h: usize) -> [__m256i; N] {
+    // SAFETY: block `at` of each row exists; the caller's promise about the instructions.
+    unsafe {
+        let mut acc = [_mm256_setzero_si256(); N];
+        for (f, w) in w.into_iter().enumerate() {
+            for i in 0..N {
+                let quad = avx2::quad(rows.q(i, at), 16 * h + 4 * f);
+                acc[i] = if V != PLAIN {
                     dpbusd::<V>(acc[i], w, quad)
                 } else {
                     _mm256_add_epi16(acc[i], _mm256_maddubs_epi16(w, quad))
-                }
-            };
+                };
+            }
         }
+        if V == PLAIN {
+            for a in &mut acc {
+                *a = _mm256_madd_epi16(*a, _mm256_set1_epi16(1));
+            }
+        }
+        acc
     }
-    if V != PLAIN {
-        return acc;
-    }
-    let ones = _mm256_set1_epi16(1);
-    for a in &mut acc {
-        *a = _mm256_madd_epi16(*a, ones);
-    }
-    acc
 }
 
 /// The four quads of two bits in a chunk.
@@ -69,16 +66,16 @@ fn two_bits(chunk: __m256i) -> [__m256i; 4] {
     ]
 }
 
-#[target_feature(enable = "avx2,fma,f16c")]
+#[inline(always)]
 pub(super) unsafe fn q2_k_avx2<const V: u8, const N: usize>(
     panel: *const u8,
     blocks: usize,
     rows: &Rows<N>,
 ) -> [__m256; N] {
-    let mut acc = [_mm256_setzero_ps(); N];
-    for b in 0..blocks {
-        // SAFETY: block `b` of the panel exists and has eight sub-blocks; so has each row.
-        unsafe {
+    // SAFETY: block `b` of the panel exists and has eight sub-blocks; so has each row.
+    unsafe {
+        let mut acc = [_mm256_setzero_ps(); N];
+        for b in 0..blocks {
             let block = panel.add(Q2_K * b);
             let (d, dmin) = (avx2::scales(block), avx2::scales(block.add(16)));
             for sub in 0..8 {
@@ -90,33 +87,33 @@ pub(super) unsafe fn q2_k_avx2<const V: u8, const N: usize>(
                 let mut dots = [[_mm256_setzero_si256(); N]; 2];
                 for h in 0..2 {
                     let chunk = avx2::load(block.add(Q2_K_CHUNKS + 64 * sub + 32 * h));
-                    dots[h] = half_dots::<V, N>(two_bits(chunk), rows, 32 * at + 16 * h);
+                    dots[h] = half_dots::<V, N>(two_bits(chunk), rows, at, h);
                 }
                 for i in 0..N {
-                    let sum = |h: usize| _mm256_set1_ps(*rows.sums[i].add(2 * at + h) as f32);
+                    let sum = |h: usize| _mm256_set1_ps(rows.sum(i, at, h) as f32);
                     let share = _mm256_mul_ps(scale[0], _mm256_cvtepi32_ps(dots[0][i]));
                     let share = _mm256_fmadd_ps(scale[1], _mm256_cvtepi32_ps(dots[1][i]), share);
                     let share = _mm256_fnmadd_ps(min[0], sum(0), share);
                     let share = _mm256_fnmadd_ps(min[1], sum(1), share);
-                    acc[i] = _mm256_fmadd_ps(share, _mm256_set1_ps(*rows.scales[i].add(at)), acc[i]);
+                    acc[i] = _mm256_fmadd_ps(share, _mm256_set1_ps(rows.scale(i, at)), acc[i]);
                 }
             }
         }
+        acc
     }
-    acc
 }
 
-#[target_feature(enable = "avx2,fma,f16c")]
+#[inline(always)]
 pub(super) unsafe fn q3_k_avx2<const V: u8, const N: usize>(
     panel: *const u8,
     blocks: usize,
     rows: &Rows<N>,
 ) -> [__m256; N] {
-    let mut acc = [_mm256_setzero_ps(); N];
-    let four = _mm256_set1_epi8(4);
-    for b in 0..blocks {
-        // SAFETY: block `b` of the panel exists and has eight sub-blocks of 96 bytes; so has each row.
-        unsafe {
+    // SAFETY: block `b` of the panel exists and has eight sub-blocks of 96 bytes; so has each row.
+    unsafe {
+        let mut acc = [_mm256_setzero_ps(); N];
+        let four = _mm256_set1_epi8(4);
+        for b in 0..blocks {
             let block = panel.add(Q3_K * b);
             let d = avx2::scales(block);
             for sub in 0..8 {
@@ -148,20 +145,20 @@ pub(super) unsafe fn q3_k_avx2<const V: u8, const N: usize>(
                     for (w, third) in w.iter_mut().zip(thirds[h]) {
                         *w = _mm256_or_si256(*w, _mm256_and_si256(third, four));
                     }
-                    dots[h] = half_dots::<V, N>(w, rows, 32 * at + 16 * h);
+                    dots[h] = half_dots::<V, N>(w, rows, at, h);
                 }
                 for i in 0..N {
                     let dot = |h: usize| {
-                        let offset = _mm256_set1_epi32(4 * *rows.sums[i].add(2 * at + h));
+                        let offset = _mm256_set1_epi32(4 * rows.sum(i, at, h));
                         _mm256_cvtepi32_ps(_mm256_sub_epi32(dots[h][i], offset))
                     };
                     let share = _mm256_fmadd_ps(scale[1], dot(1), _mm256_mul_ps(scale[0], dot(0)));
-                    acc[i] = _mm256_fmadd_ps(share, _mm256_set1_ps(*rows.scales[i].add(at)), acc[i]);
+                    acc[i] = _mm256_fmadd_ps(share, _mm256_set1_ps(rows.scale(i, at)), acc[i]);
                 }
             }
         }
+        acc
     }
-    acc
 }
 
 /// Eight bytes of each panel as whole numbers.
@@ -200,14 +197,14 @@ avx512::by_blocks!(q2_k_avx512, Q2_K, |a, b, n, rows, acc| {
         let fifteen = _mm512_set1_epi32(15);
         let scale = codes.map(|c| _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_and_si512(c, fifteen))));
         let min = codes.map(|c| _mm512_mul_ps(dmin, _mm512_cvtepi32_ps(_mm512_srli_epi32(c, 4))));
-        let dots = avx512::dots!(N, two_bits_pair(a.add(chunks), b.add(chunks)), rows, 32 * at);
+        let dots = avx512::dots!(N, two_bits_pair(a.add(chunks), b.add(chunks)), rows, at);
         for i in 0..N {
-            let sum = |h: usize| _mm512_set1_ps(*rows.sums[i].add(2 * at + h) as f32);
+            let sum = |h: usize| _mm512_set1_ps(rows.sum(i, at, h) as f32);
             let share = _mm512_mul_ps(scale[0], _mm512_cvtepi32_ps(dots[i][0]));
             let share = _mm512_fmadd_ps(scale[1], _mm512_cvtepi32_ps(dots[i][1]), share);
             let share = _mm512_fnmadd_ps(min[0], sum(0), share);
             let share = _mm512_fnmadd_ps(min[1], sum(1), share);
-            acc[i] = _mm512_fmadd_ps(share, _mm512_set1_ps(*rows.scales[i].add(at)), acc[i]);
+            acc[i] = _mm512_fmadd_ps(share, _mm512_set1_ps(rows.scale(i, at)), acc[i]);
         }
     }
 });
@@ -243,14 +240,14 @@ avx512::by_blocks!(q3_k_avx512, Q3_K, |a, b, n, rows, acc| {
         for (w, third) in w.iter_mut().zip(thirds) {
             *w = _mm512_or_si512(*w, _mm512_and_si512(third, four));
         }
-        let dots = avx512::dots!(N, w, rows, 32 * at);
+        let dots = avx512::dots!(N, w, rows, at);
         for i in 0..N {
             let dot = |h: usize| {
-                let offset = _mm512_set1_epi32(4 * *rows.sums[i].add(2 * at + h));
+                let offset = _mm512_set1_epi32(4 * rows.sum(i, at, h));
                 _mm512_cvtepi32_ps(_mm512_sub_epi32(dots[i][h], offset))
             };
             let share = _mm512_fmadd_ps(scale[1], dot(1), _mm512_mul_ps(scale[0], dot(0)));
-            acc[i] = _mm512_fmadd_ps(share, _mm512_set1_ps(*rows.scales[i].add(at)), acc[i]);
+            acc[i] = _mm512_fmadd_ps(share, _mm512_set1_ps(rows.scale(i, at)), acc[i]);
         }
     }
 });

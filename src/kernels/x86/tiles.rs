@@ -222,7 +222,7 @@ unsafe fn products<F: Form, const N: usize, const P: usize>(
                 let mut dots = [[_mm512_setzero_si512(); N]; P];
                 if F::SHIFT != 0 {
                     for i in 0..N {
-                        let less = _mm512_sll_epi32(_mm512_set1_epi32(*rows.less[i].add(at)), shift);
+                        let less = _mm512_sll_epi32(_mm512_set1_epi32(rows.less(i, at)), shift);
                         for p in 0..P {
                             dots[p][i] = less;
                         }
@@ -235,7 +235,7 @@ unsafe fn products<F: Form, const N: usize, const P: usize>(
                     }
                     for i in 0..N {
                         for h in 0..2 {
-                            let quad = avx512::quad(rows.q[i], 32 * at + 16 * h + 4 * c);
+                            let quad = avx512::quad(rows.q(i, at), 16 * h + 4 * c);
                             for p in 0..P {
                                 dots[p][i] = _mm512_dpbusd_epi32(dots[p][i], w[p][h], quad);
                             }
@@ -245,14 +245,14 @@ unsafe fn products<F: Form, const N: usize, const P: usize>(
                 for p in 0..P {
                     let (scale, min) = F::factors(block[p][0], block[p][1], &heads[p], sub);
                     for i in 0..N {
-                        let (dot, s) = (_mm512_cvtepi32_ps(dots[p][i]), _mm512_set1_ps(*rows.scales[i].add(at)));
+                        let (dot, s) = (_mm512_cvtepi32_ps(dots[p][i]), _mm512_set1_ps(rows.scale(i, at)));
                         if F::SCALES_FIRST {
                             acc[p][i] = _mm512_fmadd_ps(dot, _mm512_mul_ps(scale, s), acc[p][i]);
                             continue;
                         }
                         let mut share = _mm512_mul_ps(scale, dot);
                         if F::MINS {
-                            let less = _mm512_cvtepi32_ps(_mm512_set1_epi32(*rows.less[i].add(at)));
+                            let less = _mm512_cvtepi32_ps(_mm512_set1_epi32(rows.less(i, at)));
                             share = _mm512_fmadd_ps(min, less, share);
                         }
                         acc[p][i] = _mm512_fmadd_ps(share, s, acc[p][i]);
