@@ -163,7 +163,7 @@ fn a_folder_as_a_user_has_it_judges_as_llamafirewall_does_and_reads_all_of_a_tex
         let [highest, firewall] = ["score", "llamafirewall"].map(|k| case[k].as_f64().unwrap() as f32);
         let ours = score(&guard, text).unwrap();
         // Disguised texts have further views, which can only add to the score.
-        let disguised = JudgedText::new(text).unwrap().views().iter().filter(|v| !v.is_respaced()).count() > 1;
+        let disguised = JudgedText::new(text).unwrap().views().iter().filter(|v| !v.is_repeated()).count() > 1;
         assert!(ours + 1e-4 >= highest && ours + 1e-4 >= firewall, "{text}: {ours}, expected {highest}");
         assert!(disguised || (ours - highest).abs() <= 1e-4, "{text}: {ours}, expected {highest}");
     }

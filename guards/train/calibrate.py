@@ -21,8 +21,7 @@ class Calibration:
             found = data.read_jsonl(data.ROOT / "data" / f"{name}.jsonl")
             self.items += found
             self.origin += [name] * len(found)
-        self.rows, self.owner = read(tok, self.items, ends_of(tok))
-        self.windows = np.bincount(self.owner)
+        self.rows, self.owner, self.several = read(tok, self.items, ends_of(tok))
         self.unsafe = np.array([bool(x["labels"]) for x in self.items])
         self.side = np.array([x["side"] for x in self.items])
 
@@ -39,23 +38,24 @@ class Calibration:
         return float(best)
 
     def logits(self, path):
-        """The highest logit of each label, (texts, labels)."""
+        """The highest logit of each label over the windows that are one of several, and over the others: (2, texts, labels)."""
         session = session_of(path)
-        out = np.full((len(self.items), len(data.LABELS)), -np.inf)
+        out = np.full((2, len(self.items), len(data.LABELS)), -np.inf)
         order = sorted(range(len(self.rows)), key=lambda i: len(self.rows[i]))
         for at in range(0, len(order), 64):
             group = order[at : at + 64]
             ids, mask = pad([self.rows[i] for i in group])
             got = session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0]
             for i, row in zip(group, got.astype(np.float64)):
-                out[self.owner[i]] = np.maximum(out[self.owner[i]], row)
+                best = out[int(not self.several[i]), self.owner[i]]
+                np.maximum(best, row, out=best)
         return out
 
     def thresholds(self, logits, target, long_target):
         """One threshold for each side that lets `target` of the harmless English texts through to a false alarm; labels that
         lead more than their share of them get a higher one. And by how much the logits of texts of several windows are
         lowered, so that no more than `long_target` of the harmless long ones give one."""
-        scores = sigmoid(logits)
+        scores = sigmoid(logits.max(0))
         top, lead, origin = scores.max(1), scores.argmax(1), np.array(self.origin)
         rows = ~self.unsafe & (origin == THRESHOLD_SET)
         weight = rows / rows.sum()
@@ -68,14 +68,14 @@ class Calibration:
             base = share * cut(top, rows, target) + (1 - share) * both
             most = rows.sum() * target / 4
             out[name] = [min(0.98, max(base, cut(top, rows, most, rows * (lead == j)))) for j in range(len(data.LABELS))]
-        harmless = ~self.unsafe & (origin == LONG_SET) & (self.windows > 1)
+        harmless = ~self.unsafe & (origin == LONG_SET) & np.isfinite(logits[0, :, 0])
         shift = next(s for s in np.arange(0, 5, 0.05) if self.fired(logits, out, s)[harmless].mean() <= long_target)
         print(f"of {harmless.sum()} harmless long texts {self.fired(logits, out, 0)[harmless].mean():.3f} without a shift of {shift:.2f}")
         self.report(self.fired(logits, out, shift))
         return out, float(shift)
 
     def fired(self, logits, thresholds, shift):
-        lowered = logits - shift * (self.windows > 1)[:, None]
+        lowered = np.maximum(logits[0] - shift, logits[1])
         return (sigmoid(lowered) >= np.array([thresholds[x] for x in self.side])).any(1)
 
     def report(self, fired):

@@ -143,7 +143,8 @@ class Watch:
             path = data.ROOT / "data" / f"{name}.jsonl"
             if path.exists():
                 items = data.read_jsonl(path)
-                self.sets[name] = (items, *read(tok, items, ends_of(tok)))
+                rows, owner, _ = read(tok, items, ends_of(tok))
+                self.sets[name] = (items, rows, owner)
 
     def report(self, model):
         return "; ".join(summary(name, strongest(predict(model, rows), owner), items) for name, (items, rows, owner) in self.sets.items())

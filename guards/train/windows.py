@@ -50,11 +50,12 @@ def windows(tok, text, ends, size=WINDOW - 1, stride=STRIDE):
 
 
 def read(tok, items, ends):
-    """Rows of ids of all windows, the side's marker in front, and whose text each is of."""
+    """Rows of ids of all windows, the side's marker in front, whose text each is of, and whether it is one of several."""
     marker = {side: tok.token_to_id(f"[{side.upper()}]") for side in ("input", "output")}
-    rows, owner = [], []
-    for i, (item, enc) in enumerate(zip(items, tok.encode_batch([x["text"] for x in items], add_special_tokens=False))):
-        for places in positions(enc.ids, ends):
-            rows.append([marker[item["side"]], *(enc.ids[p] for p in places)])
+    rows, owner, several = [], [], []
+    for i, item in enumerate(items):
+        for ids, among in windows(tok, item["text"], ends):
+            rows.append([marker[item["side"]], *ids])
             owner.append(i)
-    return rows, owner
+            several.append(among)
+    return rows, owner, several

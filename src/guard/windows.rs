@@ -40,19 +40,18 @@ pub(super) fn of(ids: &[i64], shape: &Shape) -> Vec<Vec<i64>> {
     out
 }
 
-/// The paragraphs of a text, set apart by empty lines; none where there is but one.
-pub(super) fn paragraphs(text: &str) -> Vec<&str> {
+/// Where the paragraphs of a text begin that are set apart by empty lines; nowhere when there is but one.
+pub(super) fn paragraphs(text: &str) -> Vec<usize> {
     let mut out = Vec::new();
-    let (mut start, mut at) = (0, 0);
+    let (mut apart, mut at) = (true, 0);
     for line in text.split_inclusive('\n') {
-        if line.trim().is_empty() {
-            out.extend(text.get(start..at));
-            start = at + line.len();
+        let empty = line.trim().is_empty();
+        if apart && !empty {
+            out.push(at);
         }
+        apart = empty;
         at += line.len();
     }
-    out.extend(text.get(start..));
-    out.retain(|paragraph| !paragraph.trim().is_empty());
     if out.len() > 1 { out } else { Vec::new() }
 }
 
@@ -62,7 +61,8 @@ mod tests {
 
     #[test]
     fn paragraphs_end_with_empty_lines() {
-        assert_eq!(paragraphs("one\ntwo\n\nthree\n \t\r\n\n\nfour"), ["one\ntwo\n", "three\n", "four"]);
+        assert_eq!(paragraphs("one\ntwo\n\nthree\n \t\r\n\n\nfour"), [0, 9, 21]);
+        assert_eq!(paragraphs("\n\none\n\ntwo"), [2, 7]);
         for text in ["", "one", "one\ntwo\n", "\n\none\n\n", " \n"] {
             assert!(paragraphs(text).is_empty(), "{text:?}");
         }

@@ -14,7 +14,7 @@ use std::path::Path;
 use super::check::{Check, Control};
 use super::pipeline::Recommended;
 use super::taxonomy::Category;
-use super::text::{JudgedText, ViewKind};
+use super::text::{JudgedText, View, ViewKind};
 use super::verdict::{CheckId, Evidence, Finding, Side};
 use super::windows;
 use crate::digest;
@@ -141,26 +141,30 @@ impl Classifier {
     /// The windows of all views. A view that repeats the original but for white space is not read twice.
     fn windows(&self, text: &JudgedText<'_>, control: &Control) -> Result<Vec<Window>> {
         let mut all = Vec::new();
-        for view in text.views().iter().filter(|v| !v.is_respaced()) {
+        let begins = match self.reading {
+            Reading::Labels { .. } => windows::paragraphs(text.original()),
+            Reading::Injection { .. } => Vec::new(),
+        };
+        for view in text.views().iter().filter(|v| !v.is_repeated()) {
             control.check()?;
-            self.add_windows(view.text(), &mut all)?;
+            self.add_view(view, &begins, &mut all)?;
             // One letter that normalization changes keeps the original from being squeezed, not what a reader sees.
             if matches!(view.kind(), ViewKind::Raw | ViewKind::Clean)
                 && matches!(self.reading, Reading::Injection { .. })
                 && let Some(squeezed) = squeeze::squeezed(view.text(), &self.tokenizer)
             {
-                self.add_windows(&squeezed, &mut all)?;
+                self.add(&self.tokenizer.encode(&squeezed)?, &mut all)?;
             }
         }
         Ok(all)
     }
 
-    /// The windows of a text and, where it has several paragraphs, of each of them by itself: what an unsafe one says is not
-    /// diluted by what stands around it.
-    fn add_windows(&self, text: &str, all: &mut Vec<Window>) -> Result<()> {
-        let ids = self.tokenizer.encode(text)?;
-        if matches!(self.reading, Reading::Labels { .. }) && ids.len() > PARAGRAPH {
-            for paragraph in windows::paragraphs(text) {
+    /// The windows of a view and, where it reaches over several paragraphs, of what it says of each: an unsafe one is not diluted
+    /// by what stands around it.
+    fn add_view(&self, view: &View<'_>, begins: &[usize], all: &mut Vec<Window>) -> Result<()> {
+        let ids = self.tokenizer.encode(view.text())?;
+        if begins.len() > 1 && ids.len() > PARAGRAPH {
+            for paragraph in view.by_paragraph(begins) {
                 let ids = self.tokenizer.encode(paragraph)?;
                 if ids.len() >= PARAGRAPH {
                     self.add(&ids, all)?;

@@ -231,7 +231,7 @@ impl Check for LlmGuard {
         self.weigh(&Script { side, turns, spoken: control.spoken(), text: text.original() }, control, &mut scores)?;
         // A disguise that the model might not see through is judged undone as well. Digits read as letters are left to the
         // rules and the classifier: too many ordinary texts have them.
-        let undone = text.views().iter().skip(1).filter(|v| !v.is_respaced() && v.kind() != ViewKind::Leet);
+        let undone = text.views().iter().skip(1).filter(|v| !v.is_repeated() && v.kind() != ViewKind::Leet);
         for view in undone {
             self.weigh(&Script { side, turns, spoken: "", text: view.text() }, control, &mut scores)?;
         }

@@ -212,7 +212,7 @@ impl<'a> JudgedText<'a> {
         self.views.retain(|v| v.kind() != ViewKind::Decoded || !v.is_whole());
         let clean = self.views.get(1).filter(|v| v.kind() == ViewKind::Clean);
         // The raw view may say more than the clean one, in which marks and look-alikes are put away.
-        let raw_too = clean.is_none_or(View::is_respaced);
+        let raw_too = clean.is_none_or(View::is_repeated);
         for view in &mut self.views {
             let before = !matches!(view.kind(), ViewKind::Raw | ViewKind::Hidden);
             if before || (view.kind() == ViewKind::Raw && raw_too) {
@@ -276,9 +276,9 @@ mod tests {
     fn line_breaks_make_a_view_that_repeats() {
         let judged = JudgedText::new("one\n\ntwo  three").unwrap();
         assert_eq!(judged.views()[1].text(), "one two three");
-        assert!(judged.views()[1].is_respaced());
-        assert!(JudgedText::new("it’s fine").unwrap().views()[1].is_respaced());
-        assert!(!JudgedText::new("i\u{200B}t is").unwrap().views()[1].is_respaced());
+        assert!(judged.views()[1].is_repeated());
+        assert!(JudgedText::new("it’s fine").unwrap().views()[1].is_repeated());
+        assert!(!JudgedText::new("i\u{200B}t is").unwrap().views()[1].is_repeated());
     }
 
     #[test]
@@ -288,6 +288,23 @@ mod tests {
         let clean = &judged.views()[1];
         let at = clean.text().find("ignore").unwrap();
         assert_eq!(&original[clean.span(at..at + 6)], "i\u{200B}g\u{200B}nоre");
+    }
+
+    #[test]
+    fn a_view_tells_its_paragraphs_apart() {
+        let text = "One cat.\n\nTw\u{200B}o cats.\n \nThree.";
+        let begins = [0, 10, 25];
+        let judged = JudgedText::new(text).unwrap();
+        let parts = |i: usize| judged.views()[i].by_paragraph(&begins);
+        assert_eq!(parts(0), ["One cat.\n\n", "Tw\u{200B}o cats.\n \n", "Three."]);
+        assert_eq!(parts(1), ["One cat. ", "Two cats. ", "Three."]);
+        // A word to a paragraph reads as one sentence from several places.
+        let row = "Where\n\nis\n\nthe\n\nmuseum\n\nnow";
+        let judged = JudgedText::new(row).unwrap();
+        let mended = judged.views().iter().find(|v| v.kind() == ViewKind::Mended).unwrap();
+        assert_eq!(mended.by_paragraph(&[0, 7, 11, 16, 24]).concat(), mended.text());
+        let one = JudgedText::new("no\nempty line, t\u{200B}wo views").unwrap();
+        assert!(one.views().iter().all(|v| v.by_paragraph(&[0]).is_empty() && v.by_paragraph(&[]).is_empty()));
     }
 
     #[test]
@@ -340,7 +357,7 @@ mod tests {
             assert_eq!(short.hidden, long.hidden, "{text:?}");
             assert_eq!(short.rewritten, long.rewritten, "{text:?}");
             let key = |j: &JudgedText<'_>| -> Vec<_> {
-                j.views.iter().map(|v| (v.kind(), v.text().to_string(), v.is_respaced())).collect()
+                j.views.iter().map(|v| (v.kind(), v.text().to_string(), v.is_repeated())).collect()
             };
             assert_eq!(key(&short), key(&long), "{text:?}");
             for (a, b) in short.views.iter().zip(&long.views) {

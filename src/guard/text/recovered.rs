@@ -200,15 +200,15 @@ fn nothing_harmful_hides_behind_a_run_that_is_told() {
     let encoded = digits("feed the cat at noon and again in the evening", BASE64, 6);
     let text = format!("first words {encoded} last words");
     let judged = JudgedText::new(&text).unwrap();
-    let read: Vec<_> = judged.views().iter().filter(|v| !v.is_respaced()).map(|v| v.text()).collect();
+    let read: Vec<_> = judged.views().iter().filter(|v| !v.is_repeated()).map(|v| v.text()).collect();
     assert_eq!(read, ["first words feed the cat at noon and again in the evening last words"]);
     // A run that is not English beyond doubt keeps the raw text readable.
     for strange in ["vogonite frobnicate zarquon blix", "donde esta el museo de la ciudad"] {
         let text = format!("first words {} last words", digits(strange, BASE64, 6));
         let judged = JudgedText::new(&text).unwrap();
-        assert!(judged.views().iter().all(|v| !v.is_respaced()) && judged.views().len() == 2, "{:?}", judged.views());
+        assert!(judged.views().iter().all(|v| !v.is_repeated()) && judged.views().len() == 2, "{:?}", judged.views());
     }
     // Nor does a told run excuse another that is not.
     let text = format!("{encoded} {}", digits("vogonite frobnicate zarquon blix", BASE64, 6));
-    assert!(!JudgedText::new(&text).unwrap().views()[0].is_respaced());
+    assert!(!JudgedText::new(&text).unwrap().views()[0].is_repeated());
 }

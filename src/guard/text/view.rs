@@ -38,7 +38,7 @@ pub struct View<'a> {
     kind: ViewKind,
     text: Cow<'a, str>,
     places: Places,
-    respaced: bool,
+    repeated: bool,
     whole: bool,
 }
 
@@ -56,7 +56,7 @@ enum Places {
 impl<'a> View<'a> {
     /// The original.
     pub(super) fn raw(original: &'a str) -> Self {
-        Self { kind: ViewKind::Raw, text: Cow::Borrowed(original), places: Places::Same, respaced: false, whole: false }
+        Self { kind: ViewKind::Raw, text: Cow::Borrowed(original), places: Places::Same, repeated: false, whole: false }
     }
 
     pub(super) fn of(kind: ViewKind, glyphs: &[Glyph]) -> Self {
@@ -66,7 +66,7 @@ impl<'a> View<'a> {
             places.push((u32::try_from(text.len()).unwrap_or(u32::MAX), g.start, g.end));
             text.push(g.c);
         }
-        Self { kind, text: Cow::Owned(text), places: Places::Each(places), respaced: false, whole: false }
+        Self { kind, text: Cow::Owned(text), places: Places::Each(places), repeated: false, whole: false }
     }
 
     /// The clean view of a text in which nothing but these stretches changes.
@@ -85,7 +85,7 @@ impl<'a> View<'a> {
             kind: ViewKind::Clean,
             text: Cow::Owned(text),
             places: Places::But(places),
-            respaced: true,
+            repeated: true,
             whole: false,
         }
     }
@@ -106,8 +106,8 @@ impl<'a> View<'a> {
     /// one but for white space and the form of quotation marks and dashes, or is repeated whole by a decoded one in which
     /// runs that are encoded beyond doubt stand as the English they say.
     #[must_use]
-    pub fn is_respaced(&self) -> bool {
-        self.respaced
+    pub fn is_repeated(&self) -> bool {
+        self.repeated
     }
 
     /// Marks this view as one of all of the text.
@@ -123,7 +123,7 @@ impl<'a> View<'a> {
 
     /// Notes that another view says all that this one does.
     pub(super) fn skip(&mut self) {
-        self.respaced = true;
+        self.repeated = true;
     }
 
     /// The bytes of the original that `range` of this view's text stands for.
@@ -144,6 +144,26 @@ impl<'a> View<'a> {
         let start = slice.iter().map(|p| p.1).min().unwrap_or(0);
         let end = slice.iter().map(|p| p.2).max().unwrap_or(0);
         start as usize..end as usize
+    }
+
+    /// The text in the parts that come from different paragraphs, which begin at the bytes `begins` of the original, ascending.
+    /// None where all of it comes from one.
+    pub(crate) fn by_paragraph(&self, begins: &[usize]) -> Vec<&str> {
+        let paragraph = |at: usize| begins.partition_point(|begin| *begin <= at).max(1);
+        let mut cuts = Vec::new();
+        let mut last = None;
+        for (at, _) in self.text.char_indices() {
+            let now = paragraph(self.span(at..at + 1).start);
+            if last.is_some_and(|last| last != now) {
+                cuts.push(at);
+            }
+            last = Some(now);
+        }
+        if cuts.is_empty() {
+            return Vec::new();
+        }
+        let ends = cuts.iter().copied().chain([self.text.len()]);
+        [0].iter().copied().chain(cuts.iter().copied()).zip(ends).filter_map(|(from, to)| self.text.get(from..to)).collect()
     }
 
     /// The place of the character of the view that holds the byte `at`.
