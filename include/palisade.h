@@ -337,6 +337,9 @@ typedef struct {
     // Path of a guard model, a GGUF file of Llama Guard 3 or 4: it judges beside the classifier, as the policy's `[stages]`
     // say. Its licence is accepted as the model's is. Empty = none.
     palisade_str_t guard_model;
+    // The guard model's family where its file does not say, `llama-guard-3-8b`, `llama-guard-3-1b` or `llama-guard-4`.
+    // Empty = what the file says.
+    palisade_str_t guard_family;
 } palisade_engine_options_t;
 
 // What an engine is.

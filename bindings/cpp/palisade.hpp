@@ -122,6 +122,8 @@ struct EngineOptions {
     void *checkpoint_user = nullptr;
     /// A guard model, a GGUF file of Llama Guard 3 or 4; its licence is accepted after the model's.
     std::string guard_model;
+    /// The guard model's family where its file does not say; empty = what the file says.
+    std::string guard_family;
     std::uint32_t threads = 0;
     std::uint32_t context = 0;
     std::uint32_t prefill_batch = 0;
@@ -158,6 +160,7 @@ class Engine {
         raw.on_checkpoint = options.on_checkpoint;
         raw.checkpoint_user = options.checkpoint_user;
         raw.guard_model = detail::view(options.guard_model);
+        raw.guard_family = detail::view(options.guard_family);
         raw.threads = options.threads;
         raw.context = options.context;
         raw.prefill_batch = options.prefill_batch;

@@ -123,6 +123,9 @@ pub struct PalisadeEngineOptions {
     /// Path of a guard model, a GGUF file of Llama Guard 3 or 4: it judges beside the classifier, as the policy's `[stages]`
     /// say. Its licence is accepted as the model's is. Empty = none.
     pub guard_model: PalisadeStr,
+    /// The guard model's family where its file does not say, `llama-guard-3-8b`, `llama-guard-3-1b` or `llama-guard-4`.
+    /// Empty = what the file says.
+    pub guard_family: PalisadeStr,
 }
 
 // SAFETY: integers, views and nullable pointers, the size first; `borders!` adds up the fields.
@@ -130,7 +133,7 @@ unsafe impl Versioned for PalisadeEngineOptions {
     const BORDERS: &'static [usize] = borders!(PalisadeEngineOptions: model, policy, classifier, state_dir, audit,
         memory_budget, context, prefill_batch, map_weights, kv_type, reserved, time_unix, on_progress, user, policy_key,
         shadow_policy, audit_key, audit_rotate_bytes, audit_checkpoint_every, audit_sync, audit_plain_text, reserved_2, on_checkpoint,
-        checkpoint_user, guard_model);
+        checkpoint_user, guard_model, guard_family);
     fn defaults() -> Self {
         let empty = PalisadeStr::EMPTY;
         Self {
@@ -161,6 +164,7 @@ unsafe impl Versioned for PalisadeEngineOptions {
             on_checkpoint: None,
             checkpoint_user: std::ptr::null_mut(),
             guard_model: empty,
+            guard_family: empty,
         }
     }
 }
@@ -182,6 +186,8 @@ impl PalisadeEngineOptions {
             options.policy_key = (!key.is_empty()).then(|| key.to_owned());
             options.shadow_policy = memory::optional_path(self.shadow_policy, "options.shadow_policy")?;
             options.guard_model = memory::optional_path(self.guard_model, "options.guard_model")?;
+            let family = memory::text(self.guard_family, "options.guard_family")?;
+            options.guard_family = (!family.is_empty()).then(|| family.parse()).transpose()?;
             options.threads = self.threads as usize;
             options.memory_budget = self.memory_budget;
             options.context = self.context as usize;

@@ -165,6 +165,11 @@ int structs_of_other_versions(void) {
     with_engine.reserved[5] = 0;
     with_engine.kv_type = PALISADE_KV_Q8_0 + 1;
     GIVES(PALISADE_ARG, read_engine(&with_engine));
+    with_engine.kv_type = PALISADE_KV_AUTO;
+    with_engine.guard_family = palisade_str("llama-guard-5");
+    GIVES(PALISADE_ARG, read_engine(&with_engine));
+    with_engine.guard_family = palisade_str("llama-guard-4");
+    GIVES(PALISADE_IO, read_engine(&with_engine));
     GIVES(PALISADE_OK, palisade_session_free(&a_session));
     return 0;
 }
