@@ -124,7 +124,11 @@ impl Weights {
 
     fn product(&self, k: &Kernels, bytes: usize, x: &Acts) -> f32 {
         let mut out = vec![0.0; bytes / self.panel * x.tokens() * PANEL_ROWS];
-        (k.matmul)(Panels { ty: self.ty, cols: COLS, bytes: self.bytes.get(0..bytes).unwrap_or_default() }, x, &mut out);
+        (k.matmul)(
+            Panels { ty: self.ty, cols: COLS, bytes: self.bytes.get(0..bytes).unwrap_or_default() },
+            x,
+            &mut out,
+        );
         out[0]
     }
 }

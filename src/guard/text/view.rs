@@ -163,7 +163,12 @@ impl<'a> View<'a> {
             return Vec::new();
         }
         let ends = cuts.iter().copied().chain([self.text.len()]);
-        [0].iter().copied().chain(cuts.iter().copied()).zip(ends).filter_map(|(from, to)| self.text.get(from..to)).collect()
+        [0].iter()
+            .copied()
+            .chain(cuts.iter().copied())
+            .zip(ends)
+            .filter_map(|(from, to)| self.text.get(from..to))
+            .collect()
     }
 
     /// The place of the character of the view that holds the byte `at`.

@@ -106,6 +106,7 @@ unsafe fn half_scores<const R: usize>(
 ) {
     let q = q.as_ptr();
     for first in (0..n).step_by(KEYS) {
+        ask_ahead(keys.as_ptr().wrapping_add(first * width), KEYS * width);
         let some = KEYS.min(n - first);
         let mut acc = [[_mm512_setzero_ps(); PAIRS]; R];
         // SAFETY: keys past the last are the last one again; eight columns at a time of rows of whole eights.
@@ -156,6 +157,7 @@ unsafe fn byte_scores<const R: usize>(
     }
     let mut singles = [0.0f32; KEYS * BLOCKS];
     for first in (0..n).step_by(KEYS) {
+        ask_ahead(keys.as_ptr().wrapping_add(first * width), KEYS * width);
         let some = KEYS.min(n - first);
         single_scales(&scales[first * blocks..(first + some) * blocks], &mut singles);
         let mut acc = [[_mm512_setzero_ps(); PAIRS]; R];
@@ -245,6 +247,19 @@ pub(super) unsafe fn no_mix(_: &[f32], _: usize, _: KvRows<'_>, _: usize, _: usi
     false
 }
 
+/// Bytes between what is read and what is asked for. Keys are read eight rows at a time, in steps that the processor does not
+/// foresee; and what comes after a head's rows in a page are the next head's, which are read next.
+const AHEAD: usize = 4096;
+
+/// Asks for what lies [`AHEAD`] bytes behind `values` values from `at` on.
+#[inline(always)]
+fn ask_ahead<T>(at: *const T, values: usize) {
+    for line in (0..values * size_of::<T>()).step_by(64) {
+        // SAFETY: asking for a line touches nothing, wherever it lies.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast::<i8>().wrapping_add(AHEAD + line)) };
+    }
+}
+
 /// How sixteen columns of a row come to single precision.
 trait Sixteen: Copy {
     /// Makes ready `MIXED` rows, or as many as there are, from row `first` on.
@@ -257,6 +272,8 @@ trait Sixteen: Copy {
     /// # Safety
     /// AVX-512 F; [`Sixteen::ready`] was called for `first`; the columns exist.
     unsafe fn at(self, first: usize, j: usize, c: usize, singles: &[f32; MIXED * BLOCKS]) -> __m512;
+    /// Asks for `columns` columns from `c` on of a row behind row `row`.
+    fn ask(self, row: usize, c: usize, columns: usize);
 }
 
 #[derive(Clone, Copy)]
@@ -272,6 +289,11 @@ impl Sixteen for Halves<'_> {
     unsafe fn at(self, first: usize, j: usize, c: usize, _: &[f32; MIXED * BLOCKS]) -> __m512 {
         // SAFETY: the caller's promise.
         _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(self.0.as_ptr().add((first + j) * self.1 + c).cast()) })
+    }
+
+    #[inline(always)]
+    fn ask(self, row: usize, c: usize, columns: usize) {
+        ask_ahead(self.0.as_ptr().wrapping_add(row * self.1 + c), columns);
     }
 }
 
@@ -295,6 +317,11 @@ impl Sixteen for Bytes<'_> {
             (bytes, *singles.as_ptr().add(j * (self.2 / KV_BLOCK) + c / KV_BLOCK))
         };
         _mm512_mul_ps(_mm512_set1_ps(scale), _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)))
+    }
+
+    #[inline(always)]
+    fn ask(self, row: usize, c: usize, columns: usize) {
+        ask_ahead(self.0.as_ptr().wrapping_add(row * self.2 + c), columns);
     }
 }
 
@@ -386,6 +413,7 @@ unsafe fn columns<const R: usize, const C: usize>(
             }
         }
         for j in 0..some {
+            values.ask(first + j, c, 16 * C);
             let mut v = [_mm512_setzero_ps(); C];
             for (i, v) in v.iter_mut().enumerate() {
                 *v = values.at(first, j, c + 16 * i, singles);
