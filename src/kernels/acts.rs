@@ -36,8 +36,7 @@ pub struct Acts {
 }
 
 /// A block of a quantized row. What a kernel reads of a row lies in one stretch: while weights stream through the first-level
-/// cache and drive the row out, the processor fetches one such stretch ahead, but not four (a third of the time of a token at
-/// 5,120 columns and more).
+/// cache and drive the row out, the processor fetches one such stretch ahead, but not four.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(16))]
 pub(super) struct ActBlock {

@@ -64,7 +64,7 @@ fn matmul_panels<const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
         return common::matmul_float(w, x, out);
     }
     // A few tokens go over all panels at once; of many, the tiles of a block one after the other over each panel.
-    let step = if tokens <= TILE { w.bytes.len() } else { panel };
+    let step = if tokens <= TILE { w.bytes.len().max(panel) } else { panel };
     for first in (0..tokens).step_by(TOKEN_BLOCK) {
         let last = (first + TOKEN_BLOCK).min(tokens);
         for (bytes, out) in w.bytes.chunks(step).zip(out.chunks_mut(step / panel * tokens * PANEL_ROWS)) {
@@ -369,7 +369,7 @@ unsafe fn q6_k<const V: u8, const N: usize>(panel: *const u8, blocks: usize, row
             for sub in 0..8 {
                 let (at, chunks) = (8 * b + sub, block.add(144 + 192 * sub));
                 let mut dots = [[_mm256_setzero_si256(); 2]; N];
-                // In the order of memory: what goes back and forth is fetched ahead by no processor.
+                // Every byte once, in the order of memory.
                 let nibbles = [0, 1, 2, 3].map(|c| load(chunks.add(32 * c)));
                 let pairs = [0, 1].map(|h| load(chunks.add(128 + 32 * h)));
                 for h in 0..2 {
