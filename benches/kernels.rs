@@ -15,10 +15,12 @@ use palisade::weights::layout::{PANEL_ROWS, pack_panel, panel_bytes};
 const HELP: &str = "\
 Speed of the matrix kernels on one thread, a table.
 
-  cargo bench --bench kernels -- [--set NAME]... [--seconds S] [TYPE]...
+  cargo bench --bench kernels -- [--set NAME]... [--columns N] [--seconds S] [TYPE]...
 
   TYPE         a block type to measure, in any case: q4_k, IQ2_XXS; without one, all
   --set NAME   a kernel set to measure; without one, all that this processor runs
+  --columns N  columns of the matrices, a multiple of 256 (2048); Llama 4 Scout's widths are 5120 and 8192, and so wide
+               that a panel fills the first-level cache
   --seconds S  time for each number (0.06)
   --help       this text
 
@@ -29,8 +31,9 @@ Speed of the matrix kernels on one thread, a table.
   x scalar  times as fast as the scalar set for one token and for 64
 Each number is the best of its rounds. The scalar set never waits for memory and has no column for it.";
 
-/// Columns of the matrices: Llama 4 Scout's width is 5120; a smaller one lets eight panels of every type fit the cache.
+/// Columns of the matrices unless told otherwise: few enough for eight panels of every type in the second-level cache.
 const COLS: usize = 2048;
+const MOST_COLS: usize = 1 << 14;
 const TOKENS: usize = 64;
 /// Bytes of weights that a second-level cache holds, and that no cache does.
 const CACHED: usize = 384 << 10;
@@ -39,6 +42,7 @@ const LARGE: usize = 160 << 20;
 struct Options {
     types: Vec<BlockType>,
     sets: Vec<Kernels>,
+    cols: usize,
     time: Duration,
 }
 
@@ -66,14 +70,14 @@ fn main() {
 
 /// The lines of one type.
 fn measure(ty: BlockType, options: &Options, peaks: &[(Option<f64>, Option<f64>)], read: f64) {
-    let weights = Weights::new(ty);
-    let [one, many] = [1, TOKENS].map(activations);
+    let weights = Weights::new(ty, options.cols);
+    let [one, many] = [1, TOKENS].map(|tokens| activations(tokens, options.cols));
     let mut scalar = None;
     for (k, (dots, floats)) in options.sets.iter().zip(peaks).rev() {
         let plain = k.name == "scalar";
         let few = if plain { weights.panel * 4 } else { weights.cached };
         let cache = few as f64 / options.best(|| weights.product(k, few, &one)) / 1e9;
-        let macs = (few / weights.panel * PANEL_ROWS * COLS * TOKENS) as f64;
+        let macs = (few / weights.panel * PANEL_ROWS * options.cols * TOKENS) as f64;
         let rate = macs / options.best(|| weights.product(k, few, &many)) / 1e9;
         let memory = (!plain).then(|| {
             let all = weights.bytes.len();
@@ -103,6 +107,7 @@ fn cell(value: Option<f64>, width: usize, digits: usize) -> String {
 /// Panels of one type, many times the same eight rows.
 struct Weights {
     ty: BlockType,
+    cols: usize,
     panel: usize,
     cached: usize,
     /// Where a model's weights would lie: in huge pages, if the system has them ready.
@@ -110,22 +115,22 @@ struct Weights {
 }
 
 impl Weights {
-    fn new(ty: BlockType) -> Self {
-        let row = ty.row_bytes(COLS).expect("columns in whole blocks");
-        let rows = blocks(ty, PANEL_ROWS * COLS / ty.block_len());
-        let mut panel = vec![0; panel_bytes(ty, COLS).expect("columns in whole blocks")];
-        pack_panel(ty, &rows, row, COLS, &mut panel).expect("eight rows for one panel");
+    fn new(ty: BlockType, cols: usize) -> Self {
+        let row = ty.row_bytes(cols).expect("columns in whole blocks");
+        let rows = blocks(ty, PANEL_ROWS * cols / ty.block_len());
+        let mut panel = vec![0; panel_bytes(ty, cols).expect("columns in whole blocks")];
+        pack_panel(ty, &rows, row, cols, &mut panel).expect("eight rows for one panel");
         // Groups of four panels are what the kernels take at once.
         let four = 4 * panel.len();
         let mut bytes = AlignedBytes::zeroed(LARGE / four * four).expect("memory for weights");
         bytes.bytes_mut().chunks_exact_mut(panel.len()).for_each(|to| to.copy_from_slice(&panel));
-        Self { ty, panel: panel.len(), cached: (CACHED / four).max(1) * four, bytes }
+        Self { ty, cols, panel: panel.len(), cached: (CACHED / four).max(1) * four, bytes }
     }
 
     fn product(&self, k: &Kernels, bytes: usize, x: &Acts) -> f32 {
         let mut out = vec![0.0; bytes / self.panel * x.tokens() * PANEL_ROWS];
         (k.matmul)(
-            Panels { ty: self.ty, cols: COLS, bytes: self.bytes.get(0..bytes).unwrap_or_default() },
+            Panels { ty: self.ty, cols: self.cols, bytes: self.bytes.get(0..bytes).unwrap_or_default() },
             x,
             &mut out,
         );
@@ -161,9 +166,9 @@ fn blocks(ty: BlockType, count: usize) -> Vec<u8> {
     blocks
 }
 
-fn activations(tokens: usize) -> Acts {
-    let values = (0..tokens * COLS).map(|i| ((i * 37 + 11) % 251) as f32 / 125.0 - 1.0).collect();
-    let mut x = Acts::new(values, COLS);
+fn activations(tokens: usize, cols: usize) -> Acts {
+    let values = (0..tokens * cols).map(|i| ((i * 37 + 11) % 251) as f32 / 125.0 - 1.0).collect();
+    let mut x = Acts::new(values, cols);
     x.quantize(&kernels::best(), Precision::Fast);
     x
 }
@@ -183,7 +188,7 @@ impl Options {
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options { types: Vec::new(), sets: Vec::new(), time: Duration::from_millis(60) };
+    let mut options = Options { types: Vec::new(), sets: Vec::new(), cols: COLS, time: Duration::from_millis(60) };
     while let Some(arg) = args.next() {
         match arg.as_str() {
             // What `cargo bench` adds.
@@ -196,6 +201,11 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
                 let name = args.next().ok_or("--set needs the name of a kernel set")?;
                 let have = || kernels::available().iter().map(|k| k.name).collect::<Vec<_>>().join(", ");
                 options.sets.push(kernels::named(&name).ok_or_else(|| format!("no set {name} here, only {}", have()))?);
+            }
+            "--columns" => {
+                let fits = |n: &usize| *n > 0 && *n <= MOST_COLS && n.is_multiple_of(256);
+                let cols = args.next().and_then(|n| n.parse().ok()).filter(fits);
+                options.cols = cols.ok_or("--columns needs a multiple of 256, at most 16384")?;
             }
             "--seconds" => {
                 let seconds = args.next().and_then(|s| s.parse().ok()).filter(|s| (0.0..=60.0).contains(s));

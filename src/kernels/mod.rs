@@ -79,19 +79,6 @@ impl<'a> KvRows<'a> {
     }
 }
 
-/// Asks for the beginning of rows that are read next: the processor sees by itself how a stretch of memory goes on, not where the
-/// next one begins.
-pub fn ask(rows: KvRows<'_>) {
-    #[cfg(target_arch = "x86_64")]
-    x86::ask(match rows {
-        KvRows::F32(x) => x.as_ptr().cast(),
-        KvRows::F16(x) => x.as_ptr().cast(),
-        KvRows::Q8 { q, .. } => q.as_ptr(),
-    });
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = rows;
-}
-
 /// Query rows in eight bits, as [`Kernels::quantize`] makes them.
 #[derive(Clone, Copy, Debug)]
 pub struct ByteQueries<'a> {

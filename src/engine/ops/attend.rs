@@ -74,9 +74,7 @@ fn rows_by_parts(p: &AttentionPlan, tiles: &[Tile<'_>], out: &mut [f32]) {
         let to = (from + PART).min(tile.first + 1);
         let n = to - from;
         let mut scores = scratch::take(wide * group * n);
-        let next = || tile.cache.runs(from, to).skip(1).map(Some).chain([None]);
-        for (run, next) in tile.cache.runs(from, to).zip(next()) {
-            kernels::ask(next.as_ref().map_or_else(|| run.values(heads), |next| next.keys(heads)));
+        for run in tile.cache.runs(from, to) {
             for (h, scores) in scores.chunks_exact_mut(group * n).enumerate() {
                 queries.scores(p, (heads + h) * group, group, run.keys(heads + h), &mut scores[run.at..], n);
             }
@@ -85,10 +83,7 @@ fn rows_by_parts(p: &AttentionPlan, tiles: &[Tile<'_>], out: &mut [f32]) {
             *sum = Sum::of((p.kernels.exps)(scores));
         }
         mixed.fill(0.0);
-        for (run, next) in tile.cache.runs(from, to).zip(next()) {
-            if let Some(next) = next {
-                kernels::ask(next.values(heads));
-            }
+        for run in tile.cache.runs(from, to) {
             for (h, (scores, mixed)) in
                 scores.chunks_exact(group * n).zip(mixed.chunks_exact_mut(group * d)).enumerate()
             {

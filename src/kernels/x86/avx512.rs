@@ -296,8 +296,8 @@ by_blocks!(q4_0, Q4_0, |a, b, n, rows, acc| {
     let d = scales(a, b);
     let dots = dots!(N, nibbles(a.add(16), b.add(16)), rows, n);
     for i in 0..N {
-        let sum = -rows.less(i, n);
-        let dot = _mm512_sub_epi32(_mm512_add_epi32(dots[i][0], dots[i][1]), _mm512_set1_epi32(8 * sum));
+        let less = _mm512_set1_epi32(8 * rows.less(i, n));
+        let dot = _mm512_add_epi32(_mm512_add_epi32(dots[i][0], dots[i][1]), less);
         let scale = _mm512_mul_ps(d, _mm512_set1_ps(rows.scale(i, n)));
         acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc[i]);
     }
@@ -312,8 +312,8 @@ by_blocks!(q8_0, Q8_0, |a, b, n, rows, acc| {
     }
     let dots = dots!(N, w, rows, n);
     for i in 0..N {
-        let sum = -rows.less(i, n);
-        let dot = _mm512_sub_epi32(_mm512_add_epi32(dots[i][0], dots[i][1]), _mm512_set1_epi32(128 * sum));
+        let less = _mm512_set1_epi32(128 * rows.less(i, n));
+        let dot = _mm512_add_epi32(_mm512_add_epi32(dots[i][0], dots[i][1]), less);
         let scale = _mm512_mul_ps(d, _mm512_set1_ps(rows.scale(i, n)));
         acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc[i]);
     }

@@ -165,11 +165,11 @@ pub(super) unsafe fn short<T: Codes, const V: u8, const N: usize>(
                     }
                 };
                 for i in 0..N {
-                    let sum = -rows.less(i, at);
-                    let dot = _mm256_sub_epi32(dots[i], _mm256_set1_epi32(less * sum));
+                    let sum_less = rows.less(i, at);
+                    let dot = _mm256_add_epi32(dots[i], _mm256_set1_epi32(less * sum_less));
                     let mut share = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(dot));
                     if T::MINS {
-                        share = _mm256_fnmadd_ps(min, _mm256_set1_ps(sum as f32), share);
+                        share = _mm256_fmadd_ps(min, _mm256_set1_ps(sum_less as f32), share);
                     }
                     acc[i] = _mm256_fmadd_ps(share, _mm256_set1_ps(rows.scale(i, at)), acc[i]);
                 }

@@ -16,14 +16,3 @@ mod tiles;
 pub(super) use avx2::kernels as avx2;
 pub(super) use avx2::with_vnni as avxvnni;
 pub(super) use avx512::kernels as avx512vnni;
-
-/// Bytes that are asked for where a stretch of memory begins.
-const ASKED: usize = 4096;
-
-/// Asks for the beginning of what lies at `at`.
-pub(super) fn ask(at: *const i8) {
-    for line in (0..ASKED).step_by(64) {
-        // SAFETY: asking for a line touches nothing, wherever it lies.
-        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.wrapping_add(line)) };
-    }
-}
