@@ -289,7 +289,8 @@ fn fold_two(a: &[__m512; KEYS / 2], b: &[__m512; KEYS / 2]) -> __m512 {
     _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0b01_00_01_00), _mm512_shuffle_ps(ab, cd, 0b11_10_11_10))
 }
 
-/// Puts the scores of `R` rows for `some` keys from number `first` on in their places.
+/// Puts the scores of `R` rows for `some <= KEYS` keys from number `first` on in their places. It is small so that it stands in
+/// its caller: a call would send all sums over memory.
 #[inline]
 #[target_feature(enable = "avx512f,avx2,fma,f16c")]
 pub(super) fn put_scores<const R: usize>(
@@ -298,22 +299,15 @@ pub(super) fn put_scores<const R: usize>(
     stride: usize,
     (first, some): (usize, usize),
 ) {
+    let (out, lanes) = (&mut scores[first..(R - 1) * stride + first + some], 0xff >> (KEYS - some));
     for r in (0..R).step_by(2) {
         let two = fold_two(&acc[r], &acc[(r + 1).min(R - 1)]);
-        for (i, r) in (r..R.min(r + 2)).enumerate() {
-            let eight = if i == 0 { two } else { _mm512_shuffle_f32x4(two, two, 0b11_10_11_10) };
-            let out = &mut scores[r * stride + first..][..some];
-            // Whole registers where they fit: a detour over memory costs as much as the products.
-            match out.first_chunk_mut::<KEYS>() {
-                // SAFETY: eight values.
-                Some(out) => unsafe { _mm256_storeu_ps(out.as_mut_ptr(), _mm512_castps512_ps256(eight)) },
-                None => {
-                    let mut all = [0.0f32; KEYS];
-                    // SAFETY: eight values.
-                    unsafe { _mm256_storeu_ps(all.as_mut_ptr(), _mm512_castps512_ps256(eight)) };
-                    out.copy_from_slice(&all[..some]);
-                }
-            }
+        // SAFETY: `some` values of the row, which end where `out` does or before.
+        unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr().add(r * stride), lanes, two) };
+        if r + 1 < R {
+            let two = _mm512_shuffle_f32x4(two, two, 0b11_10_11_10);
+            // SAFETY: as above.
+            unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr().add((r + 1) * stride), lanes, two) };
         }
     }
 }

@@ -106,7 +106,6 @@ unsafe fn half_scores<const R: usize>(
 ) {
     let q = q.as_ptr();
     for first in (0..n).step_by(KEYS) {
-        ask_ahead(keys.as_ptr().wrapping_add(first * width), KEYS * width);
         let some = KEYS.min(n - first);
         let mut acc = [[_mm512_setzero_ps(); PAIRS]; R];
         // SAFETY: keys past the last are the last one again; eight columns at a time of rows of whole eights.
@@ -114,6 +113,7 @@ unsafe fn half_scores<const R: usize>(
             let row = |j: usize| keys.as_ptr().add((first + j.min(some - 1)) * width);
             let rows = [(row(0), row(4)), (row(1), row(5)), (row(2), row(6)), (row(3), row(7))];
             for c in (0..width).step_by(8) {
+                ask_ahead(keys.as_ptr().wrapping_add(first * width + KEYS * c), KEYS * 8);
                 let mut k = [_mm512_setzero_ps(); PAIRS];
                 for ((low, high), k) in rows.iter().zip(&mut k) {
                     let low = _mm256_castsi128_si256(_mm_loadu_si128(low.add(c).cast()));
@@ -157,7 +157,6 @@ unsafe fn byte_scores<const R: usize>(
     }
     let mut singles = [0.0f32; KEYS * BLOCKS];
     for first in (0..n).step_by(KEYS) {
-        ask_ahead(keys.as_ptr().wrapping_add(first * width), KEYS * width);
         let some = KEYS.min(n - first);
         single_scales(&scales[first * blocks..(first + some) * blocks], &mut singles);
         let mut acc = [[_mm512_setzero_ps(); PAIRS]; R];
@@ -167,6 +166,7 @@ unsafe fn byte_scores<const R: usize>(
             let row = |j: usize| keys.as_ptr().add((first + last(j)) * width);
             for b in 0..blocks {
                 let c = b * KV_BLOCK;
+                ask_ahead(keys.as_ptr().wrapping_add(first * width + KEYS * c), KEYS * KV_BLOCK);
                 let (mut k, mut scale) = ([_mm512_setzero_si512(); PAIRS], [_mm512_setzero_ps(); PAIRS]);
                 for (j, (k, scale)) in k.iter_mut().zip(&mut scale).enumerate() {
                     let low = _mm512_castsi256_si512(_mm256_loadu_si256(row(j).add(c).cast()));
@@ -248,7 +248,8 @@ pub(super) unsafe fn no_mix(_: &[f32], _: usize, _: KvRows<'_>, _: usize, _: usi
 }
 
 /// Bytes between what is read and what is asked for. Keys are read eight rows at a time, in steps that the processor does not
-/// foresee; and what comes after a head's rows in a page are the next head's, which are read next.
+/// foresee; and what comes after a head's rows in a page are the next head's, which are read next. A few lines at a time, and
+/// only as far as the second-level cache: the first level waits for too few lines at once to keep memory busy.
 const AHEAD: usize = 4096;
 
 /// Asks for what lies [`AHEAD`] bytes behind `values` values from `at` on.
@@ -256,7 +257,7 @@ const AHEAD: usize = 4096;
 fn ask_ahead<T>(at: *const T, values: usize) {
     for line in (0..values * size_of::<T>()).step_by(64) {
         // SAFETY: asking for a line touches nothing, wherever it lies.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast::<i8>().wrapping_add(AHEAD + line)) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast::<i8>().wrapping_add(AHEAD + line)) };
     }
 }
 
