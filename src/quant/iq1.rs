@@ -16,7 +16,8 @@
 
 use super::QK_K;
 use super::grids::IQ1;
-use super::runs::{Bytes, Run, Runs, eight, half_at};
+use super::points::{self, Points, RUNS};
+use super::runs::{Bytes, Run, Runs, eight, half_at, word};
 
 /// Bytes of an IQ1_S block.
 pub const S_BYTES: usize = 50;
@@ -53,18 +54,8 @@ impl Runs for Iq1S {
     }
 
     #[inline(always)]
-    fn runs(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
-        let Some(block) = block.first_chunk::<S_BYTES>() else { return };
-        let (places, highs) = (block[2..34].as_chunks::<4>().0, block[34..].as_chunks::<2>().0);
-        for ((run, places), high) in out.iter_mut().zip(places).zip(highs) {
-            let high = u16::from_le_bytes(*high);
-            let point = |k: usize| {
-                let place = usize::from(places[k]) | usize::from(high >> (3 * k) & 7) << 8;
-                shifted(IQ1[place], u64::from(high >> 15))
-            };
-            let q = Bytes([point(0), point(1), point(2), point(3)]).less(16);
-            *run = Run { q, scale: [group_scale(d, high >> 12); 2], ..Run::ZERO };
-        }
+    fn runs(block: &[u8], factors: [f32; 2], out: &mut [Run]) {
+        points::runs::<Self>(block, factors, out);
     }
 }
 
@@ -79,19 +70,55 @@ impl Runs for Iq1M {
     }
 
     #[inline(always)]
-    fn runs(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
-        let Some(block) = block.first_chunk::<M_BYTES>() else { return };
-        let (places, highs) = (block[..32].as_chunks::<4>().0, block[32..48].as_chunks::<2>().0);
-        let scales = block[48..].as_chunks::<2>().0;
-        for (r, ((run, places), high)) in out.iter_mut().zip(places).zip(highs).enumerate() {
-            let scales = u16::from_le_bytes(scales[r / 2 % 4]) >> (6 * (r % 2));
-            let high = u16::from_le_bytes(*high);
-            let point = |k: usize| {
-                let high = usize::from(high >> (4 * k) & 15);
-                shifted(IQ1[usize::from(places[k]) | (high & 7) << 8], high as u64 >> 3)
-            };
-            let q = Bytes([point(0), point(1), point(2), point(3)]).less(16);
-            *run = Run { q, scale: [group_scale(d, scales), group_scale(d, scales >> 3)], ..Run::ZERO };
-        }
+    fn runs(block: &[u8], factors: [f32; 2], out: &mut [Run]) {
+        points::runs::<Self>(block, factors, out);
+    }
+}
+
+impl Points for Iq1S {
+    type Block = [u8; S_BYTES];
+    const MORE: u8 = 16;
+
+    #[inline(always)]
+    fn block(bytes: &[u8]) -> Option<&Self::Block> {
+        bytes.first_chunk()
+    }
+
+    #[inline(always)]
+    fn points(block: &Self::Block, r: usize) -> Bytes {
+        let (low, high) = (word(block, 2 + 4 * r), u32::from(half_at(block, 34 + 2 * r)));
+        let place = |k: usize| (low >> (8 * k) & 255 | (high >> (3 * k) & 7) << 8) as usize;
+        Bytes(std::array::from_fn(|k| shifted(IQ1[place(k)], u64::from(high >> 15))))
+    }
+
+    #[inline(always)]
+    fn scales(block: &Self::Block, d: f32) -> [[f32; RUNS]; 2] {
+        [std::array::from_fn(|r| group_scale(d, half_at(block, 34 + 2 * r) >> 12)); 2]
+    }
+}
+
+impl Points for Iq1M {
+    type Block = [u8; M_BYTES];
+    const MORE: u8 = 16;
+
+    #[inline(always)]
+    fn block(bytes: &[u8]) -> Option<&Self::Block> {
+        bytes.first_chunk()
+    }
+
+    #[inline(always)]
+    fn points(block: &Self::Block, r: usize) -> Bytes {
+        let (low, high) = (word(block, 4 * r), u32::from(half_at(block, 32 + 2 * r)));
+        Bytes(std::array::from_fn(|k| {
+            let high = high >> (4 * k);
+            let place = (low >> (8 * k) & 255 | (high & 7) << 8) as usize;
+            shifted(IQ1[place], u64::from(high >> 3 & 1))
+        }))
+    }
+
+    #[inline(always)]
+    fn scales(block: &Self::Block, d: f32) -> [[f32; RUNS]; 2] {
+        let code = |r: usize| half_at(block, 48 + r / 2 * 2) >> (6 * (r % 2));
+        [std::array::from_fn(|r| group_scale(d, code(r))), std::array::from_fn(|r| group_scale(d, code(r) >> 3))]
     }
 }

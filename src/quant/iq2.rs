@@ -23,7 +23,8 @@
 
 use super::QK_K;
 use super::grids::{IQ2_S, IQ2_XS, IQ2_XXS};
-use super::runs::{Bytes, Run, Runs, half_at};
+use super::points::{self, Points, RUNS, Signs};
+use super::runs::{Bytes, Run, Runs, half_at, word};
 
 /// Bytes of an IQ2_XXS block.
 pub const XXS_BYTES: usize = 66;
@@ -42,21 +43,6 @@ pub struct Iq2Xs;
 #[derive(Debug)]
 pub struct Iq2S;
 
-/// Each byte's seven low bits and as its eighth their parity.
-#[inline(always)]
-pub(super) fn with_parity(signs: u32) -> u32 {
-    let signs = signs & 0x7f7f_7f7f;
-    let folded = signs ^ signs >> 4;
-    let folded = folded ^ folded >> 2;
-    signs | ((folded ^ folded >> 1) & 0x0101_0101) << 7
-}
-
-/// Four times seven bits, each to a byte of its own.
-#[inline(always)]
-pub(super) fn spread(signs: u32) -> u32 {
-    signs & 0x7f | signs << 1 & 0x7f00 | signs << 2 & 0x007f_0000 | signs << 3 & 0x7f00_0000
-}
-
 #[inline(always)]
 fn group_scale(d: f32, code: u32) -> f32 {
     d * (0.5 + (code & 15) as f32) * 0.25
@@ -73,15 +59,8 @@ impl Runs for Iq2Xxs {
     }
 
     #[inline(always)]
-    fn runs(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
-        let Some(block) = block.first_chunk::<XXS_BYTES>() else { return };
-        for (run, group) in out.iter_mut().zip(block[2..].as_chunks::<8>().0) {
-            let [places, signs] = group.as_chunks::<4>().0 else { return };
-            let signs = u32::from_le_bytes(*signs);
-            let q = Bytes(places.map(|place| IQ2_XXS[usize::from(place)]));
-            let scale = [group_scale(d, signs >> 28); 2];
-            *run = Run { q, scale, signs: with_parity(spread(signs)), ..Run::ZERO };
-        }
+    fn runs(block: &[u8], factors: [f32; 2], out: &mut [Run]) {
+        points::runs::<Self>(block, factors, out);
     }
 }
 
@@ -97,19 +76,8 @@ impl Runs for Iq2Xs {
     }
 
     #[inline(always)]
-    fn runs(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
-        let Some(block) = block.first_chunk::<XS_BYTES>() else { return };
-        for ((run, group), sc) in out.iter_mut().zip(block[2..66].as_chunks::<8>().0).zip(&block[66..]) {
-            let codes = u64::from_le_bytes(*group);
-            let point = |k: usize| IQ2_XS[(codes >> (16 * k)) as usize & 511];
-            let q = Bytes([point(0), point(1), point(2), point(3)]);
-            // The seven bits of each code's upper end, brought together.
-            let signs = codes >> 9 & 0x007f_007f_007f_007f;
-            let signs = signs | signs >> 8;
-            let signs = (signs & 0xffff | signs >> 16 & 0xffff_0000) as u32;
-            let scale = [group_scale(d, u32::from(*sc)), group_scale(d, u32::from(sc >> 4))];
-            *run = Run { q, scale, signs: with_parity(signs), ..Run::ZERO };
-        }
+    fn runs(block: &[u8], factors: [f32; 2], out: &mut [Run]) {
+        points::runs::<Self>(block, factors, out);
     }
 }
 
@@ -125,15 +93,100 @@ impl Runs for Iq2S {
     }
 
     #[inline(always)]
-    fn runs(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
-        let Some(block) = block.first_chunk::<S_BYTES>() else { return };
-        let (places, signs) = (block[2..34].as_chunks::<4>().0, block[34..66].as_chunks::<4>().0);
-        let codes = places.iter().zip(signs).zip(block[66..74].iter().zip(&block[74..]));
-        for (run, ((places, signs), (high, sc))) in out.iter_mut().zip(codes) {
-            let point = |k: usize| IQ2_S[usize::from(places[k]) | usize::from(high >> (2 * k) & 3) << 8];
-            let q = Bytes([point(0), point(1), point(2), point(3)]);
-            let scale = [group_scale(d, u32::from(*sc)), group_scale(d, u32::from(sc >> 4))];
-            *run = Run { q, scale, signs: u32::from_le_bytes(*signs), ..Run::ZERO };
-        }
+    fn runs(block: &[u8], factors: [f32; 2], out: &mut [Run]) {
+        points::runs::<Self>(block, factors, out);
     }
+}
+
+impl Points for Iq2Xxs {
+    type Block = [u8; XXS_BYTES];
+    const KEPT: Signs = Signs::Packed;
+
+    #[inline(always)]
+    fn block(bytes: &[u8]) -> Option<&Self::Block> {
+        bytes.first_chunk()
+    }
+
+    #[inline(always)]
+    fn points(block: &Self::Block, r: usize) -> Bytes {
+        let places = word(block, 2 + 8 * r);
+        Bytes(places.to_le_bytes().map(|place| IQ2_XXS[usize::from(place)]))
+    }
+
+    #[inline(always)]
+    fn signs(block: &Self::Block) -> [u32; RUNS] {
+        std::array::from_fn(|r| word(block, 6 + 8 * r))
+    }
+
+    #[inline(always)]
+    fn scales(block: &Self::Block, d: f32) -> [[f32; RUNS]; 2] {
+        [std::array::from_fn(|r| group_scale(d, word(block, 6 + 8 * r) >> 28)); 2]
+    }
+}
+
+impl Points for Iq2Xs {
+    type Block = [u8; XS_BYTES];
+    const KEPT: Signs = Signs::Bytes;
+
+    #[inline(always)]
+    fn block(bytes: &[u8]) -> Option<&Self::Block> {
+        bytes.first_chunk()
+    }
+
+    #[inline(always)]
+    fn points(block: &Self::Block, r: usize) -> Bytes {
+        let codes = [word(block, 2 + 8 * r), word(block, 6 + 8 * r)];
+        Bytes(std::array::from_fn(|k| IQ2_XS[(codes[k / 2] >> (16 * (k % 2))) as usize & 511]))
+    }
+
+    #[inline(always)]
+    fn signs(block: &Self::Block) -> [u32; RUNS] {
+        std::array::from_fn(|r| {
+            // The seven bits of each code's upper end, brought together.
+            let two = |at: usize| {
+                let codes = word(block, at) >> 9 & 0x007f_007f;
+                (codes | codes >> 8) & 0x7f7f
+            };
+            two(2 + 8 * r) | two(6 + 8 * r) << 16
+        })
+    }
+
+    #[inline(always)]
+    fn scales(block: &Self::Block, d: f32) -> [[f32; RUNS]; 2] {
+        half_scales(block, XS_BYTES - RUNS, d)
+    }
+}
+
+impl Points for Iq2S {
+    type Block = [u8; S_BYTES];
+    const KEPT: Signs = Signs::Bits;
+
+    #[inline(always)]
+    fn block(bytes: &[u8]) -> Option<&Self::Block> {
+        bytes.first_chunk()
+    }
+
+    #[inline(always)]
+    fn points(block: &Self::Block, r: usize) -> Bytes {
+        let (low, high) = (word(block, 2 + 4 * r), u32::from(block[66 + r]));
+        let place = |k: usize| (low >> (8 * k) & 255 | (high >> (2 * k) & 3) << 8) as usize;
+        Bytes(std::array::from_fn(|k| IQ2_S[place(k)]))
+    }
+
+    #[inline(always)]
+    fn signs(block: &Self::Block) -> [u32; RUNS] {
+        std::array::from_fn(|r| word(block, 34 + 4 * r))
+    }
+
+    #[inline(always)]
+    fn scales(block: &Self::Block, d: f32) -> [[f32; RUNS]; 2] {
+        half_scales(block, S_BYTES - RUNS, d)
+    }
+}
+
+/// Scales of sixteen values each, two a byte from byte `at` on.
+#[inline(always)]
+fn half_scales(block: &[u8], at: usize, d: f32) -> [[f32; RUNS]; 2] {
+    let codes: [u8; RUNS] = block.get(at..).and_then(|b| b.first_chunk()).copied().unwrap_or_default();
+    [codes.map(|c| group_scale(d, u32::from(c))), codes.map(|c| group_scale(d, u32::from(c >> 4)))]
 }

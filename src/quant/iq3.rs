@@ -19,8 +19,8 @@
 
 use super::QK_K;
 use super::grids::{IQ3_S, IQ3_XXS};
-use super::iq2::{spread, with_parity};
-use super::runs::{Bytes, Run, Runs, half_at};
+use super::points::{self, Points, RUNS, Signs};
+use super::runs::{Bytes, Run, Runs, half_at, word};
 
 /// Bytes of an IQ3_XXS block.
 pub const XXS_BYTES: usize = 98;
@@ -51,17 +51,8 @@ impl Runs for Iq3Xxs {
     }
 
     #[inline(always)]
-    fn runs(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
-        let Some(block) = block.first_chunk::<XXS_BYTES>() else { return };
-        let groups = block[2..66].as_chunks::<8>().0.iter().zip(block[66..].as_chunks::<4>().0);
-        for (run, (places, signs)) in out.iter_mut().zip(groups) {
-            let signs = u32::from_le_bytes(*signs);
-            let point = |k: usize| IQ3_XXS[usize::from(places[k])];
-            let points = |k: usize| pair(point(2 * k), point(2 * k + 1));
-            let q = Bytes([points(0), points(1), points(2), points(3)]);
-            let scale = [d * (0.5 + (signs >> 28) as f32) * 0.5; 2];
-            *run = Run { q, scale, signs: with_parity(spread(signs)), ..Run::ZERO };
-        }
+    fn runs(block: &[u8], factors: [f32; 2], out: &mut [Run]) {
+        points::runs::<Self>(block, factors, out);
     }
 }
 
@@ -76,17 +67,61 @@ impl Runs for Iq3S {
     }
 
     #[inline(always)]
-    fn runs(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
-        let Some(block) = block.first_chunk::<S_BYTES>() else { return };
-        let (places, highs) = (block[2..66].as_chunks::<8>().0, &block[66..74]);
-        let (signs, scales) = (block[74..106].as_chunks::<4>().0, &block[106..]);
-        for (r, (run, ((places, high), signs))) in out.iter_mut().zip(places.iter().zip(highs).zip(signs)).enumerate() {
-            let sc = scales[r / 2] >> (4 * (r % 2)) & 15;
-            let point = |k: usize| IQ3_S[usize::from(places[k]) | (usize::from(*high) >> k & 1) << 8];
-            let points = |k: usize| pair(point(2 * k), point(2 * k + 1));
-            let q = Bytes([points(0), points(1), points(2), points(3)]);
-            let (scale, signs) = ([d * f32::from(1 + 2 * sc); 2], u32::from_le_bytes(*signs));
-            *run = Run { q, scale, signs, ..Run::ZERO };
-        }
+    fn runs(block: &[u8], factors: [f32; 2], out: &mut [Run]) {
+        points::runs::<Self>(block, factors, out);
+    }
+}
+
+impl Points for Iq3Xxs {
+    type Block = [u8; XXS_BYTES];
+    const KEPT: Signs = Signs::Packed;
+
+    #[inline(always)]
+    fn block(bytes: &[u8]) -> Option<&Self::Block> {
+        bytes.first_chunk()
+    }
+
+    #[inline(always)]
+    fn points(block: &Self::Block, r: usize) -> Bytes {
+        let point = |k: usize| IQ3_XXS[usize::from(block[2 + 8 * r + k])];
+        Bytes(std::array::from_fn(|k| pair(point(2 * k), point(2 * k + 1))))
+    }
+
+    #[inline(always)]
+    fn signs(block: &Self::Block) -> [u32; RUNS] {
+        std::array::from_fn(|r| word(block, 66 + 4 * r))
+    }
+
+    #[inline(always)]
+    fn scales(block: &Self::Block, d: f32) -> [[f32; RUNS]; 2] {
+        [std::array::from_fn(|r| d * (0.5 + (word(block, 66 + 4 * r) >> 28) as f32) * 0.5); 2]
+    }
+}
+
+impl Points for Iq3S {
+    type Block = [u8; S_BYTES];
+    const KEPT: Signs = Signs::Bits;
+
+    #[inline(always)]
+    fn block(bytes: &[u8]) -> Option<&Self::Block> {
+        bytes.first_chunk()
+    }
+
+    #[inline(always)]
+    fn points(block: &Self::Block, r: usize) -> Bytes {
+        let high = usize::from(block[66 + r]) << 8;
+        let point = |k: usize| IQ3_S[usize::from(block[2 + 8 * r + k]) | high >> k & 256];
+        Bytes(std::array::from_fn(|k| pair(point(2 * k), point(2 * k + 1))))
+    }
+
+    #[inline(always)]
+    fn signs(block: &Self::Block) -> [u32; RUNS] {
+        std::array::from_fn(|r| word(block, 74 + 4 * r))
+    }
+
+    #[inline(always)]
+    fn scales(block: &Self::Block, d: f32) -> [[f32; RUNS]; 2] {
+        let codes = word(block, 106);
+        [std::array::from_fn(|r| d * (1 + 2 * (codes >> (4 * r) & 15)) as f32); 2]
     }
 }

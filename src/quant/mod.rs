@@ -11,6 +11,7 @@ pub mod iq3;
 pub mod iq4;
 pub mod legacy;
 mod names;
+pub mod points;
 pub mod q2_k;
 pub mod q3_k;
 pub mod q4_0;

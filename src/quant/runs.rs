@@ -157,6 +157,12 @@ pub(super) fn half_at(block: &[u8], at: usize) -> u16 {
     block.get(at..at + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]))
 }
 
+/// The little-endian number of four bytes at byte `at`, zero past the end.
+#[inline(always)]
+pub(super) fn word(block: &[u8], at: usize) -> u32 {
+    block.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b))
+}
+
 /// Writes the values of whole blocks to `out`.
 pub(crate) fn dequantize<T: Runs>(bytes: &[u8], out: &mut [f32]) {
     let mut runs = [Run::ZERO; super::QK_K / RUN];

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 use super::super::acts::ActBlock;
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, BLOCK, Kernels, Panels};
-use super::{attention, codes, common, decoded, pairs};
+use super::{attention, by_rows, codes, common, decoded, pairs};
 use crate::quant::{BlockType, runs};
 use crate::weights::layout::codes::with_codes;
 use crate::weights::layout::{PANEL_ROWS, is_reordered, panel_block};
@@ -50,9 +50,13 @@ fn matmul<const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     if is_reordered(w.ty) {
         return matmul_panels::<V>(w, x, out);
     }
+    // SAFETY: this table is only handed out when the processor has what it uses.
+    if unsafe { by_rows::matmul::<{ V }>(w, x, out) } {
+        return;
+    }
     runs::with_runs!(
         w.ty,
-        // SAFETY: this table is only handed out when the processor has what it uses.
+        // SAFETY: as above.
         T => unsafe { decoded::matmul_avx2::<T, V>(w, x, out) },
         _ => matmul_panels::<V>(w, x, out)
     );

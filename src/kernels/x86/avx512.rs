@@ -8,7 +8,7 @@ use super::super::scalar::matmul_shape;
 use super::super::{Acts, Kernels, Panels};
 use super::avx2::{self, EVEX, Rows};
 use super::avx512;
-use super::{attention, codes, decoded, float512, pairs, tiles};
+use super::{attention, by_rows, codes, decoded, float512, pairs, tiles};
 use crate::quant::{BlockType, runs};
 use crate::weights::layout::codes::with_codes;
 use crate::weights::layout::{PANEL_ROWS, is_reordered, panel_block};
@@ -46,9 +46,13 @@ fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     if is_reordered(w.ty) {
         return matmul_panels(w, x, out);
     }
+    // SAFETY: this table is only handed out when the processor has what it uses.
+    if unsafe { by_rows::matmul::<{ EVEX }>(w, x, out) } {
+        return;
+    }
     runs::with_runs!(
         w.ty,
-        // SAFETY: this table is only handed out when the processor has what it uses.
+        // SAFETY: as above.
         T => unsafe { decoded::matmul_avx512::<T>(w, x, out) },
         _ => matmul_panels(w, x, out)
     );

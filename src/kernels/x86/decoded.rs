@@ -31,12 +31,7 @@ impl<const P: usize> Scratch<P> {
     /// AVX2, FMA and F16C.
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn fill<T: Runs>(&mut self, p: usize, blocks: &[u8], flip: u8, rows: &mut Decoded) -> usize {
-        decode::<T>(blocks, rows, |bits| {
-            let mut singles = [0.0; 8];
-            // SAFETY: eight halves, eight singles.
-            unsafe { _mm256_storeu_ps(singles.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(bits.as_ptr().cast()))) };
-            singles
-        });
+        decode::<T>(blocks, rows, |bits| singles(bits));
         let runs = blocks.len() / (PANEL_ROWS * T::BYTES) * (T::LEN / RUN);
         for r in 0..runs.min(RUNS) {
             let row = |row: usize| &rows[row][r];
@@ -79,10 +74,20 @@ impl<const P: usize> Scratch<P> {
     }
 }
 
+/// Eight halves in single precision.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn singles(bits: [u16; 8]) -> [f32; 8] {
+    let mut singles = [0.0; 8];
+    // SAFETY: eight halves, eight singles.
+    unsafe { _mm256_storeu_ps(singles.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(bits.as_ptr().cast()))) };
+    singles
+}
+
 /// Bytes, negated where a bit of `signs` is set.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn signed(q: __m256i, signs: u32) -> __m256i {
+pub(super) fn signed(q: __m256i, signs: u32) -> __m256i {
     let spread = _mm256_setr_epi64x(0, eight(1), eight(2), eight(3));
     let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201u64.cast_signed());
     let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(signs.cast_signed()), spread);
@@ -98,7 +103,7 @@ const fn eight(byte: i64) -> i64 {
 /// Eight rows of eight quads to eight quads of eight rows.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn transposed(rows: [__m256i; 8]) -> [__m256i; 8] {
+pub(super) fn transposed(rows: [__m256i; 8]) -> [__m256i; 8] {
     let [a, b, c, d, e, f, g, h] = rows;
     let (ab, ab2) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
     let (cd, cd2) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));

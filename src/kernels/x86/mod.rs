@@ -6,6 +6,7 @@ mod attention;
 mod attention_direct;
 mod avx2;
 mod avx512;
+mod by_rows;
 mod codes;
 mod common;
 mod decoded;
