@@ -7,6 +7,7 @@ mod codes;
 mod columns;
 mod confusable;
 mod decode;
+mod fold;
 mod glyph;
 mod hidden;
 mod mend;
@@ -16,6 +17,7 @@ mod plain;
 mod recovered;
 mod respell;
 mod scramble;
+mod sheet;
 mod spell;
 mod spoken;
 mod upside;
@@ -25,7 +27,10 @@ mod words;
 use std::ops::Range;
 
 use decode::Decoded;
+use fold::Folded;
 use glyph::{Glyph, collapse, excerpts, glyphs, place, replace};
+
+use plain::Plain;
 
 pub use hidden::Hidden;
 pub(crate) use hidden::is_ignorable;
@@ -57,13 +62,29 @@ impl<'a> JudgedText<'a> {
     /// # Errors
     /// [`crate::Kind::Limit`] when undoing the disguises makes the text more than four times as long.
     pub fn new(original: &'a str) -> Result<Self> {
-        let Some(plain) = plain::scan(original) else { return Self::thorough(original) };
-        let mut judged = Self::raw(original);
-        if !plain.changes.is_empty() {
-            judged.views.push(View::respaced(original, plain.changes));
+        let plain = fold::fold(original).and_then(|folded| Some((plain::scan(&folded.sheet.text)?, folded)));
+        match plain {
+            Some((plain, folded)) if !plain.upside || !is_upside(original) => Self::plain(original, folded, &plain),
+            _ => Self::thorough(original),
         }
-        if plain.respell {
-            judged.add_letters(clean::plain(original));
+    }
+
+    /// The views of a text with little to undo.
+    fn plain(original: &'a str, folded: Folded<'a>, plain: &Plain) -> Result<Self> {
+        let mut judged = Self::raw(original);
+        let letters = (plain.stood_in || plain.apart || plain.odd).then(|| folded.sheet.glyphs());
+        let sheet = folded.sheet.respaced(&plain.spaces);
+        if !sheet.edits.is_empty() {
+            let mut view = View::edited(sheet);
+            if !folded.lost && !folded.bare {
+                view.skip();
+            } else if !folded.lost && !folded.marked {
+                judged.views.iter_mut().for_each(View::skip);
+            }
+            judged.views.push(view);
+        }
+        if let Some(letters) = letters {
+            judged.add_letters(letters);
         }
         judged.weigh()
     }
@@ -260,6 +281,11 @@ impl<'a> JudgedText<'a> {
     }
 }
 
+/// Whether something is written upside down.
+fn is_upside(original: &str) -> bool {
+    !upside::find(&hidden::strip(&glyphs(original)).0).changes.is_empty()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,7 +380,7 @@ mod tests {
                 continue;
             };
             let long = JudgedText::thorough(&text).unwrap();
-            plain += usize::from(plain::scan(&text).is_some());
+            plain += usize::from(fold::fold(&text).is_some_and(|f| plain::scan(&f.sheet.text).is_some()));
             assert_eq!(short.hidden, long.hidden, "{text:?}");
             assert_eq!(short.rewritten, long.rewritten, "{text:?}");
             let key = |j: &JudgedText<'_>| -> Vec<_> {
