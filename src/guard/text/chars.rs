@@ -44,7 +44,7 @@ const fn found(c: char) -> Kind {
     match c {
         '\u{4E00}'..='\u{4E04}' | '\u{4E06}'..='\u{4E2A}' | '\u{4E2C}'..='\u{9FFF}' | '\u{3041}'..='\u{3096}' | '\u{30A1}'..='\u{30FA}' | '\u{30FC}' | '\u{AC00}'..='\u{D7A3}'
         | '\u{0905}'..='\u{0939}' | '\u{0E01}'..='\u{0E30}' | '\u{0E32}' | '\u{0E40}'..='\u{0E46}' => Kind::Letter,
-        '\u{0391}'..='\u{03A1}' | '\u{03A3}'..='\u{03A9}' | '\u{03B1}'..='\u{03C9}' | '\u{0400}'..='\u{045F}' | '\u{05D0}'..='\u{05EA}'
+        '\u{0391}'..='\u{039A}' | '\u{039C}'..='\u{03A1}' | '\u{03A3}'..='\u{03A9}' | '\u{03B1}'..='\u{03C9}' | '\u{0400}'..='\u{045F}' | '\u{05D0}'..='\u{05EA}'
         | '\u{0621}'..='\u{064A}' => Kind::Twin,
         '\u{0901}'..='\u{0903}' | '\u{093E}'..='\u{094C}' | '\u{0E31}' | '\u{0E34}'..='\u{0E37}' | '\u{0E47}'
         | '\u{0E4C}'..='\u{0E4E}' => Kind::Mark(false),
@@ -92,6 +92,7 @@ mod tests {
     use super::super::clean::plain_mark;
     use super::super::confusable;
     use super::super::hidden::is_ignorable;
+    use super::super::upside;
     use super::*;
 
     #[test]
@@ -109,6 +110,14 @@ mod tests {
             }
         }
         assert!(wrong.is_empty(), "{wrong:?}");
+    }
+
+    #[test]
+    fn letters_with_look_alikes_are_of_one_script_each_and_none_is_upside_down() {
+        for c in ('\u{80}'..=char::MAX).filter(|c| kind(*c) == Kind::Twin) {
+            assert!(unchanged(&format!("{c}ж{c}")) || u32::from(c) >> 8 != 4, "{c}");
+            assert!(c.is_alphabetic() && keeps_form(c) && !upside::is_exotic(c) && !is_ignorable(c), "{c}");
+        }
     }
 
     #[test]

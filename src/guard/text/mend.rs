@@ -46,46 +46,72 @@ struct Reading {
 }
 
 /// The words of odd rows that have a known reading, with it.
-pub(super) fn mended(glyphs: &[Glyph], words: &[Word], rows: &[Range<usize>]) -> Vec<(Range<usize>, Vec<Glyph>)> {
-    let mut out = Vec::new();
+pub(super) fn mended(
+    glyphs: &[Glyph],
+    flat: &[u8],
+    words: &[Word],
+    rows: &[Range<usize>],
+) -> Vec<(Range<usize>, Vec<Glyph>)> {
+    hopeful(flat, words, rows).flat_map(|part| mend(glyphs, &tokens(glyphs, part))).collect()
+}
+
+/// Whether some words of odd rows have a known reading.
+pub(super) fn is_mended(flat: &[u8], words: &[Word], rows: &[Range<usize>]) -> bool {
+    hopeful(flat, words, rows).any(|part| {
+        // The letters of a part and what stands at its ends are all that its readings depend on.
+        let from = part.start.saturating_sub(1);
+        let near = flat.get(from..part.end.min(flat.len())).unwrap_or_default();
+        let glyphs: Vec<Glyph> = near.iter().map(|b| Glyph { c: char::from(*b), start: 0, end: 0 }).collect();
+        !mend(&glyphs, &tokens(&glyphs, part.start - from..part.end - from)).is_empty()
+    })
+}
+
+/// The parts of a flat text that may be misspelled.
+fn hopeful<'a>(
+    flat: &'a [u8],
+    words: &'a [Word],
+    rows: &'a [Range<usize>],
+) -> impl Iterator<Item = Range<usize>> + 'a {
     let mut done = 0;
-    for row in rows {
-        let (from, to) = widened(words, row);
-        for part in words.get(from.max(done)..to).unwrap_or_default().chunks(PART) {
-            if let (Some(first), Some(last), true) = (part.first(), part.last(), is_hopeful(glyphs, part)) {
-                out.extend(mend(glyphs, &tokens(glyphs, first.range.start..last.range.end + 1)));
-            }
-        }
+    let near = rows.iter().flat_map(move |row| {
+        let (from, to) = widened(flat, words, row, done);
+        let part = words.get(from..to).unwrap_or_default();
         done = to;
-    }
-    out
+        part.chunks(PART)
+    });
+    let whole = |part: &[Word]| Some(part.first()?.range.start..part.last()?.range.end + 1);
+    near.filter(move |part| is_hopeful(flat, part)).filter_map(whole)
 }
 
 /// Whether some of the first unknown words may have a known reading, so that the dear search for the best is worth while.
-fn is_hopeful(glyphs: &[Glyph], part: &[Word]) -> bool {
-    let unknown = part.iter().enumerate().filter(|(_, word)| !is_known(&word.letters));
+fn is_hopeful(flat: &[u8], part: &[Word]) -> bool {
+    let unknown = part.iter().enumerate().filter(|(_, word)| is_unknown(flat, word));
     let starred = |word: &Word| {
         let beside = [word.range.start.checked_sub(1), Some(word.range.end)];
-        beside.into_iter().flatten().any(|i| glyphs.get(i).is_some_and(|g| is_star(g.c)))
+        beside.into_iter().flatten().any(|i| flat.get(i).is_some_and(|b| is_star(char::from(*b))))
     };
     let torn = |from: usize| {
         matches!(part.get(from..from + 2), Some([a, b]) if b.range.start == a.range.end + 1
-            && lexicon().knows(&Letters::of(a.letters.iter().chain(b.letters.iter()).copied())))
+            && lexicon().knows(&Letters::of([a.letters(flat), b.letters(flat)].into_iter().flatten().copied())))
     };
     let (mut tried, mut repaired) = (0, 0);
     for (i, word) in unknown.take(TRIED) {
         let pair = torn(i) || i.checked_sub(1).is_some_and(torn);
         tried += 1;
-        repaired += usize::from(pair || starred(word) || !spell::repairs(&word.letters).is_empty());
+        repaired += usize::from(pair || starred(word) || spell::has_repair(&word.small(flat)));
     }
     repaired * HALF * 2 >= tried && repaired > 0
 }
 
-/// The row with the unknown words near it, and the words near these.
-fn widened(words: &[Word], row: &Range<usize>) -> (usize, usize) {
-    let unknown = |word: &Word| !is_known(&word.letters);
+fn is_unknown(flat: &[u8], word: &Word) -> bool {
+    !is_known(word.letters(flat))
+}
+
+/// The row with the unknown words near it, and the words near these, as far as they are not `done`.
+fn widened(flat: &[u8], words: &[Word], row: &Range<usize>, done: usize) -> (usize, usize) {
+    let unknown = |word: &Word| is_unknown(flat, word);
     let (mut from, mut to) = (row.start, row.end);
-    loop {
+    while from > done {
         let before = from.saturating_sub(NEAR);
         match words.get(before..from).and_then(|near| near.iter().position(unknown)) {
             Some(i) => from = before + i,
@@ -99,7 +125,7 @@ fn widened(words: &[Word], row: &Range<usize>) -> (usize, usize) {
             None => break,
         }
     }
-    (from.saturating_sub(NEAR), to.saturating_add(NEAR).min(words.len()))
+    (from.saturating_sub(NEAR).max(done), to.saturating_add(NEAR).min(words.len()))
 }
 
 fn tokens(glyphs: &[Glyph], within: Range<usize>) -> Vec<Token> {
@@ -247,13 +273,17 @@ fn is_torn_unknown(part: &[Token]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::glyph::{glyphs, replace};
-    use super::super::scramble::{odd_rows, words};
+    use super::super::scramble::{flat, odd_rows, words};
     use super::*;
 
     fn read(text: &str) -> String {
         let g = glyphs(text);
-        let words = words(&g);
-        replace(&g, mended(&g, &words, &odd_rows(&words))).0.iter().map(|g| g.c).collect()
+        let flat = flat(text.chars());
+        let words = words(&flat);
+        let rows = odd_rows(&words);
+        let changes = mended(&g, &flat, &words, &rows);
+        assert_eq!(is_mended(&flat, &words, &rows), !changes.is_empty(), "{text}");
+        replace(&g, changes).0.iter().map(|g| g.c).collect()
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod upside;
 mod view;
 mod words;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use decode::Decoded;
@@ -72,7 +73,8 @@ impl<'a> JudgedText<'a> {
     /// The views of a text with little to undo.
     fn plain(original: &'a str, folded: Folded<'a>, plain: &Plain) -> Result<Self> {
         let mut judged = Self::raw(original);
-        let letters = (plain.stood_in || plain.apart || plain.odd).then(|| folded.sheet.glyphs());
+        let disguised = plain.stood_in || plain.apart || plain.odd && is_odd(&folded.sheet.text);
+        let letters = disguised.then(|| folded.sheet.glyphs());
         let sheet = folded.sheet.respaced(&plain.spaces);
         if !sheet.edits.is_empty() {
             let mut view = View::edited(sheet);
@@ -139,14 +141,15 @@ impl<'a> JudgedText<'a> {
         }
         let columns = columns::joined(&now);
         now = self.add_changed(ViewKind::Mended, now, columns, false);
-        let words = scramble::words(&now);
+        let flat = scramble::flat(now.iter().map(|g| g.c));
+        let words = scramble::words(&flat);
         let rows = scramble::odd_rows(&words);
         if rows.is_empty() {
             return;
         }
-        let turned = scramble::turned(&now, &words, &rows);
+        let turned = scramble::turned(&now, &flat, &words, &rows);
         if turned.first.is_empty() {
-            let mended = mend::mended(&now, &words, &rows);
+            let mended = mend::mended(&now, &flat, &words, &rows);
             self.add_changed(ViewKind::Mended, now, mended, false);
             return;
         }
@@ -279,6 +282,14 @@ impl<'a> JudgedText<'a> {
         }
         Ok(self)
     }
+}
+
+/// Whether rows of unknown words are turned or misspelled.
+fn is_odd(text: &str) -> bool {
+    let flat = if text.is_ascii() { Cow::Borrowed(text.as_bytes()) } else { scramble::flat(text.chars()).into() };
+    let words = scramble::words(&flat);
+    let rows = scramble::odd_rows(&words);
+    scramble::may_be_turned(&flat, &words, &rows) || mend::is_mended(&flat, &words, &rows)
 }
 
 /// Whether something is written upside down.

@@ -158,7 +158,7 @@ impl Scan<'_> {
         }
         self.singles.count = 0;
         (self.numbers, self.signs, self.groups) = (0, 0, 0);
-        self.apart.token(true);
+        self.plain.apart |= self.apart.token(true);
         Some(true)
     }
 

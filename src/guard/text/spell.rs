@@ -1,6 +1,6 @@
 //! What a misspelled word may have been before.
 
-use super::words::{is_known, lexicon};
+use super::words::{is_known, lexicon, word_key};
 
 /// How a word was put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,27 @@ pub(super) fn repairs(word: &[u8]) -> Vec<(Repair, Vec<u8>)> {
     out
 }
 
+/// Whether an unknown word of letters alone has repairs.
+pub(super) fn has_repair(word: &[u8]) -> bool {
+    let known = |words: Vec<Vec<u8>>| words.iter().any(|w| is_known(w));
+    known(held(word))
+        || known(moved(word))
+        || word.len() >= SWAPPED && is_swapped(word)
+        || word.len() >= UNCOVERED && word.get(1..).is_some_and(is_known)
+}
+
+/// Whether swapping two neighbours makes a known word.
+fn is_swapped(word: &[u8]) -> bool {
+    let key = word_key(word);
+    // Five bits of the key are a letter.
+    let may_be = |i: usize| {
+        let at = 5 * (word.len() - 1 - i);
+        let both = (key >> at ^ key >> (at + 5)) & 31;
+        lexicon().may_know(key ^ both << at ^ both << (at + 5))
+    };
+    (key == 0 || (1..word.len()).any(may_be)) && swapped(word).is_some()
+}
+
 /// What a word that stays unknown was, by the habit of its neighbours.
 pub(super) fn by_habit(word: &[u8], is_habit: impl Fn(Repair) -> bool) -> Option<Vec<u8>> {
     let shortest = held(word).into_iter().min_by_key(Vec::len).filter(|w| w.len() < word.len());
@@ -82,6 +103,9 @@ fn best(words: impl IntoIterator<Item = Vec<u8>>) -> Option<Vec<u8>> {
 
 /// The word with each row of equal letters as one and as two.
 fn held(word: &[u8]) -> Vec<Vec<u8>> {
+    if word.windows(2).all(|pair| matches!(pair, [a, b] if a != b)) {
+        return Vec::new();
+    }
     let rows: Vec<&[u8]> = word.chunk_by(|a, b| a == b).collect();
     let held = rows.iter().filter(|row| row.len() > 1).count();
     // One letter alone is a name or a number (`www`, `III`).
@@ -201,6 +225,10 @@ mod tests {
         ] {
             let found = repaired(written);
             assert!(found.contains(&(repair, word.to_owned())), "{written}: {found:?}");
+            assert!(written.contains('*') || has_repair(written.as_bytes()), "{written}");
+        }
+        for word in ["zzqqxx", "krzysztof", "internationalisierung", "eht", "ouvre", "guidee", "qay", "usize", "gfnu"] {
+            assert_eq!(has_repair(word.as_bytes()), !repairs(word.as_bytes()).is_empty(), "{word}");
         }
         assert!(repaired("zzqqxx").is_empty() && repaired("krzysztof").is_empty());
     }
