@@ -20,6 +20,7 @@ mod scramble;
 mod sheet;
 mod spell;
 mod spoken;
+mod stand_in;
 mod upside;
 mod view;
 mod words;
@@ -32,6 +33,7 @@ use fold::Folded;
 use glyph::{Glyph, collapse, excerpts, glyphs, place, replace};
 
 use plain::Plain;
+use sheet::Sheet;
 
 pub use hidden::Hidden;
 pub(crate) use hidden::is_ignorable;
@@ -73,20 +75,23 @@ impl<'a> JudgedText<'a> {
     /// The views of a text with little to undo.
     fn plain(original: &'a str, folded: Folded<'a>, plain: &Plain) -> Result<Self> {
         let mut judged = Self::raw(original);
-        let disguised = plain.stood_in || plain.apart || plain.odd && is_odd(&folded.sheet.text);
-        let letters = disguised.then(|| folded.sheet.glyphs());
+        let letters = Letters::of(&folded, plain);
         let sheet = folded.sheet.respaced(&plain.spaces);
         if !sheet.edits.is_empty() {
-            let mut view = View::edited(sheet);
+            let mut view = View::edited(ViewKind::Clean, sheet);
             if !folded.lost && !folded.bare {
                 view.skip();
+                view = view.respaced();
             } else if !folded.lost && !folded.marked {
                 judged.views.iter_mut().for_each(View::skip);
             }
             judged.views.push(view);
         }
-        if let Some(letters) = letters {
-            judged.add_letters(letters);
+        match letters {
+            Letters::Read(sheets) => {
+                judged.views.extend(sheets.into_iter().map(|sheet| View::edited(ViewKind::Leet, sheet)));
+            }
+            Letters::All(glyphs) => judged.add_letters(glyphs),
         }
         judged.weigh()
     }
@@ -281,6 +286,29 @@ impl<'a> JudgedText<'a> {
             )));
         }
         Ok(self)
+    }
+}
+
+/// How the letters of a plain text are read.
+enum Letters<'a> {
+    /// As they stand, but for stand-ins in these stretches.
+    Read(Vec<Sheet<'a>>),
+    /// By every step.
+    All(Vec<Glyph>),
+}
+
+impl<'a> Letters<'a> {
+    fn of(folded: &Folded<'a>, plain: &Plain) -> Self {
+        let all = || Self::All(folded.sheet.glyphs());
+        let read = if plain.stood_in { stand_in::read(&folded.sheet) } else { stand_in::Read::default() };
+        if read.views.is_empty() {
+            let more = plain.apart || plain.odd && is_odd(&folded.sheet.text);
+            return if more { all() } else { Self::Read(Vec::new()) };
+        }
+        // What stand-ins were read as may make words and rows of words.
+        let again = plain::scan(&read.text).filter(|_| !folded.marked);
+        let more = again.is_none_or(|again| again.apart || again.odd && is_odd(&read.text));
+        if more { all() } else { Self::Read(read.views) }
     }
 }
 

@@ -56,6 +56,34 @@ fn class(b: u8) -> u8 {
     CLASS[usize::from(b)]
 }
 
+/// Whether a byte may stand for a letter.
+pub(super) fn is_stand_in(b: u8) -> bool {
+    class(b) & STAND_IN != 0
+}
+
+/// Whether a byte is white space.
+pub(super) fn is_blank(b: u8) -> bool {
+    class(b) & SPACE != 0
+}
+
+/// The runs of white space in a folded text that are not single spaces.
+pub(super) fn spaces(text: &str) -> Vec<Range<u32>> {
+    let mut out: Vec<Range<u32>> = Vec::new();
+    let (mut at, mut before) = (0, false);
+    for b in text.bytes() {
+        let blank = is_blank(b);
+        match out.last_mut() {
+            Some(run) if blank && run.end == at => run.end += 1,
+            _ if blank && before => out.push(at - 1..at + 1),
+            _ if blank && b != b' ' => out.push(at..at + 1),
+            _ => {}
+        }
+        before = blank;
+        at += 1;
+    }
+    out
+}
+
 /// Marks of one letter beyond this many are ornament.
 const MARKS: u8 = 3;
 
@@ -148,10 +176,12 @@ impl Scan<'_> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let (n, key) = words::letters(rest);
         let end = n + usize::from(rest.get(n).is_some_and(|b| class(*b) == 0));
-        if !(SHORTEST..SHORTEST_RUN - 1).contains(&n) || rest.get(end) != Some(&b' ') {
+        let word = rest.get(..n).unwrap_or_default();
+        let pair = matches!(word, [a, b] if !a.is_ascii_hexdigit() || !b.is_ascii_hexdigit());
+        if !pair && !(SHORTEST..SHORTEST_RUN - 1).contains(&n) || rest.get(end) != Some(&b' ') {
             return Some(false);
         }
-        self.weigh(rest.get(..n).unwrap_or_default(), key)?;
+        self.weigh(word, key)?;
         self.at += end;
         if self.class_at(self.at + 1) & SPACE == 0 {
             self.at += 1;

@@ -94,6 +94,31 @@ impl<'a> Sheet<'a> {
         Self { text: Cow::Owned(text), edits }
     }
 
+    /// These parts of the sheet, which are not empty and do not touch, with a line break between them.
+    pub(super) fn parts(&self, parts: &[Range<usize>]) -> Self {
+        let mut text = String::with_capacity(parts.iter().map(|part| part.len() + 1).sum());
+        let mut edits = Vec::new();
+        let mut done = 0;
+        for part in parts {
+            if !text.is_empty() {
+                edits.push(Edit { start: done, end: done, at: offset(text.len()), len: 1 });
+                text.push('\n');
+            }
+            let base = offset(text.len());
+            let start = offset(place(&self.text, &self.edits, part.start).start);
+            edits.push(Edit { start: done, end: start, at: base, len: 0 });
+            let (from, to) = (offset(part.start), offset(part.end));
+            let first = self.edits.partition_point(|edit| edit.at + edit.len <= from);
+            for edit in self.edits.iter().skip(first).take_while(|edit| edit.at < to) {
+                let (at, end) = (edit.at.max(from), (edit.at + edit.len).min(to));
+                edits.push(Edit { at: at - from + base, len: end - at, ..*edit });
+            }
+            text.push_str(self.text.get(part.clone()).unwrap_or_default());
+            done = offset(place(&self.text, &self.edits, part.end.saturating_sub(1)).end);
+        }
+        Self { text: Cow::Owned(text), edits }
+    }
+
     /// The characters with their places.
     pub(super) fn glyphs(&self) -> Vec<Glyph> {
         let mut out: Vec<Glyph> = Vec::with_capacity(self.text.len());

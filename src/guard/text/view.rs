@@ -39,6 +39,7 @@ pub struct View<'a> {
     places: Places,
     repeated: bool,
     whole: bool,
+    respaced: bool,
 }
 
 /// Where the characters of a view came from.
@@ -55,7 +56,7 @@ enum Places {
 impl<'a> View<'a> {
     /// The original.
     pub(super) fn raw(original: &'a str) -> Self {
-        Self { kind: ViewKind::Raw, text: Cow::Borrowed(original), places: Places::Same, repeated: false, whole: false }
+        Self { kind: ViewKind::Raw, text: Cow::Borrowed(original), places: Places::Same, repeated: false, whole: false, respaced: false }
     }
 
     pub(super) fn of(kind: ViewKind, glyphs: &[Glyph]) -> Self {
@@ -65,13 +66,13 @@ impl<'a> View<'a> {
             places.push((offset(text.len()), g.start, g.end));
             text.push(g.c);
         }
-        Self { kind, text: Cow::Owned(text), places: Places::Each(places), repeated: false, whole: false }
+        Self { kind, text: Cow::Owned(text), places: Places::Each(places), repeated: false, whole: false, respaced: false }
     }
 
-    /// The clean view of a text in which few stretches change.
-    pub(super) fn edited(sheet: Sheet<'a>) -> Self {
+    /// A view in which few stretches change.
+    pub(super) fn edited(kind: ViewKind, sheet: Sheet<'a>) -> Self {
         let places = Places::But(sheet.edits);
-        Self { kind: ViewKind::Clean, text: sheet.text, places, repeated: false, whole: false }
+        Self { kind, text: sheet.text, places, repeated: false, whole: false, respaced: false }
     }
 
     /// Which reading this is.
@@ -92,6 +93,17 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn is_repeated(&self) -> bool {
         self.repeated
+    }
+
+    /// Marks this view as the one before it with single spaces and typewriter marks, as a folded text has them.
+    pub(super) fn respaced(mut self) -> Self {
+        self.respaced = true;
+        self
+    }
+
+    /// Whether this view was marked as respaced.
+    pub(crate) fn is_respaced(&self) -> bool {
+        self.respaced
     }
 
     /// Marks this view as one of all of the text.

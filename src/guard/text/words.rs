@@ -109,8 +109,7 @@ pub(super) fn letters(rest: &[u8]) -> (usize, u64) {
         return (n, word_key(rest.get(..n).unwrap_or_default()));
     };
     match eight(first) {
-        n @ 0..SHORTEST => (n, 0),
-        n @ SHORTEST..8 => (n, key_of(first, n)),
+        n @ 0..8 => (n, if n < SHORTEST { 0 } else { key_of(first, n) }),
         _ => match eight(second) {
             0 => (8, key_of(first, 8)),
             n @ 1..=4 => (8 + n, key_of(first, 8) << (5 * n) | key_of(second, n)),
@@ -251,7 +250,8 @@ const RADIO: [&str; 30] = [
     "whisky", "xray", "yankee", "zulu",
 ];
 
-const RADIO_SLOTS: usize = 128;
+/// Few of them are taken, so that most words end at an empty one.
+const RADIO_SLOTS: usize = 1024;
 static RADIO_KEYS: [u64; RADIO_SLOTS] = radio_keys();
 
 /// Whether the word of this key stands for its first letter on the radio.
@@ -267,7 +267,7 @@ pub(super) fn is_spoken(key: u64) -> bool {
 }
 
 const fn radio_slot(key: u64) -> usize {
-    (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 57) as usize
+    (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 54) as usize
 }
 
 const fn radio_keys() -> [u64; RADIO_SLOTS] {
