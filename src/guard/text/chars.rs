@@ -31,6 +31,7 @@ static KINDS: [Kind; 0x3400] = {
 };
 
 /// What a character means. Those of ASCII are not asked for.
+#[inline]
 pub(super) fn kind(c: char) -> Kind {
     match KINDS.get(c as usize) {
         Some(kind) => *kind,
@@ -68,6 +69,7 @@ pub(super) fn keeps_form(c: char) -> bool {
 }
 
 /// `char::is_alphanumeric` without its search in a table for the letters that most texts are written in.
+#[inline]
 pub(super) fn is_alphanumeric(c: char) -> bool {
     match c {
         '\0'..='\x7F' => c.is_ascii_alphanumeric(),
@@ -77,6 +79,14 @@ pub(super) fn is_alphanumeric(c: char) -> bool {
             Kind::Typographic | Kind::Symbol => false,
             Kind::Unknown => c.is_alphanumeric(),
         },
+    }
+}
+
+/// `char::is_alphabetic`, likewise.
+pub(super) fn is_alphabetic(c: char) -> bool {
+    match kind(c) {
+        Kind::Letter | Kind::Twin => true,
+        _ => c.is_alphabetic(),
     }
 }
 
@@ -134,5 +144,6 @@ mod tests {
     #[test]
     fn letters_and_digits_are_those_of_the_standard_library() {
         assert!(('\0'..=char::MAX).all(|c| is_alphanumeric(c) == c.is_alphanumeric()));
+        assert!(('\0'..=char::MAX).all(|c| is_alphabetic(c) == c.is_alphabetic()));
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::glyph::{Glyph, is_space, place, runs};
 use super::scramble::{Letters, Word};
 use super::spell::{self, Repair, is_star};
-use super::words::{SHORTEST, is_known, lexicon};
+use super::words::{LONGEST, SHORTEST, is_known, lexicon};
 
 /// A mended row has at least so many repairs …
 const REPAIRS: usize = 2;
@@ -85,31 +85,32 @@ fn hopeful<'a>(
 
 /// Whether some of the first unknown words may have a known reading, so that the dear search for the best is worth while.
 fn is_hopeful(flat: &[u8], part: &[Word]) -> bool {
-    let unknown = part.iter().enumerate().filter(|(_, word)| is_unknown(flat, word));
+    let unknown = part.iter().enumerate().filter(|(_, word)| word.is_unknown(flat));
     let starred = |word: &Word| {
         let beside = [word.range.start.checked_sub(1), Some(word.range.end)];
         beside.into_iter().flatten().any(|i| flat.get(i).is_some_and(|b| is_star(char::from(*b))))
     };
     let torn = |from: usize| {
-        matches!(part.get(from..from + 2), Some([a, b]) if b.range.start == a.range.end + 1
-            && lexicon().knows(&Letters::of([a.letters(flat), b.letters(flat)].into_iter().flatten().copied())))
+        matches!(part.get(from..from + 2), Some([a, b]) if b.range.start == a.range.end + 1 && is_torn(flat, a, b))
     };
     let (mut tried, mut repaired) = (0, 0);
     for (i, word) in unknown.take(TRIED) {
         let pair = torn(i) || i.checked_sub(1).is_some_and(torn);
         tried += 1;
-        repaired += usize::from(pair || starred(word) || spell::has_repair(&word.small(flat)));
+        repaired += usize::from(pair || starred(word) || spell::has_repair(&word.small(flat), word.key));
     }
     repaired * HALF * 2 >= tried && repaired > 0
 }
 
-fn is_unknown(flat: &[u8], word: &Word) -> bool {
-    !is_known(word.letters(flat))
+/// Whether two words are the pieces of a known one.
+fn is_torn(flat: &[u8], a: &Word, b: &Word) -> bool {
+    let may_be = a.range.len() + b.range.len() > LONGEST || lexicon().may_know(a.key << (5 * b.range.len()) | b.key);
+    may_be && lexicon().knows(&Letters::of([a.letters(flat), b.letters(flat)].into_iter().flatten().copied()))
 }
 
 /// The row with the unknown words near it, and the words near these, as far as they are not `done`.
 fn widened(flat: &[u8], words: &[Word], row: &Range<usize>, done: usize) -> (usize, usize) {
-    let unknown = |word: &Word| is_unknown(flat, word);
+    let unknown = |word: &Word| word.is_unknown(flat);
     let (mut from, mut to) = (row.start, row.end);
     while from > done {
         let before = from.saturating_sub(NEAR);

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::chars::{Kind, is_alphanumeric, kind};
+use super::chars::{Kind, is_alphabetic, is_alphanumeric, kind};
 use super::columns::Apart;
 use super::confusable::{self, Looks, looks};
 use super::decode::{self, GROUPS, SHORTEST_RUN};
@@ -69,17 +69,13 @@ pub(super) fn is_blank(b: u8) -> bool {
 /// The runs of white space in a folded text that are not single spaces.
 pub(super) fn spaces(text: &str) -> Vec<Range<u32>> {
     let mut out: Vec<Range<u32>> = Vec::new();
-    let (mut at, mut before) = (0, false);
-    for b in text.bytes() {
-        let blank = is_blank(b);
+    let bytes = text.as_bytes();
+    for (at, b) in bytes.iter().enumerate().filter(|(_, b)| is_blank(**b)) {
         match out.last_mut() {
-            Some(run) if blank && run.end == at => run.end += 1,
-            _ if blank && before => out.push(at - 1..at + 1),
-            _ if blank && b != b' ' => out.push(at..at + 1),
+            Some(run) if run.end == offset(at) => run.end += 1,
+            _ if *b != b' ' || bytes.get(at + 1).is_some_and(|b| is_blank(*b)) => out.push(offset(at)..offset(at + 1)),
             _ => {}
         }
-        before = blank;
-        at += 1;
     }
     out
 }
@@ -391,7 +387,7 @@ impl Singles {
             (self.count, self.letters, self.digits) = (0, 0, 0);
         }
         self.count += 1;
-        self.letters += usize::from(c.is_alphabetic());
+        self.letters += usize::from(is_alphabetic(c));
         self.digits += usize::from(c.is_ascii_digit());
         self.end = at.end;
         (self.count < SINGLES || !respell::is_spelled(self.letters, self.digits)).then_some(())

@@ -12,9 +12,20 @@ pub(super) struct Word {
     pub(super) range: Range<usize>,
     /// Whether it is unknown at a glance; `None` where that says nothing.
     pub(super) strange: Option<bool>,
+    /// Its [`super::words::word_key`].
+    pub(super) key: u64,
 }
 
 impl Word {
+    /// Whether it is no word by itself.
+    pub(super) fn is_unknown(&self, flat: &[u8]) -> bool {
+        match self.strange {
+            _ if self.range.len() < SHORTEST => self.strange != Some(false),
+            Some(true) if self.key != 0 => true,
+            _ => !is_known(self.letters(flat)),
+        }
+    }
+
     /// Its letters in the [`flat`] text.
     pub(super) fn letters<'a>(&self, flat: &'a [u8]) -> &'a [u8] {
         flat.get(self.range.clone()).unwrap_or_default()
@@ -22,7 +33,12 @@ impl Word {
 
     /// The same in small.
     pub(super) fn small(&self, flat: &[u8]) -> Letters {
-        Letters::of(self.letters(flat).iter().copied())
+        let letters = self.letters(flat);
+        let letters = letters.get(..MOST_LETTERS).unwrap_or(letters);
+        let mut made = Letters([0; MOST_LETTERS], u8::try_from(letters.len()).unwrap_or(0));
+        made.0.iter_mut().zip(letters).for_each(|(to, from)| *to = *from);
+        made.0.make_ascii_lowercase();
+        made
     }
 }
 
@@ -68,11 +84,13 @@ pub(super) fn words(flat: &[u8]) -> Vec<Word> {
     let mut out = Vec::with_capacity(flat.len() / 5);
     let mut at = 0;
     while let Some(rest) = flat.get(at..).filter(|rest| !rest.is_empty()) {
-        let (n, key) = letters(rest);
-        if n > 0 {
-            let strange = strangeness(rest.get(..n).unwrap_or_default(), key);
-            out.push(Word { range: at..at + n, strange });
+        if !rest.first().is_some_and(u8::is_ascii_alphabetic) {
+            at += 1;
+            continue;
         }
+        let (n, key) = letters(rest);
+        let strange = strangeness(rest.get(..n).unwrap_or_default(), key);
+        out.push(Word { range: at..at + n, strange, key });
         // What is behind a run of letters is none.
         at += n + 1;
     }
@@ -178,10 +196,10 @@ fn word_by_word(glyphs: &[Glyph], range: Range<usize>, words: &[Word]) -> Vec<Gl
 
 /// How these words were turned: the way that makes most of them known, if that is more than half.
 fn turn_of(flat: &[u8], row: &[Word]) -> Option<Turn> {
-    let row: Vec<Letters> =
-        row.iter().filter(|w| w.range.len() >= SHORTEST).take(SAMPLE).map(|w| w.small(flat)).collect();
+    let row = || row.iter().filter(|w| w.range.len() >= SHORTEST).take(SAMPLE);
+    let as_it_is: usize = row().filter(|w| !w.is_unknown(flat)).map(|w| weight(w.letters(flat))).sum();
+    let row: Vec<Letters> = row().map(|w| w.small(flat)).collect();
     let all: usize = row.iter().map(|w| weight(w)).sum();
-    let as_it_is: usize = row.iter().filter(|w| lexicon().knows(w)).map(|w| weight(w)).sum();
     // What the known words weigh, given up where the rest cannot make it more than half.
     let known = |turn: Turn| -> usize {
         let (mut sum, mut rest) = (0, all);
@@ -205,23 +223,21 @@ fn turn_of(flat: &[u8], row: &[Word]) -> Option<Turn> {
 }
 
 /// How often each letter is in a hundred of English.
-const FREQUENT: [usize; 26] = [8, 1, 3, 4, 12, 2, 2, 6, 7, 0, 1, 4, 2, 7, 8, 2, 0, 6, 6, 9, 3, 1, 2, 0, 2, 0];
+const FREQUENT: [u32; 26] = [8, 1, 3, 4, 12, 2, 2, 6, 7, 0, 1, 4, 2, 7, 8, 2, 0, 6, 6, 9, 3, 1, 2, 0, 2, 0];
 /// So many ways to move the alphabet are tried.
 const LIKELY: usize = 3;
 
 /// The ways to move the alphabet that make the letters as frequent as they are in English; none where they are as they stand.
 fn likely(row: &[Letters]) -> Vec<Turn> {
-    let mut counts = [0usize; 26];
+    let mut counts = [0u32; 26];
     for b in row.iter().flat_map(|w| w.iter()) {
         if let Some(count) = counts.get_mut(usize::from(b.wrapping_sub(b'a'))) {
             *count += 1;
         }
     }
-    let fit = |n: u8| -> usize {
-        let moved = FREQUENT.iter().cycle().skip(usize::from(n));
-        counts.iter().zip(moved).map(|(count, frequent)| count * frequent).sum()
-    };
-    let mut ways: Vec<(usize, u8)> = (0..26).map(|n| (fit(n), n)).collect();
+    let twice = [FREQUENT; 2];
+    let fit = |moved: &[u32]| -> u32 { counts.iter().zip(moved).map(|(count, frequent)| count * frequent).sum() };
+    let mut ways: Vec<(u32, u8)> = twice.as_flattened().windows(26).map(fit).zip(0..26).collect();
     ways.sort_unstable_by_key(|(fit, _)| std::cmp::Reverse(*fit));
     let best = ways.into_iter().map(|(_, n)| n).take(LIKELY);
     best.take_while(|n| *n != 0).filter(|n| *n != 13).map(Turn::Moved).collect()
@@ -276,11 +292,12 @@ impl Turn {
     }
 
     fn byte(self, b: u8, first: u8) -> u8 {
-        let at = b.wrapping_sub(first) % 26;
+        let at = b - first;
         let to = match self {
             Turn::Reversed => at,
             Turn::Mirrored => 25 - at,
-            Turn::Moved(n) => (at + n) % 26,
+            Turn::Moved(n) if at + n < 26 => at + n,
+            Turn::Moved(n) => at + n - 26,
         };
         first + to
     }

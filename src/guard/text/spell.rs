@@ -1,6 +1,6 @@
 //! What a misspelled word may have been before.
 
-use super::words::{is_known, lexicon, word_key};
+use super::words::{is_known, lexicon};
 
 /// How a word was put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,25 +63,37 @@ pub(super) fn repairs(word: &[u8]) -> Vec<(Repair, Vec<u8>)> {
     out
 }
 
-/// Whether an unknown word of letters alone has repairs.
-pub(super) fn has_repair(word: &[u8]) -> bool {
+/// Whether an unknown word of letters alone, with its [`super::words::word_key`], has repairs.
+pub(super) fn has_repair(word: &[u8], key: u64) -> bool {
     let known = |words: Vec<Vec<u8>>| words.iter().any(|w| is_known(w));
     known(held(word))
         || known(moved(word))
-        || word.len() >= SWAPPED && is_swapped(word)
-        || word.len() >= UNCOVERED && word.get(1..).is_some_and(is_known)
+        || word.len() >= SWAPPED && is_swapped(word, key)
+        || word.len() >= UNCOVERED && is_uncovered(word, key)
+}
+
+/// Whether all but the first letter are a known word.
+fn is_uncovered(word: &[u8], key: u64) -> bool {
+    let may_be = || lexicon().may_know(key & ((1 << (5 * (word.len() - 1))) - 1));
+    (key == 0 || may_be()) && word.get(1..).is_some_and(is_known)
 }
 
 /// Whether swapping two neighbours makes a known word.
-fn is_swapped(word: &[u8]) -> bool {
-    let key = word_key(word);
+fn is_swapped(word: &[u8], key: u64) -> bool {
     // Five bits of the key are a letter.
     let may_be = |i: usize| {
         let at = 5 * (word.len() - 1 - i);
         let both = (key >> at ^ key >> (at + 5)) & 31;
         lexicon().may_know(key ^ both << at ^ both << (at + 5))
     };
-    (key == 0 || (1..word.len()).any(may_be)) && swapped(word).is_some()
+    if key == 0 {
+        return swapped(word).is_some();
+    }
+    (1..word.len()).filter(|i| may_be(*i)).any(|i| {
+        let mut made = word.to_vec();
+        made.swap(i - 1, i);
+        lexicon().knows(&made)
+    })
 }
 
 /// What a word that stays unknown was, by the habit of its neighbours.
@@ -203,6 +215,7 @@ fn onset(stem: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::words::word_key;
     use super::*;
 
     fn repaired(word: &str) -> Vec<(Repair, String)> {
@@ -225,10 +238,10 @@ mod tests {
         ] {
             let found = repaired(written);
             assert!(found.contains(&(repair, word.to_owned())), "{written}: {found:?}");
-            assert!(written.contains('*') || has_repair(written.as_bytes()), "{written}");
+            assert!(written.contains('*') || has_repair(written.as_bytes(), word_key(written.as_bytes())), "{written}");
         }
         for word in ["zzqqxx", "krzysztof", "internationalisierung", "eht", "ouvre", "guidee", "qay", "usize", "gfnu"] {
-            assert_eq!(has_repair(word.as_bytes()), !repairs(word.as_bytes()).is_empty(), "{word}");
+            assert_eq!(has_repair(word.as_bytes(), word_key(word.as_bytes())), !repairs(word.as_bytes()).is_empty(), "{word}");
         }
         assert!(repaired("zzqqxx").is_empty() && repaired("krzysztof").is_empty());
     }

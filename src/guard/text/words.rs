@@ -71,6 +71,7 @@ impl Lexicon {
     }
 
     /// Whether the word of this key may be known; for one of sixteen unknown ones the answer is yes as well.
+    #[inline]
     pub(super) fn may_know(&self, key: u64) -> bool {
         let bit = bit(key);
         self.filter.get(bit / 64).is_some_and(|bits| bits >> (bit % 64) & 1 != 0)
@@ -91,15 +92,16 @@ fn bit(key: u64) -> usize {
     usize::try_from(key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - FILTER_BITS)).unwrap_or(0)
 }
 
-/// A word as a number, whatever its case; 0 for one that is too short or too long.
+/// A word as a number, whatever its case; 0 for one that is too long.
 pub(super) fn word_key(word: &[u8]) -> u64 {
-    if word.len() < SHORTEST || word.len() > LONGEST {
+    if word.len() > LONGEST {
         return 0;
     }
     word.iter().fold(0, |key, b| key << 5 | u64::from(b & 31))
 }
 
 /// The length of the run of ASCII letters at the start, and its [`word_key`].
+#[inline]
 pub(super) fn letters(rest: &[u8]) -> (usize, u64) {
     let Some((first, second)) = rest.first_chunk::<16>().map(|near| {
         let near = u128::from_le_bytes(*near);
@@ -109,7 +111,8 @@ pub(super) fn letters(rest: &[u8]) -> (usize, u64) {
         return (n, word_key(rest.get(..n).unwrap_or_default()));
     };
     match eight(first) {
-        n @ 0..8 => (n, if n < SHORTEST { 0 } else { key_of(first, n) }),
+        0 => (0, 0),
+        n @ 1..8 => (n, key_of(first, n)),
         _ => match eight(second) {
             0 => (8, key_of(first, 8)),
             n @ 1..=4 => (8 + n, key_of(first, 8) << (5 * n) | key_of(second, n)),
@@ -120,6 +123,7 @@ pub(super) fn letters(rest: &[u8]) -> (usize, u64) {
 }
 
 /// How many of eight bytes, the lowest first, are letters before one is none.
+#[inline]
 fn eight(bytes: u64) -> usize {
     const EACH: u64 = 0x0101_0101_0101_0101;
     let small = (bytes | 0x20 * EACH) & 0x7F * EACH;
@@ -129,6 +133,7 @@ fn eight(bytes: u64) -> usize {
 }
 
 /// The key of the first `n` of eight letters, at least one, five bits each and the first highest.
+#[inline]
 fn key_of(letters: u64, n: usize) -> u64 {
     let bytes = (letters.swap_bytes() >> (64 - 8 * n)) & 0x1F1F_1F1F_1F1F_1F1F;
     let pairs = bytes & 0x001F_001F_001F_001F | (bytes & 0x1F00_1F00_1F00_1F00) >> 3;
@@ -167,6 +172,7 @@ pub(super) const ODD: u8 = 7;
 
 impl Odd {
     /// Takes the next run of ASCII letters with its [`word_key`]. `true` when the row is odd.
+    #[inline]
     pub(super) fn word(&mut self, word: &[u8], key: u64) -> bool {
         match strangeness(word, key) {
             Some(true) => self.0 = (self.0 + UNKNOWN).min(ODD),
@@ -178,6 +184,7 @@ impl Odd {
 }
 
 /// Whether a word is unknown at a glance; `None` for a letter that may belong to the word before (`it's`).
+#[inline]
 pub(super) fn strangeness(word: &[u8], key: u64) -> Option<bool> {
     match word {
         [] => None,
@@ -255,6 +262,7 @@ const RADIO_SLOTS: usize = 1024;
 static RADIO_KEYS: [u64; RADIO_SLOTS] = radio_keys();
 
 /// Whether the word of this key stands for its first letter on the radio.
+#[inline]
 pub(super) fn is_spoken(key: u64) -> bool {
     let mut at = radio_slot(key);
     while let Some(entry) = RADIO_KEYS.get(at).filter(|e| **e != 0) {
