@@ -56,8 +56,8 @@ struct Regexes {
     #[serde(default = "block")]
     most: Action,
     regex: String,
-    /// A simpler expression that is found in every text that `regex` is found in: what the one pass over all rules looks
-    /// for in its place, where it has long counted runs of letters.
+    /// A simpler expression that is found in every text in which `regex` finds what passes `test`: what the one pass over all
+    /// rules looks for in its place, where it has long counted runs of letters.
     sign: Option<String>,
     test: Option<Test>,
     #[serde(default)]

@@ -124,7 +124,8 @@ const BLOCKS: [(char, char); 5] = [
     ('\u{3000}', '\u{3000}'),
 ];
 
-static FOLDS: LazyLock<[Vec<Fold>; 5]> = LazyLock::new(|| BLOCKS.map(|(first, last)| (first..=last).map(made).collect()));
+static FOLDS: LazyLock<[Vec<Fold>; 5]> =
+    LazyLock::new(|| BLOCKS.map(|(first, last)| (first..=last).map(made).collect()));
 
 fn made(c: char) -> Fold {
     match c {

@@ -36,6 +36,7 @@ struct Token {
 }
 
 /// One way to read one or more tokens.
+#[derive(Clone)]
 struct Reading {
     tokens: usize,
     cost: f32,
@@ -67,11 +68,7 @@ pub(super) fn is_mended(flat: &[u8], words: &[Word], rows: &[Range<usize>]) -> b
 }
 
 /// The parts of a flat text that may be misspelled.
-fn hopeful<'a>(
-    flat: &'a [u8],
-    words: &'a [Word],
-    rows: &'a [Range<usize>],
-) -> impl Iterator<Item = Range<usize>> + 'a {
+fn hopeful<'a>(flat: &'a [u8], words: &'a [Word], rows: &'a [Range<usize>]) -> impl Iterator<Item = Range<usize>> + 'a {
     let mut done = 0;
     let near = rows.iter().flat_map(move |row| {
         let (from, to) = widened(flat, words, row, done);
@@ -90,9 +87,7 @@ fn is_hopeful(flat: &[u8], part: &[Word]) -> bool {
         let beside = [word.range.start.checked_sub(1), Some(word.range.end)];
         beside.into_iter().flatten().any(|i| flat.get(i).is_some_and(|b| is_star(char::from(*b))))
     };
-    let torn = |from: usize| {
-        matches!(part.get(from..from + 2), Some([a, b]) if b.range.start == a.range.end + 1 && is_torn(flat, a, b))
-    };
+    let torn = |from: usize| matches!(part.get(from..from + 2), Some([a, b]) if b.range.start == a.range.end + 1 && is_torn(flat, a, b));
     let (mut tried, mut repaired) = (0, 0);
     for (i, word) in unknown.take(TRIED) {
         let pair = torn(i) || i.checked_sub(1).is_some_and(torn);
@@ -193,6 +188,7 @@ fn mend(glyphs: &[Glyph], tokens: &[Token]) -> Vec<(Range<usize>, Vec<Glyph>)> {
 fn cheapest(glyphs: &[Glyph], tokens: &[Token]) -> Vec<Reading> {
     // The least cost of the tokens before each place, and the last of the readings that make it.
     let mut best: Vec<(f32, Option<Reading>)> = vec![(0.0, None)];
+    let alone: Vec<Reading> = tokens.iter().map(single).collect();
     for end in 1..=tokens.len() {
         let mut least: (f32, Option<Reading>) = (f32::INFINITY, None);
         for n in 1..=PIECES.min(end) {
@@ -201,7 +197,8 @@ fn cheapest(glyphs: &[Glyph], tokens: &[Token]) -> Vec<Reading> {
                 break;
             }
             let before = best.get(end - n).map_or(f32::INFINITY, |(cost, _)| *cost);
-            let reading = if let [one] = part { Some(single(one)) } else { joined(part) };
+            let alone = alone.get(end - n..end).unwrap_or_default();
+            let reading = if let [one] = alone { Some(one.clone()) } else { joined(part, alone) };
             if let Some(reading) = reading.filter(|r| before + r.cost < least.0) {
                 least = (before + reading.cost, Some(reading));
             }
@@ -249,26 +246,35 @@ fn single(token: &Token) -> Reading {
     }
 }
 
-/// The tokens as pieces of one word: a known one, or where a piece is too short to be a word, an unknown one.
-fn joined(part: &[Token]) -> Option<Reading> {
-    let letters: Vec<u8> = part.iter().flat_map(|t| t.letters.iter().copied()).collect();
+/// The tokens, each of which may be read `alone`, as pieces of one word: a known one, or where a piece is too short to be a
+/// word, an unknown one.
+fn joined(part: &[Token], alone: &[Reading]) -> Option<Reading> {
     let unknown = part.iter().filter(|t| !t.known).count();
-    if letters.contains(&b'*') {
+    let is_torn = is_torn_unknown(part, alone);
+    if part.iter().any(|t| t.letters.contains(&b'*')) || !is_torn && !may_be_one(part) {
         return None;
     }
+    let letters: Vec<u8> = part.iter().flat_map(|t| t.letters.iter().copied()).collect();
     let joins = f32::from(u8::try_from(part.len() - 1).unwrap_or(u8::MAX)) * JOIN;
     let (cost, left) = match known_cost(&letters).filter(|_| letters.len() > SHORTEST || unknown > 0) {
         Some(cost) => (cost + joins + if unknown == 0 { JOIN_WORDS } else { 0.0 }, 0),
-        None if is_torn_unknown(part) => (UNKNOWN + joins * 4.0, unknown),
+        None if is_torn => (UNKNOWN + joins * 4.0, unknown),
         None => return None,
     };
     Some(Reading { tokens: part.len(), cost, repair: Some((Repair::Joined, letters)), unknown, left })
 }
 
+/// Whether the letters of these tokens may be a known word, or one too short for the filter of known words.
+fn may_be_one(part: &[Token]) -> bool {
+    let letters = part.iter().map(|t| t.letters.len()).sum::<usize>();
+    let key = || part.iter().flat_map(|t| &t.letters).fold(0, |key, b| key << 5 | u64::from(b & 31));
+    !(SHORTEST..=LONGEST).contains(&letters) || lexicon().may_know(key())
+}
+
 /// Whether two pieces, of which one is hardly a word and neither has another reading, may make a word that is unknown.
-fn is_torn_unknown(part: &[Token]) -> bool {
-    let strange = |t: &Token| !t.known && single(t).repair.is_none();
-    matches!(part, [a, b] if a.letters.len().min(b.letters.len()) <= SHORTEST && strange(a) && strange(b))
+fn is_torn_unknown(part: &[Token], alone: &[Reading]) -> bool {
+    let short = matches!(part, [a, b] if a.letters.len().min(b.letters.len()) <= SHORTEST);
+    short && part.iter().zip(alone).all(|(token, alone)| !token.known && alone.repair.is_none())
 }
 
 #[cfg(test)]

@@ -236,8 +236,11 @@ fn likely(row: &[Letters]) -> Vec<Turn> {
         }
     }
     let twice = [FREQUENT; 2];
-    let fit = |moved: &[u32]| -> u32 { counts.iter().zip(moved).map(|(count, frequent)| count * frequent).sum() };
-    let mut ways: Vec<(u32, u8)> = twice.as_flattened().windows(26).map(fit).zip(0..26).collect();
+    let fit = |moved: &[u32]| -> usize {
+        let sum: u32 = counts.iter().zip(moved).map(|(count, frequent)| count * frequent).sum();
+        sum as usize
+    };
+    let mut ways: Vec<(usize, u8)> = twice.as_flattened().windows(26).map(fit).zip(0..26).collect();
     ways.sort_unstable_by_key(|(fit, _)| std::cmp::Reverse(*fit));
     let best = ways.into_iter().map(|(_, n)| n).take(LIKELY);
     best.take_while(|n| *n != 0).filter(|n| *n != 13).map(Turn::Moved).collect()

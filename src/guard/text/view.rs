@@ -56,7 +56,14 @@ enum Places {
 impl<'a> View<'a> {
     /// The original.
     pub(super) fn raw(original: &'a str) -> Self {
-        Self { kind: ViewKind::Raw, text: Cow::Borrowed(original), places: Places::Same, repeated: false, whole: false, respaced: false }
+        Self {
+            kind: ViewKind::Raw,
+            text: Cow::Borrowed(original),
+            places: Places::Same,
+            repeated: false,
+            whole: false,
+            respaced: false,
+        }
     }
 
     pub(super) fn of(kind: ViewKind, glyphs: &[Glyph]) -> Self {
@@ -66,7 +73,14 @@ impl<'a> View<'a> {
             places.push((offset(text.len()), g.start, g.end));
             text.push(g.c);
         }
-        Self { kind, text: Cow::Owned(text), places: Places::Each(places), repeated: false, whole: false, respaced: false }
+        Self {
+            kind,
+            text: Cow::Owned(text),
+            places: Places::Each(places),
+            repeated: false,
+            whole: false,
+            respaced: false,
+        }
     }
 
     /// A view in which few stretches change.
