@@ -1,6 +1,7 @@
 //! A text together with the views in which its disguises are undone. Checks read views; the model reads the original.
 
 mod bases;
+mod bytes;
 mod chars;
 mod clean;
 mod codes;

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::AROUND;
+use super::bytes::{is_blank, is_stand_in, spaces};
 use super::glyph::{Glyph, glyphs};
-use super::plain::{is_blank, is_stand_in, spaces};
 use super::respell::{is_ambiguous, leet};
 use super::sheet::Sheet;
 
