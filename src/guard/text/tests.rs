@@ -118,7 +118,7 @@ fn the_short_way_and_the_thorough_way_agree() {
         for (a, b) in short.views.iter().zip(&long.views) {
             let borders: Vec<usize> = a.text().char_indices().map(|(i, _)| i).chain([a.text().len()]).collect();
             // Of a long text, each character and some longer stretches.
-            let far = |n: usize, to: usize| borders.len() < 60 || to < n + 3 || (n * 31 + to) % 97 == 0;
+            let far = |n: usize, to: usize| borders.len() < 60 || to < n + 3 || (n * 31 + to).is_multiple_of(97);
             for (n, from) in borders.iter().enumerate() {
                 for (_, to) in borders.iter().enumerate().skip(n + 1).filter(|(i, _)| far(n, *i)) {
                     assert_eq!(a.span(*from..*to), b.span(*from..*to), "{text:?} {from}..{to}");

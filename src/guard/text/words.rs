@@ -126,10 +126,10 @@ pub(super) fn letters(rest: &[u8]) -> (usize, u64) {
 #[inline]
 fn eight(bytes: u64) -> usize {
     const EACH: u64 = 0x0101_0101_0101_0101;
-    let small = (bytes | 0x20 * EACH) & 0x7F * EACH;
+    let small = (bytes | (0x20 * EACH)) & (0x7F * EACH);
     // The high bit of a byte tells whether it is above the bound.
     let letters = (small + (0x80 - b'a' as u64) * EACH) & !(small + (0x7F - b'z' as u64) * EACH) & !bytes;
-    ((!letters & 0x80 * EACH).trailing_zeros() / 8) as usize
+    ((!letters & (0x80 * EACH)).trailing_zeros() / 8) as usize
 }
 
 /// The key of the first `n` of eight letters, at least one, five bits each and the first highest.
