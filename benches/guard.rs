@@ -1,10 +1,15 @@
 //! What the guard costs: megabytes a second of stage 0 (views and rules, no classifier) on texts of several kinds,
 //! milliseconds a window of the embedded classifier, and milliseconds of a guarded stream for each hundred tokens. Prints
-//! one line of JSON for each figure: the best of the rounds and their median.
+//! one line of JSON for each figure: the best of the rounds and their median. `guarded --model FILE` decodes an answer with
+//! that model, in turn without and with the guard, and prints a step of each, their ratio and its spread.
 #![allow(clippy::print_stdout, reason = "a program that prints")]
 #![allow(clippy::expect_used, reason = "a program that may end where it cannot go on")]
 
+#[path = "common/beside.rs"]
+mod beside;
+
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,6 +35,9 @@ fn main() {
     }
     if wanted("stream") {
         stream(&guard);
+    }
+    if let Some(model) = std::env::args().skip_while(|a| a != "--model").nth(1).filter(|_| wanted("guarded")) {
+        beside::run(Path::new(&model), &guard, &Words(9).sentences(600, 14));
     }
 }
 

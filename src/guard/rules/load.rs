@@ -3,8 +3,10 @@
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
+use regex_syntax::hir::Hir;
 use serde::Deserialize;
 
+use super::loose::loose;
 use super::personal::Test;
 use super::{Meaning, Pattern, Phrase, RuleSet, SQUEEZED_LEAST};
 use crate::error::{Error, Result};
@@ -54,8 +56,8 @@ struct Regexes {
     #[serde(default = "block")]
     most: Action,
     regex: String,
-    /// A simpler expression that is found in every text that `regex` is found in: what the one pass over all rules looks
-    /// for in its place, where it has long counted runs of letters.
+    /// A simpler expression that is found in every text in which `regex` finds what passes `test`: what the one pass over all
+    /// rules looks for in its place, where it has long counted runs of letters.
     sign: Option<String>,
     test: Option<Test>,
     #[serde(default)]
@@ -221,11 +223,14 @@ impl Builder {
             .map(|t| if t.chars().count() < SQUEEZED_LEAST { "\0".to_owned() } else { t })
             .collect();
         let squeezed = automaton(&squeezed)?;
+        let bad = |e: &dyn std::fmt::Display| Error::corrupt(format!("rules: all patterns together: {e}"));
+        let bytes = syntax::Config::new().unicode(false).utf8(false).case_insensitive(true);
+        let signs = self.signs.iter().map(|s| syntax::parse_with(s, &bytes).map_err(|e| bad(&e)));
+        let signs: Vec<Hir> = signs.map(|sign| loose(sign?).map_err(|e| bad(&e))).collect::<Result<_>>()?;
         let signs = Regex::builder()
             .configure(config().match_kind(regex_automata::MatchKind::All).utf8_empty(false))
-            .syntax(syntax::Config::new().unicode(false).utf8(false).case_insensitive(true))
-            .build_many(&self.signs)
-            .map_err(|e| Error::corrupt(format!("rules: all patterns together: {e}")))?;
+            .build_many_from_hir(&signs)
+            .map_err(|e| bad(&e))?;
         let rules = RuleSet {
             phrases: self.phrases,
             finder,

@@ -1,6 +1,7 @@
 //! The check that needs no model: phrases, patterns, personal data, control-token text and hidden text.
 
 mod load;
+mod loose;
 mod numbers;
 mod personal;
 
@@ -27,7 +28,8 @@ pub struct RuleSet {
     /// The phrases without spaces, for views in which the spaces between words are lost.
     squeezed: AhoCorasick,
     patterns: Vec<Pattern>,
-    /// What a text has to hold so that a pattern can match, for all patterns at once and behind them for all phrases.
+    /// What a text has to hold so that a pattern can match in it or in its respaced view, for all patterns at once
+    /// and behind them for all phrases.
     signs: Regex,
     public: Vec<String>,
     longest: (usize, String),
@@ -93,8 +95,8 @@ impl RuleSet {
         for text in examples {
             let judged = JudgedText::new(text)?;
             let mut found = Vec::new();
-            for view in judged.views() {
-                self.read(view, None, &mut found);
+            for views in alike(&judged) {
+                self.read(views, None, &mut found);
             }
             let hit = found.iter().find(|f| f.category == category);
             if hit.is_some() != wanted {
@@ -124,14 +126,17 @@ impl RuleSet {
         (self.longest.0, &self.longest.1)
     }
 
-    /// Phrases and patterns of one view. One pass tells which of them are worth running; in most texts none is.
-    fn read(&self, view: &View<'_>, side: Option<Side>, out: &mut Vec<Finding>) {
-        let input = Input::new(view.text());
+    /// Phrases and patterns of a view and of those behind it that repeat it with single spaces. One pass over the
+    /// first tells which of them are worth running; in most texts none is.
+    fn read(&self, views: &[View<'_>], side: Option<Side>, out: &mut Vec<Finding>) {
+        let Some(input) = views.first().map(|view| Input::new(view.text())) else { return };
         if !self.signs.is_match(input.clone().earliest(true)) {
             return;
         }
         let signs = self.signs_in(&input);
-        self.read_those(view, side, |i| PatternID::new(i).is_ok_and(|id| signs.contains(id)), out);
+        for view in views {
+            self.read_those(view, side, |i| PatternID::new(i).is_ok_and(|id| signs.contains(id)), out);
+        }
     }
 
     fn signs_in(&self, input: &Input<'_>) -> PatternSet {
@@ -200,10 +205,10 @@ impl Check for RuleSet {
     fn judge(&self, text: &JudgedText<'_>, side: Side, control: &Control) -> Result<Vec<Finding>> {
         let mut out = Vec::new();
         let side = Some(side);
-        for view in text.views() {
+        for views in alike(text) {
             control.check()?;
-            self.read(view, side, &mut out);
-            if view.kind() == ViewKind::Joined {
+            self.read(views, side, &mut out);
+            for view in views.iter().filter(|view| view.kind() == ViewKind::Joined) {
                 self.squeezed(view, side, &mut out);
             }
         }
@@ -282,6 +287,11 @@ impl Pattern {
         let around = text.get(from..to).unwrap_or_default();
         near.find_overlapping_iter(around).any(|m| stands_alone(text, &(from + m.start()..from + m.end())))
     }
+}
+
+/// The views, each with those that repeat it with single spaces.
+fn alike<'a>(text: &'a JudgedText<'_>) -> impl Iterator<Item = &'a [View<'a>]> {
+    text.views().chunk_by(|_, next| next.is_respaced())
 }
 
 /// Whether a match is not the middle of a longer word or number.

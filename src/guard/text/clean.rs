@@ -5,7 +5,7 @@ use unicode_normalization::char::is_combining_mark;
 
 use super::chars;
 use super::confusable;
-use super::glyph::{Glyph, glyphs, is_space, place};
+use super::glyph::{Glyph, is_space, place};
 use super::hidden::{self, Hidden};
 
 /// Scripts need at most so many marks on a letter; what is stacked above that is ornament.
@@ -20,6 +20,14 @@ pub(super) fn clean(glyphs: &[Glyph]) -> (Vec<Glyph>, Vec<Hidden>) {
 
 /// What is shown, in its normal form.
 pub(super) fn normal(seen: &[Glyph]) -> Vec<Glyph> {
+    let mut normal = forms(seen);
+    confusable::undo(&mut normal);
+    normal.iter_mut().for_each(|g| g.c = plain_mark(g.c));
+    normal
+}
+
+/// Compatibility forms undone, marks of Latin letters and ornament gone.
+pub(super) fn forms(seen: &[Glyph]) -> Vec<Glyph> {
     let mut normal = Vec::with_capacity(seen.len());
     let mut rest = seen;
     let mut scratch = Vec::new();
@@ -29,8 +37,6 @@ pub(super) fn normal(seen: &[Glyph]) -> Vec<Glyph> {
         compat(cluster, &mut scratch, &mut normal);
         rest = after;
     }
-    confusable::undo(&mut normal);
-    normal.iter_mut().for_each(|g| g.c = plain_mark(g.c));
     normal
 }
 
@@ -43,35 +49,19 @@ pub(super) fn is_faithful(original: &str, cleaned: &[Glyph]) -> bool {
             let of = original.get(g.start as usize..g.end as usize).unwrap_or_default();
             let mut shown = of.chars().filter(|c| !hidden::is_ignorable(*c));
             let (first, more) = (shown.next(), shown.next().is_some());
-            first.is_some_and(|c| !more && (c == g.c || is_space(c) || plain_mark(c) == g.c || is_styled(c)))
+            first.is_some_and(|c| !more && is_same(c, g.c))
         })
+}
+
+/// Whether a character that became `now` says no less so.
+pub(super) fn is_same(c: char, now: char) -> bool {
+    c == now || is_space(c) || plain_mark(c) == now || is_styled(c)
 }
 
 /// Letters and digits of one style or in a frame: what they are without it is all that they say.
 fn is_styled(c: char) -> bool {
     matches!(c, '\u{FF01}'..='\u{FF5E}' | '\u{1D400}'..='\u{1D7FF}' | '\u{2460}'..='\u{24FF}' | '\u{1F110}'..='\u{1F189}')
         || confusable::is_small_capital(c)
-}
-
-/// The same for a plain text ([`super::plain`]): nothing but typographic marks changes, and a letter and its marks are one
-/// place.
-pub(super) fn plain(text: &str) -> Vec<Glyph> {
-    let mut glyphs = glyphs(text);
-    let mut base = 0;
-    for i in 0..glyphs.len() {
-        let Some(g) = glyphs.get_mut(i) else { break };
-        g.c = plain_mark(g.c);
-        if !chars::is_mark(g.c) {
-            base = i;
-            continue;
-        }
-        let end = g.end;
-        let start = glyphs.get(base).map_or(end, |b| b.start);
-        for g in glyphs.get_mut(base..=i).unwrap_or_default() {
-            (g.start, g.end) = (start, end);
-        }
-    }
-    glyphs
 }
 
 /// Typographic quotation marks and dashes as they are typed.
@@ -121,6 +111,7 @@ fn compat(cluster: &[Glyph], scratch: &mut Vec<char>, out: &mut Vec<Glyph>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::glyph::glyphs;
     use super::*;
 
     fn cleaned(text: &str) -> String {

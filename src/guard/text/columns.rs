@@ -20,6 +20,7 @@ pub(super) struct Apart {
 
 impl Apart {
     /// Takes the next run without white space, and whether it has a letter. `true` when it makes a row long enough.
+    #[inline]
     pub(super) fn token(&mut self, has_letter: bool) -> bool {
         if has_letter {
             self.count = if self.after_word { 1 } else { self.count + 1 };

@@ -43,7 +43,7 @@ pub(super) fn undo(glyphs: &mut [Glyph]) {
     if !is_disguise {
         likely.retain(|word| glyphs.get(word.clone()).is_some_and(is_english_word));
     }
-    if is_disguise || (whole.len() + likely.len()).saturating_mul(2) >= foreign {
+    if is_disguise || is_latin(whole.len() + likely.len(), foreign) {
         for word in whole.into_iter().chain(likely) {
             if let Some(letters) = glyphs.get_mut(word) {
                 map(letters, |c| lookalike(c).or_else(|| in_company(c)));
@@ -90,11 +90,40 @@ fn lookalike(c: char) -> Option<char> {
     }
 }
 
-/// The answers for Greek and Cyrillic, in which whole texts are written.
+/// The answers for Greek, Cyrillic, Hebrew and Arabic, in which whole texts are written.
 static KNOWN: LazyLock<Vec<Option<char>>> = LazyLock::new(|| {
-    (KNOWN_FROM..0x530).map(|n| char::from_u32(n).and_then(|c| by_hand(c).or_else(|| by_table(c)))).collect()
+    (KNOWN_FROM..0x650).map(|n| char::from_u32(n).and_then(|c| by_hand(c).or_else(|| by_table(c)))).collect()
 });
 const KNOWN_FROM: u32 = 0x370;
+
+/// How much a word of one script looks like a Latin one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Looks {
+    Latin,
+    /// In the company of Latin words.
+    Likely,
+    Foreign,
+}
+
+/// How much a letter of one of these scripts looks like a Latin one.
+pub(super) fn looks(c: char) -> Looks {
+    let known = u32::from(c).checked_sub(KNOWN_FROM).and_then(|i| usize::try_from(i).ok());
+    known.and_then(|i| LOOKS.get(i).copied()).unwrap_or(Looks::Foreign)
+}
+
+static LOOKS: LazyLock<Vec<Looks>> = LazyLock::new(|| {
+    let looks = |c| match lookalike(c) {
+        Some(_) => Looks::Latin,
+        None if in_company(c).is_some() => Looks::Likely,
+        None => Looks::Foreign,
+    };
+    (KNOWN_FROM..0x650).map(|n| char::from_u32(n).map_or(Looks::Foreign, looks)).collect()
+});
+
+/// Whether so many foreign words, of which so many look like Latin ones, are a disguise.
+pub(super) fn is_latin(like: usize, foreign: usize) -> bool {
+    like.saturating_mul(2) >= foreign
+}
 
 /// What Unicode's table of look-alikes says.
 fn by_table(c: char) -> Option<char> {

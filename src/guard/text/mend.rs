@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::glyph::{Glyph, is_space, place, runs};
 use super::scramble::{Letters, Word};
 use super::spell::{self, Repair, is_star};
-use super::words::{SHORTEST, is_known, lexicon};
+use super::words::{LONGEST, SHORTEST, is_known, lexicon};
 
 /// A mended row has at least so many repairs …
 const REPAIRS: usize = 2;
@@ -36,6 +36,7 @@ struct Token {
 }
 
 /// One way to read one or more tokens.
+#[derive(Clone)]
 struct Reading {
     tokens: usize,
     cost: f32,
@@ -46,46 +47,67 @@ struct Reading {
 }
 
 /// The words of odd rows that have a known reading, with it.
-pub(super) fn mended(glyphs: &[Glyph], words: &[Word], rows: &[Range<usize>]) -> Vec<(Range<usize>, Vec<Glyph>)> {
-    let mut out = Vec::new();
+pub(super) fn mended(
+    glyphs: &[Glyph],
+    flat: &[u8],
+    words: &[Word],
+    rows: &[Range<usize>],
+) -> Vec<(Range<usize>, Vec<Glyph>)> {
+    hopeful(flat, words, rows).flat_map(|part| mend(glyphs, &tokens(glyphs, part))).collect()
+}
+
+/// Whether some words of odd rows have a known reading.
+pub(super) fn is_mended(flat: &[u8], words: &[Word], rows: &[Range<usize>]) -> bool {
+    hopeful(flat, words, rows).any(|part| {
+        // The letters of a part and what stands at its ends are all that its readings depend on.
+        let from = part.start.saturating_sub(1);
+        let near = flat.get(from..part.end.min(flat.len())).unwrap_or_default();
+        let glyphs: Vec<Glyph> = near.iter().map(|b| Glyph { c: char::from(*b), start: 0, end: 0 }).collect();
+        !mend(&glyphs, &tokens(&glyphs, part.start - from..part.end - from)).is_empty()
+    })
+}
+
+/// The parts of a flat text that may be misspelled.
+fn hopeful<'a>(flat: &'a [u8], words: &'a [Word], rows: &'a [Range<usize>]) -> impl Iterator<Item = Range<usize>> + 'a {
     let mut done = 0;
-    for row in rows {
-        let (from, to) = widened(words, row);
-        for part in words.get(from.max(done)..to).unwrap_or_default().chunks(PART) {
-            if let (Some(first), Some(last), true) = (part.first(), part.last(), is_hopeful(glyphs, part)) {
-                out.extend(mend(glyphs, &tokens(glyphs, first.range.start..last.range.end + 1)));
-            }
-        }
+    let near = rows.iter().flat_map(move |row| {
+        let (from, to) = widened(flat, words, row, done);
+        let part = words.get(from..to).unwrap_or_default();
         done = to;
-    }
-    out
+        part.chunks(PART)
+    });
+    let whole = |part: &[Word]| Some(part.first()?.range.start..part.last()?.range.end + 1);
+    near.filter(move |part| is_hopeful(flat, part)).filter_map(whole)
 }
 
 /// Whether some of the first unknown words may have a known reading, so that the dear search for the best is worth while.
-fn is_hopeful(glyphs: &[Glyph], part: &[Word]) -> bool {
-    let unknown = part.iter().enumerate().filter(|(_, word)| !is_known(&word.letters));
+fn is_hopeful(flat: &[u8], part: &[Word]) -> bool {
+    let unknown = part.iter().enumerate().filter(|(_, word)| word.is_unknown(flat));
     let starred = |word: &Word| {
         let beside = [word.range.start.checked_sub(1), Some(word.range.end)];
-        beside.into_iter().flatten().any(|i| glyphs.get(i).is_some_and(|g| is_star(g.c)))
+        beside.into_iter().flatten().any(|i| flat.get(i).is_some_and(|b| is_star(char::from(*b))))
     };
-    let torn = |from: usize| {
-        matches!(part.get(from..from + 2), Some([a, b]) if b.range.start == a.range.end + 1
-            && lexicon().knows(&Letters::of(a.letters.iter().chain(b.letters.iter()).copied())))
-    };
+    let torn = |from: usize| matches!(part.get(from..from + 2), Some([a, b]) if b.range.start == a.range.end + 1 && is_torn(flat, a, b));
     let (mut tried, mut repaired) = (0, 0);
     for (i, word) in unknown.take(TRIED) {
         let pair = torn(i) || i.checked_sub(1).is_some_and(torn);
         tried += 1;
-        repaired += usize::from(pair || starred(word) || !spell::repairs(&word.letters).is_empty());
+        repaired += usize::from(pair || starred(word) || spell::has_repair(&word.small(flat), word.key));
     }
     repaired * HALF * 2 >= tried && repaired > 0
 }
 
-/// The row with the unknown words near it, and the words near these.
-fn widened(words: &[Word], row: &Range<usize>) -> (usize, usize) {
-    let unknown = |word: &Word| !is_known(&word.letters);
+/// Whether two words are the pieces of a known one.
+fn is_torn(flat: &[u8], a: &Word, b: &Word) -> bool {
+    let may_be = a.range.len() + b.range.len() > LONGEST || lexicon().may_know(a.key << (5 * b.range.len()) | b.key);
+    may_be && lexicon().knows(&Letters::of([a.letters(flat), b.letters(flat)].into_iter().flatten().copied()))
+}
+
+/// The row with the unknown words near it, and the words near these, as far as they are not `done`.
+fn widened(flat: &[u8], words: &[Word], row: &Range<usize>, done: usize) -> (usize, usize) {
+    let unknown = |word: &Word| word.is_unknown(flat);
     let (mut from, mut to) = (row.start, row.end);
-    loop {
+    while from > done {
         let before = from.saturating_sub(NEAR);
         match words.get(before..from).and_then(|near| near.iter().position(unknown)) {
             Some(i) => from = before + i,
@@ -99,7 +121,7 @@ fn widened(words: &[Word], row: &Range<usize>) -> (usize, usize) {
             None => break,
         }
     }
-    (from.saturating_sub(NEAR), to.saturating_add(NEAR).min(words.len()))
+    (from.saturating_sub(NEAR).max(done), to.saturating_add(NEAR).min(words.len()))
 }
 
 fn tokens(glyphs: &[Glyph], within: Range<usize>) -> Vec<Token> {
@@ -166,6 +188,7 @@ fn mend(glyphs: &[Glyph], tokens: &[Token]) -> Vec<(Range<usize>, Vec<Glyph>)> {
 fn cheapest(glyphs: &[Glyph], tokens: &[Token]) -> Vec<Reading> {
     // The least cost of the tokens before each place, and the last of the readings that make it.
     let mut best: Vec<(f32, Option<Reading>)> = vec![(0.0, None)];
+    let alone: Vec<Reading> = tokens.iter().map(single).collect();
     for end in 1..=tokens.len() {
         let mut least: (f32, Option<Reading>) = (f32::INFINITY, None);
         for n in 1..=PIECES.min(end) {
@@ -174,7 +197,8 @@ fn cheapest(glyphs: &[Glyph], tokens: &[Token]) -> Vec<Reading> {
                 break;
             }
             let before = best.get(end - n).map_or(f32::INFINITY, |(cost, _)| *cost);
-            let reading = if let [one] = part { Some(single(one)) } else { joined(part) };
+            let alone = alone.get(end - n..end).unwrap_or_default();
+            let reading = if let [one] = alone { Some(one.clone()) } else { joined(part, alone) };
             if let Some(reading) = reading.filter(|r| before + r.cost < least.0) {
                 least = (before + reading.cost, Some(reading));
             }
@@ -222,38 +246,51 @@ fn single(token: &Token) -> Reading {
     }
 }
 
-/// The tokens as pieces of one word: a known one, or where a piece is too short to be a word, an unknown one.
-fn joined(part: &[Token]) -> Option<Reading> {
-    let letters: Vec<u8> = part.iter().flat_map(|t| t.letters.iter().copied()).collect();
+/// The tokens, each of which may be read `alone`, as pieces of one word: a known one, or where a piece is too short to be a
+/// word, an unknown one.
+fn joined(part: &[Token], alone: &[Reading]) -> Option<Reading> {
     let unknown = part.iter().filter(|t| !t.known).count();
-    if letters.contains(&b'*') {
+    let is_torn = is_torn_unknown(part, alone);
+    if part.iter().any(|t| t.letters.contains(&b'*')) || !is_torn && !may_be_one(part) {
         return None;
     }
+    let letters: Vec<u8> = part.iter().flat_map(|t| t.letters.iter().copied()).collect();
     let joins = f32::from(u8::try_from(part.len() - 1).unwrap_or(u8::MAX)) * JOIN;
     let (cost, left) = match known_cost(&letters).filter(|_| letters.len() > SHORTEST || unknown > 0) {
         Some(cost) => (cost + joins + if unknown == 0 { JOIN_WORDS } else { 0.0 }, 0),
-        None if is_torn_unknown(part) => (UNKNOWN + joins * 4.0, unknown),
+        None if is_torn => (UNKNOWN + joins * 4.0, unknown),
         None => return None,
     };
     Some(Reading { tokens: part.len(), cost, repair: Some((Repair::Joined, letters)), unknown, left })
 }
 
+/// Whether the letters of these tokens may be a known word, or one too short for the filter of known words.
+fn may_be_one(part: &[Token]) -> bool {
+    let letters = part.iter().map(|t| t.letters.len()).sum::<usize>();
+    let key = || part.iter().flat_map(|t| &t.letters).fold(0, |key, b| key << 5 | u64::from(b & 31));
+    !(SHORTEST..=LONGEST).contains(&letters) || lexicon().may_know(key())
+}
+
 /// Whether two pieces, of which one is hardly a word and neither has another reading, may make a word that is unknown.
-fn is_torn_unknown(part: &[Token]) -> bool {
-    let strange = |t: &Token| !t.known && single(t).repair.is_none();
-    matches!(part, [a, b] if a.letters.len().min(b.letters.len()) <= SHORTEST && strange(a) && strange(b))
+fn is_torn_unknown(part: &[Token], alone: &[Reading]) -> bool {
+    let short = matches!(part, [a, b] if a.letters.len().min(b.letters.len()) <= SHORTEST);
+    short && part.iter().zip(alone).all(|(token, alone)| !token.known && alone.repair.is_none())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::glyph::{glyphs, replace};
-    use super::super::scramble::{odd_rows, words};
+    use super::super::scramble::{flat, odd_rows, words};
     use super::*;
 
     fn read(text: &str) -> String {
         let g = glyphs(text);
-        let words = words(&g);
-        replace(&g, mended(&g, &words, &odd_rows(&words))).0.iter().map(|g| g.c).collect()
+        let flat = flat(text.chars());
+        let words = words(&flat);
+        let rows = odd_rows(&words);
+        let changes = mended(&g, &flat, &words, &rows);
+        assert_eq!(is_mended(&flat, &words, &rows), !changes.is_empty(), "{text}");
+        replace(&g, changes).0.iter().map(|g| g.c).collect()
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! A text together with the views in which its disguises are undone. Checks read views; the model reads the original.
 
 mod bases;
+mod bytes;
 mod chars;
 mod clean;
 mod codes;
 mod columns;
 mod confusable;
 mod decode;
+mod fold;
 mod glyph;
 mod hidden;
 mod mend;
@@ -16,16 +18,23 @@ mod plain;
 mod recovered;
 mod respell;
 mod scramble;
+mod sheet;
 mod spell;
 mod spoken;
+mod stand_in;
 mod upside;
 mod view;
 mod words;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use decode::Decoded;
+use fold::Folded;
 use glyph::{Glyph, collapse, excerpts, glyphs, place, replace};
+
+use plain::Plain;
+use sheet::Sheet;
 
 pub use hidden::Hidden;
 pub(crate) use hidden::is_ignorable;
@@ -57,13 +66,33 @@ impl<'a> JudgedText<'a> {
     /// # Errors
     /// [`crate::Kind::Limit`] when undoing the disguises makes the text more than four times as long.
     pub fn new(original: &'a str) -> Result<Self> {
-        let Some(plain) = plain::scan(original) else { return Self::thorough(original) };
-        let mut judged = Self::raw(original);
-        if !plain.changes.is_empty() {
-            judged.views.push(View::respaced(original, plain.changes));
+        let plain = fold::fold(original).and_then(|folded| Some((plain::scan(&folded.sheet.text)?, folded)));
+        match plain {
+            Some((plain, folded)) if !plain.upside || !is_upside(original) => Self::plain(original, folded, &plain),
+            _ => Self::thorough(original),
         }
-        if plain.respell {
-            judged.add_letters(clean::plain(original));
+    }
+
+    /// The views of a text with little to undo.
+    fn plain(original: &'a str, folded: Folded<'a>, plain: &Plain) -> Result<Self> {
+        let mut judged = Self::raw(original);
+        let letters = Letters::of(&folded, plain);
+        let sheet = folded.sheet.respaced(&plain.spaces);
+        if !sheet.edits.is_empty() {
+            let mut view = View::edited(ViewKind::Clean, sheet);
+            if !folded.lost && !folded.bare {
+                view.skip();
+                view = view.respaced();
+            } else if !folded.lost && !folded.marked {
+                judged.views.iter_mut().for_each(View::skip);
+            }
+            judged.views.push(view);
+        }
+        match letters {
+            Letters::Read(sheets) => {
+                judged.views.extend(sheets.into_iter().map(|sheet| View::edited(ViewKind::Leet, sheet)));
+            }
+            Letters::All(glyphs) => judged.add_letters(glyphs),
         }
         judged.weigh()
     }
@@ -118,14 +147,15 @@ impl<'a> JudgedText<'a> {
         }
         let columns = columns::joined(&now);
         now = self.add_changed(ViewKind::Mended, now, columns, false);
-        let words = scramble::words(&now);
+        let flat = scramble::flat(now.iter().map(|g| g.c));
+        let words = scramble::words(&flat);
         let rows = scramble::odd_rows(&words);
         if rows.is_empty() {
             return;
         }
-        let turned = scramble::turned(&now, &words, &rows);
+        let turned = scramble::turned(&now, &flat, &words, &rows);
         if turned.first.is_empty() {
-            let mended = mend::mended(&now, &words, &rows);
+            let mended = mend::mended(&now, &flat, &words, &rows);
             self.add_changed(ViewKind::Mended, now, mended, false);
             return;
         }
@@ -260,132 +290,41 @@ impl<'a> JudgedText<'a> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// How the letters of a plain text are read.
+enum Letters<'a> {
+    /// As they stand, but for stand-ins in these stretches.
+    Read(Vec<Sheet<'a>>),
+    /// By every step.
+    All(Vec<Glyph>),
+}
 
-    #[test]
-    fn plain_text_has_one_view() {
-        for text in ["When does the museum open?", "I'd like 2 tickets for 12.50 please.", ""] {
-            let judged = JudgedText::new(text).unwrap();
-            assert_eq!(judged.views().len(), 1, "{text}: {:?}", judged.views());
+impl<'a> Letters<'a> {
+    fn of(folded: &Folded<'a>, plain: &Plain) -> Self {
+        let all = || Self::All(folded.sheet.glyphs());
+        let read = if plain.stood_in { stand_in::read(&folded.sheet) } else { stand_in::Read::default() };
+        if read.views.is_empty() {
+            let more = plain.apart || plain.odd && is_odd(&folded.sheet.text);
+            return if more { all() } else { Self::Read(Vec::new()) };
         }
-    }
-
-    #[test]
-    fn line_breaks_make_a_view_that_repeats() {
-        let judged = JudgedText::new("one\n\ntwo  three").unwrap();
-        assert_eq!(judged.views()[1].text(), "one two three");
-        assert!(judged.views()[1].is_repeated());
-        assert!(JudgedText::new("it’s fine").unwrap().views()[1].is_repeated());
-        assert!(!JudgedText::new("i\u{200B}t is").unwrap().views()[1].is_repeated());
-    }
-
-    #[test]
-    fn spans_lead_back_to_the_original() {
-        let original = "say i\u{200B}g\u{200B}nоre now";
-        let judged = JudgedText::new(original).unwrap();
-        let clean = &judged.views()[1];
-        let at = clean.text().find("ignore").unwrap();
-        assert_eq!(&original[clean.span(at..at + 6)], "i\u{200B}g\u{200B}nоre");
-    }
-
-    #[test]
-    fn a_view_tells_its_paragraphs_apart() {
-        let text = "One cat.\n\nTw\u{200B}o cats.\n \nThree.";
-        let begins = [0, 10, 25];
-        let judged = JudgedText::new(text).unwrap();
-        let parts = |i: usize| judged.views()[i].by_paragraph(&begins);
-        assert_eq!(parts(0), ["One cat.\n\n", "Tw\u{200B}o cats.\n \n", "Three."]);
-        assert_eq!(parts(1), ["One cat. ", "Two cats. ", "Three."]);
-        // A word to a paragraph reads as one sentence from several places.
-        let row = "1. where\n\n2. do\n\n3. I\n\n4. buy\n\n5. a\n\n6. ticket";
-        let judged = JudgedText::new(row).unwrap();
-        let mended = judged.views().iter().find(|v| v.kind() == ViewKind::Mended).unwrap();
-        let parts = mended.by_paragraph(&crate::guard::windows::paragraphs(row));
-        assert_eq!((parts.len(), parts.concat().as_str()), (6, "1. where do I buy a ticket"));
-        let one = JudgedText::new("no\nempty line, t\u{200B}wo views").unwrap();
-        assert!(one.views().iter().all(|v| v.by_paragraph(&[0]).is_empty() && v.by_paragraph(&[]).is_empty()));
-    }
-
-    #[test]
-    fn disguises_can_be_stacked() {
-        let spaced = "i g n 0 r e";
-        let judged = JudgedText::new(spaced).unwrap();
-        assert!(judged.views().iter().any(|v| v.text() == "ignore"), "{:?}", judged.views());
-    }
-
-    #[test]
-    fn text_that_grows_beyond_measure_is_refused() {
-        let error = JudgedText::new(&"\u{FDFA}".repeat(4000)).unwrap_err();
-        assert_eq!(error.kind(), crate::Kind::Limit);
-    }
-
-    /// Pseudo-random numbers, the same on every machine (splitmix64).
-    fn below(state: &mut u64, n: usize) -> usize {
-        *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = *state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((z ^ (z >> 31)) % n as u64).unwrap()
-    }
-
-    #[rustfmt::skip]
-    const PARTS: [&str; 75] = [
-        " ", " ", " ", "  ", "\n", "\t", "\r\n", "\u{a0}", "\u{3000}", "\u{0}", "\u{7f}", "a", "I", "x", "1", "0", "7", ".",
-        ",", "-", "@", "!", "|", "+", "%41", "%", "\\x41", "\\u0041", "&lt;", "&#65;", "&", "ff", "69", "be", "0x69",
-        "01101001", "word", "the", "and", "ignore", "rules", "gur", "nyy", "echo", "papa", "golf", "vtaber", "eht", "dna", "lla", "erongi", "b0mb",
-        "aWdub3JlIGFsbCBydWxlcw==", "69676e6f7265", "internationalization", "snake_case_name_of_some_length", "\u{2019}",
-        "\u{201c}", "\u{2014}", "\u{2026}", "\u{e9}", "\u{301}", "\u{200b}", "\u{1f600}", "\u{2764}\u{fe0f}", "\u{43e}",
-        "\u{535a}\u{7269}\u{9928}", "\u{6708}", "\u{ff0c}", "\u{c5b4}", "\u{304c}", "\u{0928}\u{094d}",
-        "\u{0e17}\u{0e35}\u{0e48}", "\u{0e33}", "\u{0915}\u{093f}",
-    ];
-
-    #[test]
-    fn the_short_way_and_the_thorough_way_agree() {
-        let (mut state, mut plain) = (11, 0);
-        for round in 0..20_000usize {
-            // Some texts are made of few kinds of parts, so that rows of them come up, and short ways are taken.
-            let kinds = 1 + below(&mut state, 1 + round % 12);
-            let some: Vec<&str> = (0..kinds).map(|_| PARTS[below(&mut state, PARTS.len())]).collect();
-            let text: String = (0..below(&mut state, 24)).map(|_| some[below(&mut state, kinds)]).collect();
-            let Ok(short) = JudgedText::new(&text) else {
-                assert!(JudgedText::thorough(&text).is_err(), "{text:?}");
-                continue;
-            };
-            let long = JudgedText::thorough(&text).unwrap();
-            plain += usize::from(plain::scan(&text).is_some());
-            assert_eq!(short.hidden, long.hidden, "{text:?}");
-            assert_eq!(short.rewritten, long.rewritten, "{text:?}");
-            let key = |j: &JudgedText<'_>| -> Vec<_> {
-                j.views.iter().map(|v| (v.kind(), v.text().to_string(), v.is_repeated())).collect()
-            };
-            assert_eq!(key(&short), key(&long), "{text:?}");
-            for (a, b) in short.views.iter().zip(&long.views) {
-                let borders: Vec<usize> = a.text().char_indices().map(|(i, _)| i).chain([a.text().len()]).collect();
-                for (n, from) in borders.iter().enumerate() {
-                    for to in borders.iter().skip(n + 1) {
-                        assert_eq!(a.span(*from..*to), b.span(*from..*to), "{text:?} {from}..{to}");
-                    }
-                }
-            }
-        }
-        assert!((4000..16_000).contains(&plain), "{plain} of 20000 texts went the short way");
-    }
-
-    #[test]
-    fn views_of_any_text_point_inside_it() {
-        let nasty =
-            ["\u{202E}abc", "\u{E0041}\u{FE0F}", "a\u{301}\u{200D}", "%41%zz&#9999999999;", "\u{1F3F4}\u{E0067}"];
-        for a in nasty {
-            for b in nasty {
-                let original = format!("{a}{b}{a}");
-                for view in JudgedText::new(&original).unwrap().views() {
-                    for (i, c) in view.text().char_indices() {
-                        assert!(original.get(view.span(i..i + c.len_utf8())).is_some(), "{original:?} {view:?}");
-                    }
-                }
-            }
-        }
+        // What stand-ins were read as may make words and rows of words.
+        let again = plain::scan(&read.text).filter(|_| !folded.marked);
+        let more = again.is_none_or(|again| again.apart || again.odd && is_odd(&read.text));
+        if more { all() } else { Self::Read(read.views) }
     }
 }
+
+/// Whether rows of unknown words are turned or misspelled.
+fn is_odd(text: &str) -> bool {
+    let flat = if text.is_ascii() { Cow::Borrowed(text.as_bytes()) } else { scramble::flat(text.chars()).into() };
+    let words = scramble::words(&flat);
+    let rows = scramble::odd_rows(&words);
+    scramble::may_be_turned(&flat, &words, &rows) || mend::is_mended(&flat, &words, &rows)
+}
+
+/// Whether something is written upside down.
+fn is_upside(original: &str) -> bool {
+    !upside::find(&hidden::strip(&glyphs(original)).0).changes.is_empty()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,114 +1,59 @@
-//! Decides in one pass over the bytes whether a text has nothing to undo, so that no glyphs are needed: its views are then
-//! the text itself and at most a copy with single spaces and typewriter marks. In doubt the answer is no, and the thorough
-//! way decides.
+//! Decides in one pass over the bytes whether a folded text ([`super::fold`]) has nothing more to undo, so that no glyphs are
+//! needed: its clean view is then the text itself with single spaces. In doubt the answer is no, and the thorough way decides.
 
-use super::chars::{Kind, is_alphanumeric, kind};
-use super::clean::plain_mark;
+use std::ops::Range;
+
+use super::bytes::{BASE64, DIGIT, ESCAPE, HIDDEN, HIGH, LETTER, SPACE, STAND_IN, class};
+use super::chars::{Kind, is_alphabetic, is_alphanumeric, kind};
 use super::columns::Apart;
+use super::confusable::{self, Looks, looks};
 use super::decode::{self, GROUPS, SHORTEST_RUN};
 use super::respell::{self, SINGLES};
+use super::sheet::offset;
 use super::spoken::Row;
-use super::words::{Odd, word_key};
-use super::{codes, morse};
-
-/// Bytes of the text that read as one other ASCII character.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Change {
-    pub(super) start: u32,
-    pub(super) end: u32,
-    pub(super) to: u8,
-}
-
-const LETTER: u8 = 1;
-const DIGIT: u8 = 2;
-const SPACE: u8 = 4;
-/// A control character that is no white space: it is not shown.
-const HIDDEN: u8 = 8;
-const HIGH: u8 = 16;
-/// May stand for a letter.
-const STAND_IN: u8 = 32;
-/// May open an escape.
-const ESCAPE: u8 = 64;
-/// Belongs to the alphabets of base64.
-const BASE64: u8 = 128;
-
-const CLASS: [u8; 256] = classes();
-
-const fn classes() -> [u8; 256] {
-    let mut table = [0u8; 256];
-    let mut i = 0;
-    while i < 256 {
-        let b = i as u8;
-        let mut class = match b {
-            b'a'..=b'z' | b'A'..=b'Z' => LETTER | BASE64,
-            b'0'..=b'9' => DIGIT | BASE64,
-            b'\t'..=b'\r' | b' ' => SPACE,
-            0..=31 | 127 => HIDDEN,
-            128..=255 => HIGH,
-            b'%' | b'\\' | b'&' => ESCAPE,
-            b'+' | b'/' | b'-' | b'_' | b'=' => BASE64,
-            _ => 0,
-        };
-        if matches!(b, b'0' | b'1' | b'3' | b'4' | b'5' | b'7'..=b'9' | b'!' | b'|' | b'@' | b'$' | b'+') {
-            class |= STAND_IN;
-        }
-        table[i] = class;
-        i += 1;
-    }
-    table
-}
-
-fn class(b: u8) -> u8 {
-    CLASS[usize::from(b)]
-}
+use super::words::{self, Odd, SHORTEST};
+use super::{codes, morse, upside};
 
 /// Marks of one letter beyond this many are ornament.
 const MARKS: u8 = 3;
 
-/// A plain text.
-#[derive(Debug, PartialEq, Eq)]
+/// What a plain text may still hold: the disguises that ordinary text (`a+b`, names, code, tables) seems to wear, so they are
+/// undone without the other steps.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plain {
-    /// What the respaced copy changes.
-    pub(super) changes: Vec<Change>,
-    /// Whether digits and symbols stand in the place of letters, or rows of words are unknown or set apart: the disguises
-    /// that ordinary text (`a+b`, names, code, tables) seems to wear, so they are undone without the other steps.
-    pub(super) respell: bool,
+    /// The runs of white space that are not single spaces.
+    pub(super) spaces: Vec<Range<u32>>,
+    /// Whether digits and symbols stand in the place of letters.
+    pub(super) stood_in: bool,
+    /// Whether words are set apart in a row.
+    pub(super) apart: bool,
+    /// Whether rows of words are unknown.
+    pub(super) odd: bool,
+    /// Whether letters may stand upside down.
+    pub(super) upside: bool,
 }
 
 /// `None` when the text is not plain.
 pub(super) fn scan(text: &str) -> Option<Plain> {
-    let mut scan = Scan {
-        text,
-        bytes: text.as_bytes(),
-        at: 0,
-        changes: Vec::new(),
-        singles: Singles::default(),
-        odd: Odd::default(),
-        row: Row::default(),
-        apart: Apart::default(),
-        groups: 0,
-        numbers: 0,
-        signs: 0,
-        has_letter: false,
-        respell: false,
-        base_end: 0,
-        marks: (0, false),
-    };
+    let mut scan = Scan { text, bytes: text.as_bytes(), ..Scan::default() };
     while let Some(&b) = scan.bytes.get(scan.at) {
         if class(b) & SPACE != 0 {
             scan.space();
-        } else {
+        } else if class(b) & LETTER == 0 || !scan.plain_word()? {
             scan.token()?;
         }
     }
-    Some(Plain { changes: scan.changes, respell: scan.respell })
+    let is_latin = scan.foreign > 0 && confusable::is_latin(scan.like, scan.foreign);
+    scan.plain.upside = scan.exotic >= upside::TURNED;
+    (!is_latin).then_some(scan.plain)
 }
 
+#[derive(Default)]
 struct Scan<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
-    changes: Vec<Change>,
+    plain: Plain,
     singles: Singles,
     odd: Odd,
     row: Row,
@@ -121,20 +66,28 @@ struct Scan<'a> {
     signs: usize,
     /// Whether the token has a letter.
     has_letter: bool,
-    respell: bool,
     /// Where the last letter outside ASCII ends, with its marks, and how many marks there are.
     base_end: usize,
     marks: (u8, bool),
+    /// How many words are of the scripts that have look-alikes, and how many of these look like Latin ones.
+    foreign: usize,
+    like: usize,
+    /// How many characters may be turned ones.
+    exotic: usize,
+}
+
+/// The letters of a word that have look-alikes: how many, of which script, and what they look like.
+#[derive(Clone, Copy)]
+struct Twins {
+    count: usize,
+    script: u32,
+    mixed: bool,
+    looks: Looks,
 }
 
 impl Scan<'_> {
     fn class_at(&self, at: usize) -> u8 {
         self.bytes.get(at).map_or(0, |b| class(*b))
-    }
-
-    fn change(&mut self, start: usize, to: u8) {
-        let place = |i: usize| u32::try_from(i).unwrap_or(u32::MAX);
-        self.changes.push(Change { start: place(start), end: place(self.at), to });
     }
 
     fn space(&mut self) {
@@ -143,8 +96,30 @@ impl Scan<'_> {
             self.at += 1;
         }
         if self.at - start > 1 || self.bytes.get(start) != Some(&b' ') {
-            self.change(start, b' ');
+            self.plain.spaces.push(offset(start)..offset(self.at));
         }
+    }
+
+    /// Takes a word of ordinary length between spaces, with one mark behind it at most: what most of a text is made of, and
+    /// nothing but a word. `false` when something else comes next.
+    fn plain_word(&mut self) -> Option<bool> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let (n, key) = words::letters(rest);
+        let end = n + usize::from(rest.get(n).is_some_and(|b| class(*b) == 0));
+        let word = rest.get(..n).unwrap_or_default();
+        let pair = matches!(word, [a, b] if !a.is_ascii_hexdigit() || !b.is_ascii_hexdigit());
+        if !pair && !(SHORTEST..SHORTEST_RUN - 1).contains(&n) || rest.get(end) != Some(&b' ') {
+            return Some(false);
+        }
+        self.weigh(word, key)?;
+        self.at += end;
+        if self.class_at(self.at + 1) & SPACE == 0 {
+            self.at += 1;
+        }
+        self.singles.count = 0;
+        (self.numbers, self.signs, self.groups) = (0, 0, 0);
+        self.plain.apart |= self.apart.token(true);
+        Some(true)
     }
 
     /// One run without white space.
@@ -164,17 +139,18 @@ impl Scan<'_> {
             } else if class & HIDDEN != 0 {
                 return None;
             } else if class & HIGH != 0 {
-                if is_alphanumeric(self.peek()?) {
+                let c = self.peek()?;
+                if is_alphanumeric(c) {
                     seen |= self.word()?;
                 } else {
-                    self.high()?;
+                    self.high(c)?;
                 }
             } else {
                 self.stand_in();
                 self.at += 1;
             }
         }
-        self.respell |= self.apart.token(self.has_letter);
+        self.plain.apart |= self.apart.token(self.has_letter);
         if seen & (LETTER | DIGIT) != 0 || self.has_letter {
             self.signs = 0;
         } else {
@@ -199,6 +175,7 @@ impl Scan<'_> {
         let start = self.at;
         let (mut chars, mut seen) = (0usize, 0);
         let (mut lettered, mut value) = (false, 0u32);
+        let mut twins = Twins { count: 0, script: 0, mixed: false, looks: Looks::Latin };
         while let Some(&b) = self.bytes.get(self.at) {
             let class = class(b);
             if class & LETTER != 0 {
@@ -209,10 +186,19 @@ impl Scan<'_> {
                 self.at += 1;
                 chars += 1;
                 value = value.saturating_mul(10).saturating_add(u32::from(b & 15));
-            } else if class & HIGH != 0 && is_alphanumeric(self.peek()?) {
+            } else if class & HIGH != 0 {
+                let c = self.peek()?;
+                if !is_alphanumeric(c) {
+                    break;
+                }
                 lettered = true;
                 seen |= HIGH;
-                self.high()?;
+                if kind(c) == Kind::Twin {
+                    twins.take(c);
+                    self.at += c.len_utf8();
+                } else {
+                    self.high(c)?;
+                }
                 chars += 1;
             } else {
                 break;
@@ -224,25 +210,33 @@ impl Scan<'_> {
         } else {
             self.singles.count = 0;
         }
+        if twins.count > 0 {
+            self.foreign += 1;
+            self.like += usize::from(twins.looks != Looks::Foreign);
+        }
         self.has_letter |= lettered;
         self.numbers = if !lettered && codes::is_code(chars, value) { self.numbers + 1 } else { 0 };
-        (self.numbers < codes::NUMBERS).then_some(seen)
+        let mixed = twins.mixed || twins.count > 0 && twins.count < chars;
+        (self.numbers < codes::NUMBERS && !mixed).then_some(seen)
     }
 
-    /// A run of ASCII letters, weighed as a word that may be misspelled or stand for a letter.
+    /// A run of ASCII letters.
     fn letters(&mut self) -> Option<usize> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let n = rest.iter().position(|b| class(*b) & LETTER == 0).unwrap_or(rest.len());
+        let (n, key) = words::letters(rest);
         self.at += n;
-        let word = rest.get(..n).unwrap_or_default();
-        let key = word_key(word);
-        self.respell |= self.odd.word(word, key);
-        (!self.row.word(n, key)).then_some(n)
+        self.weigh(rest.get(..n).unwrap_or_default(), key).map(|()| n)
+    }
+
+    /// Weighs a run of ASCII letters as a word that may be misspelled or stand for a letter.
+    fn weigh(&mut self, word: &[u8], key: u64) -> Option<()> {
+        self.plain.odd |= self.odd.word(word, key);
+        (!self.row.word(word.len(), key)).then_some(())
     }
 
     /// A stand-in between two letters makes the text one to be read as such.
     fn stand_in(&mut self) {
-        self.respell |= self.class_at(self.at) & STAND_IN != 0
+        self.plain.stood_in |= self.class_at(self.at) & STAND_IN != 0
             && self.at.checked_sub(1).is_some_and(|before| self.class_at(before) & LETTER != 0)
             && self.class_at(self.at + 1) & LETTER != 0;
     }
@@ -252,9 +246,8 @@ impl Scan<'_> {
         self.text.get(self.at..)?.chars().next()
     }
 
-    /// Takes one character outside ASCII.
-    fn high(&mut self) -> Option<()> {
-        let c = self.peek()?;
+    /// Takes one character outside ASCII that has no look-alike.
+    fn high(&mut self, c: char) -> Option<()> {
         let start = self.at;
         self.at += c.len_utf8();
         match kind(c) {
@@ -270,9 +263,8 @@ impl Scan<'_> {
                 self.marks = (n + 1, moved || moves);
                 self.base_end = self.at;
             }
-            Kind::Typographic => self.change(start, u8::try_from(u32::from(plain_mark(c))).ok()?),
-            Kind::Symbol => {}
-            Kind::Unknown => return None,
+            Kind::Symbol => self.exotic += usize::from(upside::is_exotic(c)),
+            Kind::Twin | Kind::Typographic | Kind::Unknown => return None,
         }
         Some(())
     }
@@ -288,24 +280,28 @@ impl Scan<'_> {
         }
         self.groups = 0;
         let long = token.len() >= SHORTEST_RUN;
-        (!long || !Self::encoded(token, seen)).then_some(())
+        (!long || !is_encoded(token, seen)).then_some(())
     }
+}
 
-    fn encoded(token: &str, seen: u8) -> bool {
-        let bytes = token.as_bytes();
-        if seen & (HIGH | ESCAPE) == 0 {
-            let runs = bytes.split(|b| class(*b) & BASE64 == 0);
-            return runs.filter(|run| run.len() >= SHORTEST_RUN).any(decode::is_encoded_run);
-        }
-        // A dash may become a letter of base64; it and its neighbours in the table begin with one byte.
-        let may_be = |c: char| {
-            class(u8::try_from(u32::from(c)).unwrap_or(0)) & BASE64 != 0 || ('\u{2000}'..'\u{3000}').contains(&c)
-        };
-        if seen & ESCAPE == 0 && token.split(|c| !may_be(c)).all(|run| run.len() < SHORTEST_RUN) {
-            return false;
-        }
-        let chars: Vec<char> = token.chars().map(plain_mark).collect();
-        chars.len() >= SHORTEST_RUN && decode::is_encoded_word(&chars)
+fn is_encoded(token: &str, seen: u8) -> bool {
+    let runs = token.as_bytes().split(|b| class(*b) & BASE64 == 0);
+    let mut long = runs.filter(|run| run.len() >= SHORTEST_RUN);
+    if seen & ESCAPE == 0 {
+        return long.any(decode::is_encoded_run);
+    }
+    let chars: Vec<char> = token.chars().collect();
+    chars.len() >= SHORTEST_RUN && decode::is_encoded_word(&chars)
+}
+
+impl Twins {
+    fn take(&mut self, c: char) {
+        // The letters of each of these scripts have the upper byte of their numbers in common.
+        let script = u32::from(c) >> 8;
+        self.mixed |= self.count > 0 && self.script != script;
+        self.script = script;
+        self.looks = self.looks.max(looks(c));
+        self.count += 1;
     }
 }
 
@@ -325,7 +321,7 @@ impl Singles {
             (self.count, self.letters, self.digits) = (0, 0, 0);
         }
         self.count += 1;
-        self.letters += usize::from(c.is_alphabetic());
+        self.letters += usize::from(is_alphabetic(c));
         self.digits += usize::from(c.is_ascii_digit());
         self.end = at.end;
         (self.count < SINGLES || !respell::is_spelled(self.letters, self.digits)).then_some(())
@@ -361,15 +357,17 @@ mod tests {
         for text in [
             "When does the museum open? I'd like 2 tickets for 12.50, please.",
             "fn main() {\n\tlet plan = read(&path)?;\n}",
-            "“It’s here” – she said",
+            "Где находится музей? Там есть и касса.",
+            "איפה המוזיאון ומתי הוא נפתח",
             "क्या संग्रहालय रविवार को खुला है।",
             "博物馆星期天几点开门。日曜日は何時に開きますか。",
             "{\"id\": 12345, \"name\": \"Ann\", \"open\": [1, 2, 3]}",
         ] {
             assert!(scan(text).is_some(), "{text}");
         }
-        assert!(scan("b0mb").is_some_and(|plain| plain.respell) && !scan("4 b 2 c").unwrap().respell);
-        for text in ["i g n o r e", "a\u{200B}b", "%69%67%6e%6f%72%65", "a\u{301}", "caf\u{e9}"] {
+        assert!(scan("b0mb").is_some_and(|plain| plain.stood_in) && !scan("4 b 2 c").unwrap().stood_in);
+        for text in ["i g n o r e", "a\u{200B}b", "%69%67%6e%6f%72%65", "a\u{301}", "caf\u{e9}", "сор", "сlick", "дом1"]
+        {
             assert!(scan(text).is_none(), "{text}");
         }
     }

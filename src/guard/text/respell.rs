@@ -110,8 +110,7 @@ fn join(glyphs: &[Glyph], singles: &[Range<usize>]) -> Vec<Glyph> {
 /// the text: `b0mb` is a disguise, `room 12a` is not. `one` is what `1`, `!` and `|` stand for (`i` or `l`).
 pub(super) fn leet(glyphs: &[Glyph], one: char) -> Vec<(Range<usize>, Vec<Glyph>)> {
     let mut out = Vec::new();
-    let between = |w: &[Glyph]| matches!(w, [a, b, c] if a.c.is_ascii_alphabetic() && letter_for(b.c, one).is_some() && c.c.is_ascii_alphabetic());
-    if !glyphs.windows(3).any(between) {
+    if !has_stand_ins(glyphs) {
         return out;
     }
     let words = runs(glyphs, |c| is_alphanumeric(c) || letter_for(c, one).is_some());
@@ -142,6 +141,12 @@ pub(super) fn leet(glyphs: &[Glyph], one: char) -> Vec<(Range<usize>, Vec<Glyph>
     out
 }
 
+/// Whether a stand-in is between two Latin letters.
+fn has_stand_ins(glyphs: &[Glyph]) -> bool {
+    let letter = |g: &Glyph| g.c.is_ascii_alphabetic();
+    glyphs.windows(3).any(|w| matches!(w, [a, b, c] if letter(a) && letter(c) && letter_for(b.c, 'i').is_some()))
+}
+
 /// A word of one or two stand-ins and letters (`1n`, `70`), or what stands behind an apostrophe (`d0n'7`).
 fn short(glyphs: &[Glyph], word: Range<usize>, one: char) -> Option<Vec<Glyph>> {
     let letters = glyphs.get(word.clone()).filter(|letters| letters.len() < SHORTEST)?;
@@ -156,31 +161,37 @@ fn short(glyphs: &[Glyph], word: Range<usize>, one: char) -> Option<Vec<Glyph>> 
 /// One word without its stand-ins, and whether it is a known one. Of the letters that a stand-in may be, those count that
 /// make the most frequent word.
 fn read(letters: &[Glyph], one: char) -> (Vec<Glyph>, bool) {
-    let many: Vec<&str> = letters.iter().filter_map(|g| choices(g.c)).collect();
-    let tries = many.iter().fold(1usize, |n, c| n.saturating_mul(c.len()));
-    let with = |mut number: usize| -> Vec<Glyph> {
-        let mut new = |g: &Glyph| {
-            let Some(choices) = choices(g.c) else {
-                return letter_for(g.c, one).or(digit_for(g.c)).map_or(*g, |c| g.with(c));
+    let plain = |g: &Glyph| letter_for(g.c, one).or(digit_for(g.c)).unwrap_or(g.c);
+    let tries = letters.iter().filter_map(|g| choices(g.c)).fold(1usize, |n, c| n.saturating_mul(c.len()));
+    let mut best: Option<((usize, u16), Vec<u8>)> = None;
+    let mut word = Vec::with_capacity(letters.len());
+    for number in if tries <= TRIES { 0..tries } else { 0..0 } {
+        let mut left = number;
+        word.clear();
+        word.extend(letters.iter().map_while(|g| {
+            let c = match choices(g.c) {
+                Some(choices) => {
+                    let nth = left % choices.len();
+                    left /= choices.len();
+                    choices.chars().nth(nth)?
+                }
+                None => plain(g),
             };
-            let nth = number % choices.len();
-            number /= choices.len();
-            g.with(choices.chars().nth(nth).unwrap_or(g.c))
-        };
-        letters.iter().map(&mut new).collect()
-    };
-    let rank = |new: &[Glyph]| {
-        let letter = |g: &Glyph| u8::try_from(u32::from(g.c)).ok().filter(u8::is_ascii_alphabetic);
-        let word: Vec<u8> = new.iter().map(letter).collect::<Option<_>>()?;
-        is_known(&word).then(|| lexicon().rank(&word).unwrap_or(u16::MAX))
-    };
-    // `7` and `9` seldom stand for anything but t and g: `70w3r` is no `lower`.
-    let rare =
-        |new: &[Glyph]| letters.iter().zip(new).filter(|(g, n)| matches!((g.c, n.c), ('7', 'l') | ('9', 'q'))).count();
-    let tries = if tries <= TRIES { 0..tries } else { 0..0 };
-    let known = tries.map(with).filter_map(|new| Some(((rare(&new), rank(&new)?), new))).min_by_key(|(key, _)| *key);
-    let plain = || letters.iter().map(|g| letter_for(g.c, one).or(digit_for(g.c)).map_or(*g, |c| g.with(c))).collect();
-    known.map_or_else(|| (plain(), false), |(_, word)| (word, true))
+            u8::try_from(u32::from(c)).ok().filter(u8::is_ascii_alphabetic)
+        }));
+        if word.len() == letters.len() && is_known(&word) {
+            // `7` and `9` seldom stand for anything but t and g: `70w3r` is no `lower`.
+            let seldom = |(g, b): &(&Glyph, &u8)| matches!((g.c, b), ('7', b'l') | ('9', b'q'));
+            let key = (letters.iter().zip(&word).filter(seldom).count(), lexicon().rank(&word).unwrap_or(u16::MAX));
+            if best.as_ref().is_none_or(|(least, _)| key < *least) {
+                best = Some((key, word.clone()));
+            }
+        }
+    }
+    match best {
+        Some((_, word)) => (letters.iter().zip(word).map(|(g, b)| g.with(char::from(b))).collect(), true),
+        None => (letters.iter().map(|g| g.with(plain(g))).collect(), false),
+    }
 }
 
 /// The letters that a stand-in may be, where there are several.

@@ -3,15 +3,54 @@
 
 use std::ops::Range;
 
-use super::glyph::{Glyph, runs};
-use super::words::{ODD, SHORTEST, UNKNOWN, is_known, lexicon, strangeness, word_key};
+use super::glyph::{Glyph, is_space};
+use super::spell::is_star;
+use super::words::{ODD, SHORTEST, UNKNOWN, is_known, letters, lexicon, strangeness};
 
 /// A run of ASCII letters.
 pub(super) struct Word {
     pub(super) range: Range<usize>,
-    pub(super) letters: Letters,
     /// Whether it is unknown at a glance; `None` where that says nothing.
     pub(super) strange: Option<bool>,
+    /// Its [`super::words::word_key`].
+    pub(super) key: u64,
+}
+
+impl Word {
+    /// Whether it is no word by itself.
+    pub(super) fn is_unknown(&self, flat: &[u8]) -> bool {
+        match self.strange {
+            _ if self.range.len() < SHORTEST => self.strange != Some(false),
+            Some(true) if self.key != 0 => true,
+            _ => !is_known(self.letters(flat)),
+        }
+    }
+
+    /// Its letters in the [`flat`] text.
+    pub(super) fn letters<'a>(&self, flat: &'a [u8]) -> &'a [u8] {
+        flat.get(self.range.clone()).unwrap_or_default()
+    }
+
+    /// The same in small.
+    pub(super) fn small(&self, flat: &[u8]) -> Letters {
+        let letters = self.letters(flat);
+        let letters = letters.get(..MOST_LETTERS).unwrap_or(letters);
+        let mut made = Letters([0; MOST_LETTERS], u8::try_from(letters.len()).unwrap_or(0));
+        made.0.iter_mut().zip(letters).for_each(|(to, from)| *to = *from);
+        made.0.make_ascii_lowercase();
+        made
+    }
+}
+
+/// One byte for each character: what words and the marks beside them are made of, blanks as spaces and stars as asterisks.
+pub(super) fn flat(text: impl Iterator<Item = char>) -> Vec<u8> {
+    let byte = |c: char| match u8::try_from(u32::from(c)) {
+        Ok(b) if b.is_ascii() => b,
+        _ if is_star(c) => b'*',
+        _ if is_space(c) => b' ',
+        _ => 0x80,
+    };
+    text.map(byte).collect()
 }
 
 /// No word is longer; what is left out of a longer run makes it no other word.
@@ -40,15 +79,22 @@ impl std::ops::Deref for Letters {
     }
 }
 
-/// The runs of ASCII letters of a text.
-pub(super) fn words(glyphs: &[Glyph]) -> Vec<Word> {
-    let word = |range: Range<usize>| {
-        let of_word = glyphs.get(range.clone()).unwrap_or_default();
-        let letters = Letters::of(of_word.iter().filter_map(|g| u8::try_from(u32::from(g.c)).ok()));
-        let strange = strangeness(&letters, word_key(&letters));
-        Word { range, letters, strange }
-    };
-    runs(glyphs, |c| c.is_ascii_alphabetic()).into_iter().map(word).collect()
+/// The runs of ASCII letters of a flat text.
+pub(super) fn words(flat: &[u8]) -> Vec<Word> {
+    let mut out = Vec::with_capacity(flat.len() / 5);
+    let mut at = 0;
+    while let Some(rest) = flat.get(at..).filter(|rest| !rest.is_empty()) {
+        if !rest.first().is_some_and(u8::is_ascii_alphabetic) {
+            at += 1;
+            continue;
+        }
+        let (n, key) = letters(rest);
+        let strange = strangeness(rest.get(..n).unwrap_or_default(), key);
+        out.push(Word { range: at..at + n, strange, key });
+        // What is behind a run of letters is none.
+        at += n + 1;
+    }
+    out
 }
 
 /// A stretch of unknown words ends where so much of it has been taken away by known ones.
@@ -108,14 +154,20 @@ pub(super) struct Turned {
     pub(super) other: Vec<(Range<usize>, Vec<Glyph>)>,
 }
 
-pub(super) fn turned(glyphs: &[Glyph], words: &[Word], rows: &[Range<usize>]) -> Turned {
+/// Whether some row may be turned.
+pub(super) fn may_be_turned(flat: &[u8], words: &[Word], rows: &[Range<usize>]) -> bool {
+    let long = |row: &&Range<usize>| row.len() >= WORDS;
+    rows.iter().filter(long).any(|row| words.get(row.clone()).and_then(|row| turn_of(flat, row)).is_some())
+}
+
+pub(super) fn turned(glyphs: &[Glyph], flat: &[u8], words: &[Word], rows: &[Range<usize>]) -> Turned {
     let mut out = Turned::default();
     let mut done = 0;
     for row in rows.iter().filter(|row| row.len() >= WORDS) {
         let from = row.start.saturating_sub(NEAR).max(done);
         let to = row.end.saturating_add(NEAR).min(words.len());
-        let Some(turn) = words.get(row.clone()).and_then(turn_of) else { continue };
-        let Some(best) = words.get(from..to).and_then(|near| stretch(near, turn)) else { continue };
+        let Some(turn) = words.get(row.clone()).and_then(|row| turn_of(flat, row)) else { continue };
+        let Some(best) = words.get(from..to).and_then(|near| stretch(flat, near, turn)) else { continue };
         let Some(part) = words.get(from + best.start..from + best.end) else { continue };
         done = from + best.end;
         let (Some(first), Some(last)) = (part.first(), part.last()) else { continue };
@@ -143,13 +195,23 @@ fn word_by_word(glyphs: &[Glyph], range: Range<usize>, words: &[Word]) -> Vec<Gl
 }
 
 /// How these words were turned: the way that makes most of them known, if that is more than half.
-fn turn_of(row: &[Word]) -> Option<Turn> {
-    let row: Vec<&Word> = row.iter().filter(|w| w.letters.len() >= SHORTEST).take(SAMPLE).collect();
-    let all: usize = row.iter().map(|w| weight(&w.letters)).sum();
+fn turn_of(flat: &[u8], row: &[Word]) -> Option<Turn> {
+    let row = || row.iter().filter(|w| w.range.len() >= SHORTEST).take(SAMPLE);
+    let as_it_is: usize = row().filter(|w| !w.is_unknown(flat)).map(|w| weight(w.letters(flat))).sum();
+    let row: Vec<Letters> = row().map(|w| w.small(flat)).collect();
+    let all: usize = row.iter().map(|w| weight(w)).sum();
+    // What the known words weigh, given up where the rest cannot make it more than half.
     let known = |turn: Turn| -> usize {
-        row.iter().filter(|w| lexicon().knows(&turn.word(&w.letters))).map(|w| weight(&w.letters)).sum()
+        let (mut sum, mut rest) = (0, all);
+        for word in &row {
+            if (sum + rest) * 2 <= all {
+                break;
+            }
+            rest -= weight(word);
+            sum += if lexicon().knows(&turn.word(word)) { weight(word) } else { 0 };
+        }
+        sum
     };
-    let as_it_is: usize = row.iter().filter(|w| lexicon().knows(&w.letters)).map(|w| weight(&w.letters)).sum();
     let usual = [Turn::Reversed, Turn::Moved(13)].into_iter().map(|turn| (turn, 3));
     // There are many other ways, of which one may make words by chance.
     let others = likely(&row).into_iter().chain([Turn::Mirrored]).map(|turn| (turn, 8));
@@ -161,23 +223,24 @@ fn turn_of(row: &[Word]) -> Option<Turn> {
 }
 
 /// How often each letter is in a hundred of English.
-const FREQUENT: [usize; 26] = [8, 1, 3, 4, 12, 2, 2, 6, 7, 0, 1, 4, 2, 7, 8, 2, 0, 6, 6, 9, 3, 1, 2, 0, 2, 0];
+const FREQUENT: [u32; 26] = [8, 1, 3, 4, 12, 2, 2, 6, 7, 0, 1, 4, 2, 7, 8, 2, 0, 6, 6, 9, 3, 1, 2, 0, 2, 0];
 /// So many ways to move the alphabet are tried.
 const LIKELY: usize = 3;
 
 /// The ways to move the alphabet that make the letters as frequent as they are in English; none where they are as they stand.
-fn likely(row: &[&Word]) -> Vec<Turn> {
-    let mut counts = [0usize; 26];
-    for b in row.iter().flat_map(|w| w.letters.iter()) {
+fn likely(row: &[Letters]) -> Vec<Turn> {
+    let mut counts = [0u32; 26];
+    for b in row.iter().flat_map(|w| w.iter()) {
         if let Some(count) = counts.get_mut(usize::from(b.wrapping_sub(b'a'))) {
             *count += 1;
         }
     }
-    let fit = |n: u8| -> usize {
-        let moved = FREQUENT.iter().cycle().skip(usize::from(n));
-        counts.iter().zip(moved).map(|(count, frequent)| count * frequent).sum()
+    let twice = [FREQUENT; 2];
+    let fit = |moved: &[u32]| -> usize {
+        let sum: u32 = counts.iter().zip(moved).map(|(count, frequent)| count * frequent).sum();
+        sum as usize
     };
-    let mut ways: Vec<(usize, u8)> = (0..26).map(|n| (fit(n), n)).collect();
+    let mut ways: Vec<(usize, u8)> = twice.as_flattened().windows(26).map(fit).zip(0..26).collect();
     ways.sort_unstable_by_key(|(fit, _)| std::cmp::Reverse(*fit));
     let best = ways.into_iter().map(|(_, n)| n).take(LIKELY);
     best.take_while(|n| *n != 0).filter(|n| *n != 13).map(Turn::Moved).collect()
@@ -189,15 +252,16 @@ fn weight(word: &[u8]) -> usize {
 }
 
 /// The part of `words` that gains most by turning.
-fn stretch(words: &[Word], turn: Turn) -> Option<Range<usize>> {
+fn stretch(flat: &[u8], words: &[Word], turn: Turn) -> Option<Range<usize>> {
     let gain = |word: &Word| -> isize {
-        let of = isize::try_from(weight(&word.letters).max(1)).unwrap_or(1) * 2;
-        let turned = turn.word(&word.letters);
-        match (is_known(&word.letters), is_known(&turned)) {
+        let letters = word.small(flat);
+        let of = isize::try_from(weight(&letters).max(1)).unwrap_or(1) * 2;
+        let turned = turn.word(&letters);
+        match (is_known(&letters), is_known(&turned)) {
             (false, true) => of,
             (true, false) => -of,
             // Words either way: perhaps the more frequent one is meant.
-            (true, true) => isize::from(lexicon().rank(&word.letters) > lexicon().rank(&turned)),
+            (true, true) => isize::from(lexicon().rank(&letters) > lexicon().rank(&turned)),
             (false, false) => -1,
         }
     };
@@ -231,11 +295,12 @@ impl Turn {
     }
 
     fn byte(self, b: u8, first: u8) -> u8 {
-        let at = b.wrapping_sub(first) % 26;
+        let at = b - first;
         let to = match self {
             Turn::Reversed => at,
             Turn::Mirrored => 25 - at,
-            Turn::Moved(n) => (at + n) % 26,
+            Turn::Moved(n) if at + n < 26 => at + n,
+            Turn::Moved(n) => at + n - 26,
         };
         first + to
     }
@@ -248,8 +313,9 @@ mod tests {
 
     fn both(text: &str) -> [String; 2] {
         let g = glyphs(text);
-        let words = words(&g);
-        let found = turned(&g, &words, &odd_rows(&words));
+        let flat = flat(text.chars());
+        let words = words(&flat);
+        let found = turned(&g, &flat, &words, &odd_rows(&words));
         [found.first, found.other].map(|changes| replace(&g, changes).0.iter().map(|g| g.c).collect())
     }
 

@@ -1,6 +1,6 @@
 //! What a misspelled word may have been before.
 
-use super::words::{is_known, lexicon};
+use super::words::{is_known, lexicon, word_key};
 
 /// How a word was put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,9 @@ pub(super) fn repairs(word: &[u8]) -> Vec<(Repair, Vec<u8>)> {
     if word.contains(&b'*') {
         return filled(word).map(|w| (Repair::Filled, w)).into_iter().collect();
     }
+    if !has_repair(word, word_key(word)) {
+        return Vec::new();
+    }
     let mut out: Vec<(Repair, Vec<u8>)> = Vec::new();
     out.extend(best(held(word)).map(|w| (Repair::Let, w)));
     out.extend(best(moved(word)).map(|w| (Repair::Moved, w)));
@@ -61,6 +64,39 @@ pub(super) fn repairs(word: &[u8]) -> Vec<(Repair, Vec<u8>)> {
         out.extend(best(word.get(1..).map(<[u8]>::to_vec)).map(|w| (Repair::Uncovered, w)));
     }
     out
+}
+
+/// Whether an unknown word of letters alone, with its [`super::words::word_key`], has repairs.
+pub(super) fn has_repair(word: &[u8], key: u64) -> bool {
+    let known = |words: Vec<Vec<u8>>| words.iter().any(|w| is_known(w));
+    known(held(word))
+        || known(moved(word))
+        || word.len() >= SWAPPED && is_swapped(word, key)
+        || word.len() >= UNCOVERED && is_uncovered(word, key)
+}
+
+/// Whether all but the first letter are a known word.
+fn is_uncovered(word: &[u8], key: u64) -> bool {
+    let may_be = || lexicon().may_know(key & ((1 << (5 * (word.len() - 1))) - 1));
+    (key == 0 || may_be()) && word.get(1..).is_some_and(is_known)
+}
+
+/// Whether swapping two neighbours makes a known word.
+fn is_swapped(word: &[u8], key: u64) -> bool {
+    // Five bits of the key are a letter.
+    let may_be = |i: usize| {
+        let at = 5 * (word.len() - 1 - i);
+        let both = (key >> at ^ key >> (at + 5)) & 31;
+        lexicon().may_know(key ^ both << at ^ both << (at + 5))
+    };
+    if key == 0 {
+        return swapped(word).is_some();
+    }
+    (1..word.len()).filter(|i| may_be(*i)).any(|i| {
+        let mut made = word.to_vec();
+        made.swap(i - 1, i);
+        lexicon().knows(&made)
+    })
 }
 
 /// What a word that stays unknown was, by the habit of its neighbours.
@@ -82,6 +118,9 @@ fn best(words: impl IntoIterator<Item = Vec<u8>>) -> Option<Vec<u8>> {
 
 /// The word with each row of equal letters as one and as two.
 fn held(word: &[u8]) -> Vec<Vec<u8>> {
+    if word.windows(2).all(|pair| matches!(pair, [a, b] if a != b)) {
+        return Vec::new();
+    }
     let rows: Vec<&[u8]> = word.chunk_by(|a, b| a == b).collect();
     let held = rows.iter().filter(|row| row.len() > 1).count();
     // One letter alone is a name or a number (`www`, `III`).
@@ -201,8 +240,28 @@ mod tests {
         ] {
             let found = repaired(written);
             assert!(found.contains(&(repair, word.to_owned())), "{written}: {found:?}");
+            assert!(written.contains('*') || has_repair(written.as_bytes(), word_key(written.as_bytes())), "{written}");
         }
         assert!(repaired("zzqqxx").is_empty() && repaired("krzysztof").is_empty());
+    }
+
+    #[test]
+    fn words_with_repairs_are_told_without_making_them() {
+        let text =
+            "museum usize guidee eht ouvre qay krzysztof internationalisierung hooow ellway akebay peopel swords a ab";
+        let (mut some, mut none) = (0, 0);
+        for (word, letter) in text.split(' ').flat_map(|word| ('a'..='z').map(move |letter| (word, letter))) {
+            for word in [word.to_owned(), format!("{letter}{word}"), word.replacen(['e', 'a'], &letter.to_string(), 1)]
+            {
+                let word = word.as_bytes();
+                let slow = best(held(word)).or(best(moved(word))).is_some()
+                    || word.len() >= SWAPPED && swapped(word).is_some()
+                    || word.len() >= UNCOVERED && is_known(&word[1..]);
+                assert_eq!(has_repair(word, word_key(word)), slow, "{word:?}");
+                *(if slow { &mut some } else { &mut none }) += 1;
+            }
+        }
+        assert!(some > 100 && none > 100, "{some} {none}");
     }
 
     #[test]

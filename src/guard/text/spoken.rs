@@ -17,6 +17,7 @@ pub(super) struct Row(usize);
 impl Row {
     /// Takes the next run of ASCII letters with its [`word_key`]. `true` when it makes a row that is long enough to spell
     /// something.
+    #[inline]
     pub(super) fn word(&mut self, letters: usize, key: u64) -> bool {
         if is_spoken(key) {
             self.0 += 1;

@@ -6,7 +6,7 @@ use super::glyph::{Glyph, runs};
 use super::words::{SHORTEST, is_english, is_known, is_wordlike};
 
 /// So many letters that are none of any alphabet's own make a stretch worth turning.
-const TURNED: usize = 3;
+pub(super) const TURNED: usize = 3;
 
 /// What is written upside down.
 #[derive(Default)]
@@ -85,6 +85,11 @@ fn upright(c: char) -> Option<char> {
         _ if !c.is_alphabetic() => Some(c),
         _ => None,
     })
+}
+
+/// Whether a character may be a turned one and is hardly anything else.
+pub(super) fn is_exotic(c: char) -> bool {
+    exotic(c).is_some()
 }
 
 /// The letters and marks that stand for turned ones and hardly for anything else in a text.

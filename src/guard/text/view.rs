@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::chars;
 use super::glyph::Glyph;
-use super::plain::Change;
+use super::sheet::{self, Edit, Sheet, offset};
 
 /// Which reading of the text a view is. The order is the order in which they are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +39,7 @@ pub struct View<'a> {
     places: Places,
     repeated: bool,
     whole: bool,
+    respaced: bool,
 }
 
 /// Where the characters of a view came from.
@@ -49,45 +49,44 @@ enum Places {
     Same,
     /// For each character: its byte in the view, its first and last byte in the original.
     Each(Vec<(u32, u32, u32)>),
-    /// The original with these stretches replaced by one ASCII character each; with the byte of the view where each stands.
-    But(Vec<(u32, Change)>),
+    /// The original but for these stretches.
+    But(Vec<Edit>),
 }
 
 impl<'a> View<'a> {
     /// The original.
     pub(super) fn raw(original: &'a str) -> Self {
-        Self { kind: ViewKind::Raw, text: Cow::Borrowed(original), places: Places::Same, repeated: false, whole: false }
+        Self {
+            kind: ViewKind::Raw,
+            text: Cow::Borrowed(original),
+            places: Places::Same,
+            repeated: false,
+            whole: false,
+            respaced: false,
+        }
     }
 
     pub(super) fn of(kind: ViewKind, glyphs: &[Glyph]) -> Self {
         let mut text = String::with_capacity(glyphs.len());
         let mut places = Vec::with_capacity(glyphs.len());
         for g in glyphs {
-            places.push((u32::try_from(text.len()).unwrap_or(u32::MAX), g.start, g.end));
+            places.push((offset(text.len()), g.start, g.end));
             text.push(g.c);
         }
-        Self { kind, text: Cow::Owned(text), places: Places::Each(places), repeated: false, whole: false }
+        Self {
+            kind,
+            text: Cow::Owned(text),
+            places: Places::Each(places),
+            repeated: false,
+            whole: false,
+            respaced: false,
+        }
     }
 
-    /// The clean view of a text in which nothing but these stretches changes.
-    pub(super) fn respaced(original: &str, changes: Vec<Change>) -> Self {
-        let mut text = String::with_capacity(original.len());
-        let mut places = Vec::with_capacity(changes.len());
-        let mut done = 0;
-        for change in changes {
-            text.push_str(original.get(done..change.start as usize).unwrap_or_default());
-            places.push((u32::try_from(text.len()).unwrap_or(u32::MAX), change));
-            text.push(char::from(change.to));
-            done = change.end as usize;
-        }
-        text.push_str(original.get(done..).unwrap_or_default());
-        Self {
-            kind: ViewKind::Clean,
-            text: Cow::Owned(text),
-            places: Places::But(places),
-            repeated: true,
-            whole: false,
-        }
+    /// A view in which few stretches change.
+    pub(super) fn edited(kind: ViewKind, sheet: Sheet<'a>) -> Self {
+        let places = Places::But(sheet.edits);
+        Self { kind, text: sheet.text, places, repeated: false, whole: false, respaced: false }
     }
 
     /// Which reading this is.
@@ -108,6 +107,17 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn is_repeated(&self) -> bool {
         self.repeated
+    }
+
+    /// Marks this view as the one before it with single spaces and typewriter marks, as a folded text has them.
+    pub(super) fn respaced(mut self) -> Self {
+        self.respaced = true;
+        self
+    }
+
+    /// Whether this view was marked as respaced.
+    pub(crate) fn is_respaced(&self) -> bool {
+        self.respaced
     }
 
     /// Marks this view as one of all of the text.
@@ -131,11 +141,7 @@ impl<'a> View<'a> {
     pub fn span(&self, range: Range<usize>) -> Range<usize> {
         let places = match &self.places {
             Places::Same => return range,
-            Places::But(changes) => {
-                // The last character counts as a whole, and an empty range stands for the character it is before.
-                let last = range.end.max(range.start + 1) - 1;
-                return self.unspaced(changes, range.start).start..self.unspaced(changes, last).end;
-            }
+            Places::But(edits) => return sheet::span(&self.text, edits, range),
             Places::Each(places) => places,
         };
         let first = places.partition_point(|p| (p.0 as usize) <= range.start).saturating_sub(1);
@@ -169,27 +175,5 @@ impl<'a> View<'a> {
             .zip(ends)
             .filter_map(|(from, to)| self.text.get(from..to))
             .collect()
-    }
-
-    /// The place of the character of the view that holds the byte `at`.
-    fn unspaced(&self, changes: &[(u32, Change)], at: usize) -> Range<usize> {
-        let before = changes.partition_point(|(place, _)| (*place as usize) <= at);
-        let shift = match before.checked_sub(1).and_then(|i| changes.get(i)) {
-            Some((place, change)) if *place as usize == at => return change.start as usize..change.end as usize,
-            // Behind a change the view is shorter by what all changes so far took away.
-            Some((place, change)) => change.end as usize - (*place as usize + 1),
-            None => 0,
-        };
-        let mut start = at.min(self.text.len().saturating_sub(1));
-        let first = |at: usize| self.text.get(at..).and_then(|rest| rest.chars().next());
-        // A letter and its marks are one place.
-        while start > 0 && first(start).is_none_or(chars::is_mark) {
-            start -= 1;
-        }
-        let mut end = start + first(start).map_or(0, char::len_utf8);
-        while let Some(mark) = first(end).filter(|c| chars::is_mark(*c)) {
-            end += mark.len_utf8();
-        }
-        start + shift..end + shift
     }
 }

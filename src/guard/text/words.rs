@@ -66,10 +66,12 @@ impl Lexicon {
 
     /// Whether a word is known.
     pub(super) fn knows(&self, word: &[u8]) -> bool {
-        self.rank(word).is_some()
+        let key = word_key(word);
+        (key == 0 || self.may_know(key)) && self.rank(word).is_some()
     }
 
     /// Whether the word of this key may be known; for one of sixteen unknown ones the answer is yes as well.
+    #[inline]
     pub(super) fn may_know(&self, key: u64) -> bool {
         let bit = bit(key);
         self.filter.get(bit / 64).is_some_and(|bits| bits >> (bit % 64) & 1 != 0)
@@ -90,12 +92,53 @@ fn bit(key: u64) -> usize {
     usize::try_from(key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - FILTER_BITS)).unwrap_or(0)
 }
 
-/// A word as a number, whatever its case; 0 for one that is too short or too long.
+/// A word as a number, whatever its case; 0 for one that is too long.
 pub(super) fn word_key(word: &[u8]) -> u64 {
-    if word.len() < SHORTEST || word.len() > LONGEST {
+    if word.len() > LONGEST {
         return 0;
     }
     word.iter().fold(0, |key, b| key << 5 | u64::from(b & 31))
+}
+
+/// The length of the run of ASCII letters at the start, and its [`word_key`].
+#[inline]
+pub(super) fn letters(rest: &[u8]) -> (usize, u64) {
+    let Some((first, second)) = rest.first_chunk::<16>().map(|near| {
+        let near = u128::from_le_bytes(*near);
+        (near as u64, (near >> 64) as u64)
+    }) else {
+        let n = rest.iter().position(|b| !b.is_ascii_alphabetic()).unwrap_or(rest.len());
+        return (n, word_key(rest.get(..n).unwrap_or_default()));
+    };
+    match eight(first) {
+        0 => (0, 0),
+        n @ 1..8 => (n, key_of(first, n)),
+        _ => match eight(second) {
+            0 => (8, key_of(first, 8)),
+            n @ 1..=4 => (8 + n, key_of(first, 8) << (5 * n) | key_of(second, n)),
+            n @ 5..8 => (8 + n, 0),
+            _ => (rest.iter().position(|b| !b.is_ascii_alphabetic()).unwrap_or(rest.len()), 0),
+        },
+    }
+}
+
+/// How many of eight bytes, the lowest first, are letters before one is none.
+#[inline]
+fn eight(bytes: u64) -> usize {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let small = (bytes | (0x20 * EACH)) & (0x7F * EACH);
+    // The high bit of a byte tells whether it is above the bound.
+    let letters = (small + (0x80 - b'a' as u64) * EACH) & !(small + (0x7F - b'z' as u64) * EACH) & !bytes;
+    ((!letters & (0x80 * EACH)).trailing_zeros() / 8) as usize
+}
+
+/// The key of the first `n` of eight letters, at least one, five bits each and the first highest.
+#[inline]
+fn key_of(letters: u64, n: usize) -> u64 {
+    let bytes = (letters.swap_bytes() >> (64 - 8 * n)) & 0x1F1F_1F1F_1F1F_1F1F;
+    let pairs = bytes & 0x001F_001F_001F_001F | (bytes & 0x1F00_1F00_1F00_1F00) >> 3;
+    let fours = pairs & 0x0000_03FF_0000_03FF | (pairs & 0x03FF_0000_03FF_0000) >> 6;
+    fours & 0xF_FFFF | fours >> 32 << 20
 }
 
 /// What is left of a word of one or two letters or stands alone by right: `a`, `of`, `I'm`, `we'll`, `5 km`.
@@ -129,6 +172,7 @@ pub(super) const ODD: u8 = 7;
 
 impl Odd {
     /// Takes the next run of ASCII letters with its [`word_key`]. `true` when the row is odd.
+    #[inline]
     pub(super) fn word(&mut self, word: &[u8], key: u64) -> bool {
         match strangeness(word, key) {
             Some(true) => self.0 = (self.0 + UNKNOWN).min(ODD),
@@ -140,6 +184,7 @@ impl Odd {
 }
 
 /// Whether a word is unknown at a glance; `None` for a letter that may belong to the word before (`it's`).
+#[inline]
 pub(super) fn strangeness(word: &[u8], key: u64) -> Option<bool> {
     match word {
         [] => None,
@@ -212,10 +257,12 @@ const RADIO: [&str; 30] = [
     "whisky", "xray", "yankee", "zulu",
 ];
 
-const RADIO_SLOTS: usize = 128;
+/// Few of them are taken, so that most words end at an empty one.
+const RADIO_SLOTS: usize = 1024;
 static RADIO_KEYS: [u64; RADIO_SLOTS] = radio_keys();
 
 /// Whether the word of this key stands for its first letter on the radio.
+#[inline]
 pub(super) fn is_spoken(key: u64) -> bool {
     let mut at = radio_slot(key);
     while let Some(entry) = RADIO_KEYS.get(at).filter(|e| **e != 0) {
@@ -228,7 +275,7 @@ pub(super) fn is_spoken(key: u64) -> bool {
 }
 
 const fn radio_slot(key: u64) -> usize {
-    (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 57) as usize
+    (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 54) as usize
 }
 
 const fn radio_keys() -> [u64; RADIO_SLOTS] {
@@ -266,6 +313,21 @@ mod tests {
         }
         for word in ["zqx", "eht", "gur", "ignroe", "bmob", "internationalisierung"] {
             assert!(!lexicon().knows(word.as_bytes()), "{word}");
+        }
+    }
+
+    #[test]
+    fn runs_of_letters_are_counted_and_keyed_eight_at_a_time() {
+        for n in 0..40 {
+            for end in ["", " ", ".", "@", "[", "`", "{", "\u{e1}", "\u{7f}", "\0", "7"] {
+                let word: String = "AbyzQwertZaiopmnhgF".chars().cycle().take(n).collect();
+                let text = format!("{word}{end}{}", "and more of it, behind the word");
+                let n = if end.is_empty() { n + 3 } else { n };
+                let key = word_key(&text.as_bytes()[..n]);
+                for short in [text.as_bytes(), &text.as_bytes()[..(n + end.len())]] {
+                    assert_eq!(letters(short), (n, key), "{text:?}");
+                }
+            }
         }
     }
 
