@@ -109,6 +109,11 @@ pub(super) fn is_encoded_run(run: &[u8]) -> bool {
     run_text(run).is_some()
 }
 
+/// Whether a word has as many escapes as an encoded text; [`escapes`] knows.
+pub(super) fn may_have_escapes(word: &[u8]) -> bool {
+    word.contains(&b'\\') || word.iter().filter(|b| matches!(b, b'%' | b'&')).count() >= ESCAPES
+}
+
 /// `%69`, `&#105;`, `&#x69;`, `&lt;`, `\x69`, `\u0069`: the word with its escapes undone, if it has enough of them.
 fn escapes(chars: &[char]) -> Option<String> {
     let mut bytes = Vec::with_capacity(chars.len());

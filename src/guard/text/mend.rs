@@ -69,11 +69,16 @@ pub(super) fn is_mended(flat: &[u8], words: &[Word], rows: &[Range<usize>]) -> b
 
 /// The parts of a flat text that may be misspelled.
 fn hopeful<'a>(flat: &'a [u8], words: &'a [Word], rows: &'a [Range<usize>]) -> impl Iterator<Item = Range<usize>> + 'a {
-    let mut done = 0;
+    let (mut reached, mut done) = (0, 0);
     let near = rows.iter().flat_map(move |row| {
-        let (from, to) = widened(flat, words, row, done);
-        let part = words.get(from..to).unwrap_or_default();
-        done = to;
+        // A row that the words near an earlier one reach has the same words near it: looking again would cost the square.
+        if row.end <= reached {
+            return [].chunks(PART);
+        }
+        let unknown = widened(flat, words, row, done);
+        let to = unknown.end.saturating_add(NEAR).min(words.len());
+        let part = words.get(unknown.start.saturating_sub(NEAR).max(done)..to).unwrap_or_default();
+        (reached, done) = (unknown.end, to);
         part.chunks(PART)
     });
     let whole = |part: &[Word]| Some(part.first()?.range.start..part.last()?.range.end + 1);
@@ -103,8 +108,8 @@ fn is_torn(flat: &[u8], a: &Word, b: &Word) -> bool {
     may_be && lexicon().knows(&Letters::of([a.letters(flat), b.letters(flat)].into_iter().flatten().copied()))
 }
 
-/// The row with the unknown words near it, and the words near these, as far as they are not `done`.
-fn widened(flat: &[u8], words: &[Word], row: &Range<usize>, done: usize) -> (usize, usize) {
+/// The row with the unknown words near it, those near these and so on, as far as they are not `done`.
+fn widened(flat: &[u8], words: &[Word], row: &Range<usize>, done: usize) -> Range<usize> {
     let unknown = |word: &Word| word.is_unknown(flat);
     let (mut from, mut to) = (row.start, row.end);
     while from > done {
@@ -121,7 +126,7 @@ fn widened(flat: &[u8], words: &[Word], row: &Range<usize>, done: usize) -> (usi
             None => break,
         }
     }
-    (from.saturating_sub(NEAR).max(done), to.saturating_add(NEAR).min(words.len()))
+    from..to
 }
 
 fn tokens(glyphs: &[Glyph], within: Range<usize>) -> Vec<Token> {

@@ -287,7 +287,7 @@ impl Scan<'_> {
 fn is_encoded(token: &str, seen: u8) -> bool {
     let runs = token.as_bytes().split(|b| class(*b) & BASE64 == 0);
     let mut long = runs.filter(|run| run.len() >= SHORTEST_RUN);
-    if seen & ESCAPE == 0 {
+    if seen & ESCAPE == 0 || !decode::may_have_escapes(token.as_bytes()) {
         return long.any(decode::is_encoded_run);
     }
     let chars: Vec<char> = token.chars().collect();
