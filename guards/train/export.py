@@ -156,14 +156,17 @@ def main():
     model, _ = load(args.checkpoint, tok)
     model = model.merge().eval()
     calibration = Calibration(tok)
-    model.cool(calibration.temperature(model))
-    path = str(OUT / "model.onnx")
-    rows = encode(tok, calibration.items[:400])
+    path, rows = str(OUT / "model.onnx"), encode(tok, calibration.items[:400])
+    to_graph(model, rows[:4], path)
+    quantize(path)
+    logits = calibration.logits(path)
+    temperature = calibration.temperature(logits)
+    model.cool(temperature)
     to_graph(model, rows[:4], path)
     quantize(path)
     compare(model, rows, path)
     shifts = (args.several_shift, args.sentence_shift)
-    write_config(calibration.thresholds(calibration.logits(path), args.target_fpr, shifts), shifts)
+    write_config(calibration.thresholds(logits / temperature, args.target_fpr, shifts), shifts)
 
 
 if __name__ == "__main__":
