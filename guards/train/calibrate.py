@@ -6,12 +6,11 @@ import torch
 import data
 from evaluate import session_of
 from model import pad
-from train import predict, strongest
 from windows import ends_of, read
 
 SETS = ("dev", "challenge", "dev_languages", "dev_long")
 # Thresholds: challenge guided the lists and would flatter.
-THRESHOLD_SET, LONG_SET = "dev", "dev_long"
+THRESHOLD_SET = "dev"
 
 
 class Calibration:
@@ -21,13 +20,13 @@ class Calibration:
             found = data.read_jsonl(data.ROOT / "data" / f"{name}.jsonl")
             self.items += found
             self.origin += [name] * len(found)
-        self.rows, self.owner, self.several = read(tok, self.items, ends_of(tok))
+        self.rows, self.owner, self.kinds = read(tok, self.items, ends_of(tok))
         self.unsafe = np.array([bool(x["labels"]) for x in self.items])
         self.side = np.array([x["side"] for x in self.items])
 
-    def temperature(self, model):
+    def temperature(self, logits):
         """What the detection logit is divided by so that its sigmoid is a frequency (log loss, equal weight for each side)."""
-        detect = torch.tensor(strongest(predict(model, self.rows), self.owner)[:, -1], dtype=torch.float64)
+        detect = torch.tensor(logits.max((0, 2)))
         target = torch.tensor(self.unsafe, dtype=torch.float64)
         weight = torch.where(target > 0, 0.5 / target.mean(), 0.5 / (1 - target.mean()))
         losses = {}
@@ -38,24 +37,24 @@ class Calibration:
         return float(best)
 
     def logits(self, path):
-        """The highest logit of each label over the windows that are one of several, and over the others: (2, texts, labels)."""
+        """The highest logit of each label over the windows of each kind: (3, texts, labels)."""
         session = session_of(path)
-        out = np.full((2, len(self.items), len(data.LABELS)), -np.inf)
+        out = np.full((3, len(self.items), len(data.LABELS)), -np.inf)
         order = sorted(range(len(self.rows)), key=lambda i: len(self.rows[i]))
         for at in range(0, len(order), 64):
             group = order[at : at + 64]
             ids, mask = pad([self.rows[i] for i in group])
             got = session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0]
             for i, row in zip(group, got.astype(np.float64)):
-                best = out[int(not self.several[i]), self.owner[i]]
+                best = out[self.kinds[i], self.owner[i]]
                 np.maximum(best, row, out=best)
         return out
 
-    def thresholds(self, logits, target, long_target):
+    def thresholds(self, logits, target, shifts):
         """One threshold for each side that lets `target` of the harmless English texts through to a false alarm; labels that
-        lead more than their share of them get a higher one. And by how much the logits of texts of several windows are
-        lowered, so that no more than `long_target` of the harmless long ones give one."""
-        scores = sigmoid(logits.max(0))
+        lead more than their share of them get a higher one. The logits of texts of several windows and of single sentences are
+        lowered by `shifts`, since each is one more chance to be flagged."""
+        scores = sigmoid(lowered(logits, shifts))
         top, lead, origin = scores.max(1), scores.argmax(1), np.array(self.origin)
         rows = ~self.unsafe & (origin == THRESHOLD_SET)
         weight = rows / rows.sum()
@@ -68,15 +67,8 @@ class Calibration:
             base = share * cut(top, rows, target) + (1 - share) * both
             most = rows.sum() * target / 4
             out[name] = [min(0.98, max(base, cut(top, rows, most, rows * (lead == j)))) for j in range(len(data.LABELS))]
-        harmless = ~self.unsafe & (origin == LONG_SET) & np.isfinite(logits[0, :, 0])
-        shift = next(s for s in np.arange(0, 5, 0.05) if self.fired(logits, out, s)[harmless].mean() <= long_target)
-        print(f"of {harmless.sum()} harmless long texts {self.fired(logits, out, 0)[harmless].mean():.3f} without a shift of {shift:.2f}")
-        self.report(self.fired(logits, out, shift))
-        return out, float(shift)
-
-    def fired(self, logits, thresholds, shift):
-        lowered = np.maximum(logits[0] - shift, logits[1])
-        return (sigmoid(lowered) >= np.array([thresholds[x] for x in self.side])).any(1)
+        self.report((scores >= np.array([out[x] for x in self.side])).any(1))
+        return out
 
     def report(self, fired):
         origin = np.array(self.origin)
@@ -84,6 +76,11 @@ class Calibration:
             rows = origin == name
             caught, false = (np.mean(fired[rows & (self.unsafe == u)]) for u in (True, False))
             print(f"{name}: recall {caught:.3f}, false positives {false:.3f}")
+
+
+def lowered(logits, shifts):
+    """The highest logits of each text, those of its kinds of windows lowered by (0, several, sentence)."""
+    return (logits - np.array([0.0, *shifts])[:, None, None]).max(0)
 
 
 def sigmoid(x):

@@ -31,7 +31,7 @@ def session_of(path):
 
 
 class Classifier:
-    """The reference reader: windows of max_tokens with the side marker in front, head and tail joined, maximum over them.
+    """The reference reader: windows of max_tokens with the side marker in front, head and tail joined, sentences, maximum over them.
     It reads the text as it is; the guard in the library reads further views of it."""
 
     def __init__(self, home=HOME):
@@ -40,24 +40,25 @@ class Classifier:
         self.session = session_of(home / "model.onnx")
         self.labels = self.config["labels"]
         self.ends = frozenset(self.tok.token_to_id(x) for x in self.config.get("sentence_ends", ()))
-        self.shift = self.config.get("several_shift", 0.0)
+        self.sentence = self.config.get("sentence_tokens", 0)
+        self.shifts = np.array([0.0, self.config.get("several_shift", 0.0), self.config.get("sentence_shift", 0.0)])
         both = {**self.config["thresholds"]}
         output = {**both, **self.config.get("output_thresholds", {})}
         self.thresholds = {s: np.array([t[x] for x in self.labels]) for s, t in (("input", both), ("output", output))}
 
     def windows(self, text, side):
-        """Rows of ids, and whether each is one of several windows of its text or paragraph."""
+        """Rows of ids, and how each came about."""
         marker = self.tok.token_to_id(self.config["side_tokens"][side])
-        found = windows(self.tok, text, self.ends, self.config["max_tokens"] - 1, self.config["stride"])
-        return [([marker, *ids], several) for ids, several in found]
+        found = windows(self.tok, text, self.ends, self.config["max_tokens"] - 1, self.config["stride"], self.sentence)
+        return [([marker, *ids], kind) for ids, kind in found]
 
     def scores(self, items, batch=64):
-        rows, owner, among = [], [], []
+        rows, owner, kinds = [], [], []
         for i, item in enumerate(items):
-            for row, several in self.windows(item["text"], item["side"]):
+            for row, kind in self.windows(item["text"], item["side"]):
                 rows.append(row)
                 owner.append(i)
-                among.append(several)
+                kinds.append(kind)
         best = np.zeros((len(items), len(self.labels)), dtype=np.float64)
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         for at in range(0, len(order), batch):
@@ -67,8 +68,8 @@ class Classifier:
             for r, i in enumerate(group):
                 ids[r, : len(rows[i])], mask[r, : len(rows[i])] = rows[i], 1
             logits = self.session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
-            several = np.array([[among[i]] for i in group])
-            probability = 1 / (1 + np.exp(self.shift * several - logits.astype(np.float64)))
+            shift = self.shifts[[kinds[i] for i in group]][:, None]
+            probability = 1 / (1 + np.exp(shift - logits.astype(np.float64)))
             for r, i in enumerate(group):
                 best[owner[i]] = np.maximum(best[owner[i]], probability[r])
         return best

@@ -15,7 +15,7 @@ import data
 from calibrate import Calibration
 from model import pad
 from train import WORK, encode, load
-from windows import SENTENCE_ENDS, STRIDE, WINDOW
+from windows import SENTENCE, SENTENCE_ENDS, STRIDE, WINDOW
 
 OUT = data.ROOT / "classifier"
 # Matrices with fewer values stay in single precision.
@@ -104,7 +104,7 @@ def compare(model, rows, path):
         raise SystemExit("the exported graph differs from the trained model")
 
 
-def write_config(thresholds, shift):
+def write_config(thresholds, shifts):
     def digest(name):
         return hashlib.sha256((OUT / name).read_bytes()).hexdigest()
 
@@ -116,7 +116,9 @@ def write_config(thresholds, shift):
         f"max_tokens = {WINDOW}",
         f"stride = {STRIDE}",
         "sentence_ends = [" + ", ".join(f'"{x}"' for x in SENTENCE_ENDS) + "]",
-        f"several_shift = {shift:.2f}",
+        f"several_shift = {shifts[0]:.2f}",
+        f"sentence_tokens = {SENTENCE}",
+        f"sentence_shift = {shifts[1]:.2f}",
         'input_names = ["input_ids", "attention_mask"]',
         'output_name = "logits"',
         "pad_id = 0",
@@ -128,7 +130,8 @@ def write_config(thresholds, shift):
         'output = "[OUTPUT]"',
         "",
         "# A label fires when sigmoid(logit) is at or above its threshold; see MODEL_CARD.md for how they were chosen.",
-        "# A text of several windows has as many chances to be flagged: its logits are lowered by `several_shift` before.",
+        "# A text of several windows has as many chances to be flagged: its logits are lowered by `several_shift` before, those of",
+        "# each of its sentences, read by itself, by `sentence_shift`.",
         "[thresholds]",
         *[f"{x} = {t:.3f}" for x, t in zip(data.LABELS, thresholds["input"])],
         "",
@@ -142,21 +145,28 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("checkpoint")
     ap.add_argument("--target-fpr", type=float, default=0.01, help="of dev")
-    ap.add_argument("--long-fpr", type=float, default=0.04, help="of the texts of dev_long that have several windows")
+    ap.add_argument("--several-shift", type=float, default=0.8, help="what logits of texts of several windows are lowered by")
+    ap.add_argument("--sentence-shift", type=float, default=0.4, help="and those of sentences read by themselves, no more than that")
     args = ap.parse_args()
+    if args.sentence_shift > args.several_shift:
+        raise SystemExit("a sentence among several windows counts as a sentence: its shift may not be the greater one")
     torch.set_num_threads(1)
     shutil.copyfile(WORK / "tokenizer.json", OUT / "tokenizer.json")
     tok = Tokenizer.from_file(str(OUT / "tokenizer.json"))
     model, _ = load(args.checkpoint, tok)
     model = model.merge().eval()
     calibration = Calibration(tok)
-    model.cool(calibration.temperature(model))
-    path = str(OUT / "model.onnx")
-    rows = encode(tok, calibration.items[:400])
+    path, rows = str(OUT / "model.onnx"), encode(tok, calibration.items[:400])
+    to_graph(model, rows[:4], path)
+    quantize(path)
+    logits = calibration.logits(path)
+    temperature = calibration.temperature(logits)
+    model.cool(temperature)
     to_graph(model, rows[:4], path)
     quantize(path)
     compare(model, rows, path)
-    write_config(*calibration.thresholds(calibration.logits(path), args.target_fpr, args.long_fpr))
+    shifts = (args.several_shift, args.sentence_shift)
+    write_config(calibration.thresholds(logits / temperature, args.target_fpr, shifts), shifts)
 
 
 if __name__ == "__main__":

@@ -108,12 +108,15 @@ def pad(rows):
     return ids, mask
 
 
-def loss_of(out, targets, smooth=0.02):
-    """Binary cross entropy for detection, cross entropy over labels for the unsafe rows."""
+def loss_of(out, targets, focal=0.0, smooth=0.02):
+    """Binary cross entropy for detection, cross entropy over labels for the unsafe rows. With `focal` the rows that are judged
+    wrong count for more."""
     unsafe = (targets.sum(1) > 0).float()
     detect = out[:, -1]
     aim = unsafe * (1 - 2 * smooth) + smooth
-    loss = F.binary_cross_entropy_with_logits(detect, aim)
+    each = F.binary_cross_entropy_with_logits(detect, aim, reduction="none")
+    weight = (torch.sigmoid(detect) - unsafe).abs().detach() ** focal
+    loss = (each * weight).mean() / (weight.mean() + 0.03)
     if unsafe.sum() > 0:
         rows = unsafe.bool()
         goal = targets[rows] / targets[rows].sum(1, keepdim=True)

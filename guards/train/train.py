@@ -14,6 +14,7 @@ import data
 from augment import augmented, augmented_parts
 from base import read_translations
 from model import Guard, loss_of, pad
+from patchwork import Patchwork, window_of
 from prose import Prose, windows_of
 from windows import WINDOW, ends_of, positions, read
 
@@ -77,16 +78,28 @@ def encode_prose(tok, items, rng, lexicon, drop):
     return rows, shown
 
 
+def encode_patchwork(tok, items, rng, lexicon, drop):
+    """One window of each text that shows its core whole."""
+    marker, ends, size, rows = markers(tok), ends_of(tok), tok.get_vocab_size(), []
+    for item in items:
+        texts = augmented_parts(item, rng, lexicon)
+        ids = window_of([x.ids for x in tok.encode_batch(texts, add_special_tokens=False)], ends, rng)
+        rows.append([marker[item["side"]], *dropped(ids, not item["labels"], size, drop, rng)])
+    return rows
+
+
 def epoch_of(tok, args, number, rng, lexicon):
     """The rows of one epoch and their targets, from the lists as they are now."""
     source, seed = data.Source(), args.seed * 1000 + number
-    count = int(args.per_epoch * (1 - args.prose_share))
+    count = int(args.per_epoch * (1 - args.prose_share - args.patch_share))
     items = [x for x in source.build("train", count, seed, foreign_share=args.foreign_share) if fits(x)]
     # A long text gives five windows or so.
     long = Prose(source, "train").build(int(args.per_epoch * args.prose_share / 5), seed, foreign_share=args.foreign_share)
     rows = encode(tok, items, rng, lexicon, args.drop)
     more, shown = encode_prose(tok, long, rng, lexicon, args.drop)
-    return rows + more, targets_of(items + shown)
+    patches = Patchwork(source, "train").build(int(args.per_epoch * args.patch_share), seed, foreign_share=args.foreign_share)
+    sewn = encode_patchwork(tok, patches, rng, lexicon, args.drop)
+    return rows + more + sewn, targets_of(items + shown + patches)
 
 
 def targets_of(items):
@@ -206,6 +219,8 @@ def main():
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--foreign-share", type=float, default=0.4, help="examples in other languages than English")
     ap.add_argument("--prose-share", type=float, default=0.5, help="rows that are windows of long texts")
+    ap.add_argument("--patch-share", type=float, default=0.0, help="rows that are windows of sentences sewn together")
+    ap.add_argument("--focal", type=float, default=0.0, help="the power of its error by which a row's detection loss is weighted")
     ap.add_argument("--drop", type=float, default=0.03, help="tokens that become unknown")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--start", default=str(START), help="what base.py made, or a checkpoint to go on from")
@@ -235,7 +250,7 @@ def main():
                 g["lr"] = g["base"] * pace(done)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 out = model.heads(*pad([rows[i] for i in group]))
-            loss = loss_of(out.float(), y[group])
+            loss = loss_of(out.float(), y[group], args.focal)
             opt.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -40,6 +40,22 @@ pub(super) fn of(ids: &[i64], shape: &Shape) -> Vec<Vec<i64>> {
     out
 }
 
+/// The sentences of `ids`, each with the shorter ones that follow it up to `least` tokens; none where there is but one, and none
+/// that a window could not hold (`of` reads those).
+pub(super) fn sentences<'a>(ids: &'a [i64], shape: &Shape, least: usize) -> Vec<&'a [i64]> {
+    let (mut out, mut start) = (Vec::new(), 0);
+    for (at, id) in ids.iter().enumerate() {
+        let (held, rest) = (at + 1 - start, ids.len() - at - 1);
+        if rest == 0 || (held >= least && rest >= least && shape.ends.contains(id)) {
+            out.push(ids.get(start..=at).unwrap_or_default());
+            start = at + 1;
+        }
+    }
+    let several = out.len() > 1;
+    out.retain(|s| several && s.len() <= shape.tokens);
+    out
+}
+
 /// Where the paragraphs of a text begin that are set apart by empty lines; nowhere when there is but one.
 pub(super) fn paragraphs(text: &str) -> Vec<usize> {
     let mut out = Vec::new();
@@ -108,6 +124,20 @@ mod tests {
         assert_eq!(starts(&[19]), [0, 20, 60, 100, 140]);
         assert_eq!(starts(&[25, 39, 40]), [0, 40, 80, 120, 160]);
         assert_eq!(starts(&[25, 30, 61, 65, 66, 104]), [0, 31, 67, 105, 145]);
+    }
+
+    #[test]
+    fn sentences_take_short_neighbours_along() {
+        let shape = shape(20, 10, &[0]);
+        let ids =
+            [vec![1, 2, 3, 0], vec![1, 0], vec![1, 2, 0], vec![1; 25], vec![0], vec![5, 6, 7, 0], vec![2, 0]].concat();
+        let found = sentences(&ids, &shape, 3);
+        assert_eq!(found, [&ids[..4], &ids[4..9], &ids[35..]]);
+        assert_eq!(sentences(&ids, &shape, 1).len(), 5);
+        // One sentence is what `of` reads already, with an end or without.
+        for one in [&[1, 2, 3, 0][..], &[1, 2, 3], &[1, 0, 0], &[]] {
+            assert!(sentences(one, &shape, 3).is_empty(), "{one:?}");
+        }
     }
 
     #[test]

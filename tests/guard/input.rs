@@ -232,6 +232,7 @@ fn a_guard_with_a_missing_or_damaged_part_does_not_open() {
         ("stride = 20", "stride = 20\nsentence_ends = [\"[ABSENT]\"]", "[ABSENT]"),
         ("stride = 20", "stride = 20\nseveral_shift = -0.5", "several_shift"),
         ("stride = 20", "stride = 20\nseveral_shift = nan", "several_shift"),
+        ("stride = 20", "stride = 20\nsentence_shift = 5.0", "sentence_shift"),
         ("[INPUT]", "[ABSENT]", "[ABSENT]"),
         ("version = \"1\"", "version = \"9\"", "version"),
     ] {

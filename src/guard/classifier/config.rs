@@ -47,6 +47,12 @@ pub(super) struct Labels {
     /// What the logits of a view are lowered by when it is read in several windows.
     #[serde(default)]
     pub(super) several_shift: f32,
+    /// Tokens of the shortest sentence that is read by itself where a text has several; 0 reads none.
+    #[serde(default)]
+    pub(super) sentence_tokens: usize,
+    /// What the logits of such a sentence are lowered by.
+    #[serde(default)]
+    pub(super) sentence_shift: f32,
     input_names: Vec<String>,
     output_name: String,
     pub(super) pad_id: u32,
@@ -178,8 +184,10 @@ impl Labels {
         if self.sentence_ends.len() > MOST_ENDS {
             return bad(format!("sentence_ends: {} tokens, at most {MOST_ENDS}", self.sentence_ends.len()));
         }
-        if !(0.0..=MOST_SHIFT).contains(&self.several_shift) {
-            return bad(format!("several_shift: {} is not from 0 to {MOST_SHIFT}", self.several_shift));
+        for (name, shift) in [("several_shift", self.several_shift), ("sentence_shift", self.sentence_shift)] {
+            if !(0.0..=MOST_SHIFT).contains(&shift) {
+                return bad(format!("{name}: {shift} is not from 0 to {MOST_SHIFT}"));
+            }
         }
         let mut labels = Vec::with_capacity(self.labels.len());
         for label in &self.labels {

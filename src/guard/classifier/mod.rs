@@ -50,16 +50,22 @@ pub(super) struct Classifier {
     most_windows: usize,
 }
 
-/// A window, and whether it is one of several of its view.
+/// A window, what its logits are lowered by, and whether it is more than a sentence read by itself.
 struct Window {
     ids: Vec<i64>,
-    several: bool,
+    shift: f32,
+    wide: bool,
 }
 
-/// What stands around the windows of one side, and what their logits are lowered by.
+/// What stands around the windows of one side.
 struct Frame {
     marker: i64,
     pad: i64,
+}
+
+/// Whether sentences are read by themselves: those of so many tokens or more, and what their logits are lowered by.
+struct Sentences {
+    least: usize,
     shift: f32,
 }
 
@@ -67,7 +73,14 @@ struct Frame {
 enum Reading {
     /// A marker for the side in front; every logit is a label of its own.
     /// The logits of one among several windows are lowered by `shift`: each is a chance to be flagged.
-    Labels { labels: Vec<Category>, pad: i64, input_marker: i64, output_marker: i64, shift: f32 },
+    Labels {
+        labels: Vec<Category>,
+        pad: i64,
+        input_marker: i64,
+        output_marker: i64,
+        shift: f32,
+        sentences: Option<Sentences>,
+    },
     /// One token in front and one behind; the last of two classes is the malicious one.
     Injection { category: Category, sides: Vec<Side>, first: i64, last: i64 },
 }
@@ -171,19 +184,25 @@ impl Classifier {
                 }
             }
         }
-        self.add(&ids, all)
+        self.add(&ids, all)?;
+        // Behind the windows, whose number is limited; there are at most a few sentences for each.
+        if let Reading::Labels { sentences: Some(Sentences { least, shift }), .. } = &self.reading {
+            for sentence in windows::sentences(&ids, &self.shape, *least) {
+                put(Window { ids: sentence.to_vec(), shift: *shift, wide: false }, all);
+            }
+        }
+        Ok(())
     }
 
     fn add(&self, ids: &[i64], all: &mut Vec<Window>) -> Result<()> {
         let found = windows::of(ids, &self.shape);
-        let several = found.len() > 1;
+        let shift = match self.reading {
+            Reading::Labels { shift, .. } if found.len() > 1 => shift,
+            _ => 0.0,
+        };
         for ids in found {
-            match all.iter_mut().find(|w| w.ids == ids) {
-                // What is all of one view may be a part of another; the stricter reading counts.
-                Some(known) => known.several &= several,
-                None => all.push(Window { ids, several }),
-            }
-            if all.len() > self.most_windows {
+            put(Window { ids, shift, wide: true }, all);
+            if all.len() > self.most_windows && all.iter().filter(|w| w.wide).count() > self.most_windows {
                 let most = self.most_windows;
                 return Err(Error::limit(format!("the text needs more than {most} windows of the classifier")));
             }
@@ -206,9 +225,8 @@ impl Classifier {
         }
         let logits = self.model.logits(&ids, &mask, batch.len(), seq, &|| control.check())?;
         for (row, window) in logits.chunks_exact(best.len()).zip(batch) {
-            let shift = if window.several { frame.shift } else { 0.0 };
             for (best, logit) in best.iter_mut().zip(row) {
-                *best = best.max(sigmoid(*logit - shift));
+                *best = best.max(sigmoid(*logit - window.shift));
             }
         }
         Ok(())
@@ -242,14 +260,16 @@ impl Check for Classifier {
         if matches!(&self.reading, Reading::Injection { sides, .. } if !sides.contains(&side)) {
             return Ok(Vec::new());
         }
-        let windows = self.windows(text, control)?;
+        let mut windows = self.windows(text, control)?;
         if windows.is_empty() {
             return Ok(Vec::new());
         }
         let (labels, best) = match &self.reading {
-            Reading::Labels { labels, pad, input_marker, output_marker, shift } => {
+            Reading::Labels { labels, pad, input_marker, output_marker, .. } => {
                 let marker = if side == Side::Input { *input_marker } else { *output_marker };
-                let frame = Frame { marker, pad: *pad, shift: *shift };
+                let frame = Frame { marker, pad: *pad };
+                // A batch is as long as its longest window.
+                windows.sort_by_key(|w| w.ids.len());
                 let mut best = vec![0.0f32; labels.len()];
                 for batch in windows.chunks(BATCH) {
                     self.score(batch, &frame, control, &mut best)?;
@@ -275,7 +295,9 @@ impl Reading {
         let input_marker = tokenizer.id(&config.side_tokens.input)?;
         let output_marker = tokenizer.id(&config.side_tokens.output)?;
         let (pad, shift) = (i64::from(config.pad_id), config.several_shift);
-        Ok(Self::Labels { labels, pad, input_marker, output_marker, shift })
+        let sentences = (config.sentence_tokens > 0)
+            .then_some(Sentences { least: config.sentence_tokens, shift: config.sentence_shift });
+        Ok(Self::Labels { labels, pad, input_marker, output_marker, shift, sentences })
     }
 
     fn injection(config: &Injection, tokenizer: &Tokenizer, recommended: &mut Recommended) -> Result<Self> {
@@ -289,6 +311,17 @@ impl Reading {
             Self::Labels { labels, .. } => labels.len(),
             Self::Injection { .. } => 2,
         }
+    }
+}
+
+/// Adds a window unless it is there. What is all of one view may be a part of another; the stricter reading counts.
+fn put(new: Window, all: &mut Vec<Window>) {
+    match all.iter_mut().find(|w| w.ids == new.ids) {
+        Some(known) => {
+            known.shift = known.shift.min(new.shift);
+            known.wide |= new.wide;
+        }
+        None => all.push(new),
     }
 }
 
