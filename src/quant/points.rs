@@ -85,6 +85,7 @@ pub(super) fn runs<T: Points>(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
 }
 
 /// `$then` with `$t` naming the [`Points`] of a block type that has them, `$otherwise` for the others.
+#[cfg(target_arch = "x86_64")]
 macro_rules! with_points {
     ($ty:expr, $t:ident => $then:expr, _ => $otherwise:expr) => {
         $crate::quant::points::with_points!(@ $ty, $t, $then, $otherwise,
@@ -101,4 +102,5 @@ macro_rules! with_points {
         }
     };
 }
+#[cfg(target_arch = "x86_64")]
 pub(crate) use with_points;
