@@ -83,24 +83,3 @@ pub(super) fn runs<T: Points>(block: &[u8], [d, _]: [f32; 2], out: &mut [Run]) {
         *run = Run { q, scale: [first[r], second[r]], signs, ..Run::ZERO };
     }
 }
-
-/// `$then` with `$t` naming the [`Points`] of a block type that has them, `$otherwise` for the others.
-#[cfg(target_arch = "x86_64")]
-macro_rules! with_points {
-    ($ty:expr, $t:ident => $then:expr, _ => $otherwise:expr) => {
-        $crate::quant::points::with_points!(@ $ty, $t, $then, $otherwise,
-            Iq1S iq1::Iq1S, Iq1M iq1::Iq1M, Iq2Xxs iq2::Iq2Xxs, Iq2Xs iq2::Iq2Xs, Iq2S iq2::Iq2S,
-            Iq3Xxs iq3::Iq3Xxs, Iq3S iq3::Iq3S)
-    };
-    (@ $ty:expr, $t:ident, $then:expr, $otherwise:expr, $($variant:ident $module:ident::$marker:ident),*) => {
-        match $ty {
-            $($crate::quant::BlockType::$variant => {
-                type $t = $crate::quant::$module::$marker;
-                $then
-            })*
-            _ => $otherwise,
-        }
-    };
-}
-#[cfg(target_arch = "x86_64")]
-pub(crate) use with_points;

@@ -8,7 +8,8 @@ use super::super::scalar::matmul_shape;
 use super::super::{Acts, Panels};
 use super::avx2::{EVEX, PLAIN, Rows, VEX, add_products, dpbusd};
 use super::decoded::{signed, singles};
-use crate::quant::points::{self, Points, RUNS, Signs};
+use crate::quant::points::{Points, RUNS, Signs};
+use crate::quant::{BlockType, iq1, iq2, iq3};
 use crate::weights::layout::PANEL_ROWS;
 
 /// Rows of activations up to which this is faster.
@@ -32,22 +33,36 @@ macro_rules! eight {
 /// # Safety
 /// AVX2, FMA and F16C, and what `V` names.
 pub(super) unsafe fn matmul<const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) -> bool {
-    (1..=FEW).contains(&x.q_rows())
-        && points::with_points!(
-            w.ty,
-            T => {
-                // SAFETY: the caller's promise, passed on.
-                unsafe {
-                    match V {
-                        PLAIN => matmul_plain::<T>(w, x, out),
-                        VEX => matmul_vex::<T>(w, x, out),
-                        _ => matmul_evex::<T>(w, x, out),
-                    }
-                }
-                true
-            },
-            _ => false
-        )
+    if !(1..=FEW).contains(&x.q_rows()) {
+        return false;
+    }
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        match w.ty {
+            BlockType::Iq1S => matmul_of::<iq1::Iq1S, V>(w, x, out),
+            BlockType::Iq1M => matmul_of::<iq1::Iq1M, V>(w, x, out),
+            BlockType::Iq2Xxs => matmul_of::<iq2::Iq2Xxs, V>(w, x, out),
+            BlockType::Iq2Xs => matmul_of::<iq2::Iq2Xs, V>(w, x, out),
+            BlockType::Iq2S => matmul_of::<iq2::Iq2S, V>(w, x, out),
+            BlockType::Iq3Xxs => matmul_of::<iq3::Iq3Xxs, V>(w, x, out),
+            BlockType::Iq3S => matmul_of::<iq3::Iq3S, V>(w, x, out),
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// # Safety
+/// As [`matmul`].
+unsafe fn matmul_of<T: Points, const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        match V {
+            PLAIN => matmul_plain::<T>(w, x, out),
+            VEX => matmul_vex::<T>(w, x, out),
+            _ => matmul_evex::<T>(w, x, out),
+        }
+    }
 }
 
 /// [`panels`] in a function that has the instructions of `V`.
