@@ -21,7 +21,7 @@ FILE_LABEL = {"PI": "prompt_injection", "JB": "jailbreak"}
 WEIGHTS = [{"S1": 1.8, "S2": 2.0, "S4": 1.2, "S6": 1.5, "S11": 1.5}.get(x, 1.0) for x in LABELS]
 SPLITS = ("train", "dev", "test")
 # How the names of lists end that are split line by line.
-GROWING = ("_eighth", "_ninth")
+GROWING = ("_eighth", "_ninth", "_tenth", "_eleventh")
 LANGUAGE = re.compile("[a-z]{2}")
 
 
@@ -440,6 +440,7 @@ def read_jsonl(path):
 
 
 def main():
+    import patchwork
     import prose
 
     source = Source()
@@ -453,6 +454,9 @@ def main():
         items = prose.measure(source, split, 500, 2)
         write_jsonl(ROOT / "data" / f"{split}_long.jsonl", items)
         print(split, "long", len(items), sum(bool(x["labels"]) for x in items), "unsafe")
+        items = patchwork.measure(source, split, 600, 2)
+        write_jsonl(ROOT / "data" / f"{split}_sewn.jsonl", items)
+        print(split, "sewn", len(items), sum(bool(x["labels"]) for x in items), "unsafe")
     for polarity in ("unsafe", "benign"):
         for split in SPLITS:
             n = sum(len(v) for (s, _, p), v in source.lines.items() if s == split and p == polarity)

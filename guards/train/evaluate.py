@@ -160,7 +160,7 @@ def card_tables(guard):
     out = ["| file | bytes | SHA-256 |", "|---|---|---|"]
     for name in ("model.onnx", "tokenizer.json"):
         out.append(f"| {name} | {(HOME / name).stat().st_size:,} | {digest(name)} |")
-    for name in ("cases", "holdout", "challenge", "test", "test_languages", "test_long"):
+    for name in ("cases", "holdout", "challenge", "test", "test_languages", "test_long", "test_sewn"):
         if not paths_of(name) or not paths_of(name)[0].exists():
             continue
         m = Measurement(guard, name)
@@ -179,7 +179,7 @@ def write_card(guard):
 
 def main():
     ap = argparse.ArgumentParser()
-    ap.add_argument("--set", default="test", help="dev, test, test_languages, test_long, challenge, holdout, cases, or the path of a file")
+    ap.add_argument("--set", default="test", help="dev, test, test_languages, test_long, test_sewn, challenge, holdout, cases, or the path of a file")
     ap.add_argument("--failures", action="store_true", help="print every miss and false alarm")
     ap.add_argument("--write-card", action="store_true", help="refresh the tables of MODEL_CARD.md")
     args = ap.parse_args()

@@ -117,8 +117,16 @@ def loss_of(out, targets, focal=0.0, smooth=0.02):
     each = F.binary_cross_entropy_with_logits(detect, aim, reduction="none")
     weight = (torch.sigmoid(detect) - unsafe).abs().detach() ** focal
     loss = (each * weight).mean() / (weight.mean() + 0.03)
-    if unsafe.sum() > 0:
-        rows = unsafe.bool()
-        goal = targets[rows] / targets[rows].sum(1, keepdim=True)
-        loss = loss + 0.3 * -(goal * F.log_softmax(out[rows, :-1], 1)).sum(1).mean()
+    goal = targets / targets.sum(1, keepdim=True).clamp(min=1)
+    label = -(goal * F.log_softmax(out[:, :-1], 1)).sum()
+    loss = loss + 0.3 * label / unsafe.sum().clamp(min=1)
     return loss
+
+
+def disagreement(one, other):
+    """How far two readings of the same rows lie apart: the divergences of detection and of labels, both ways (Liang et al. 2021,
+    "R-Drop: Regularized Dropout for Neural Networks")."""
+    p, q = torch.sigmoid(one[:, -1]), torch.sigmoid(other[:, -1])
+    detect = ((p - q) * (one[:, -1] - other[:, -1])).mean()
+    a, b = F.log_softmax(one[:, :-1], 1), F.log_softmax(other[:, :-1], 1)
+    return 0.5 * detect + 0.1 * 0.5 * ((a.exp() - b.exp()) * (a - b)).sum(1).mean()

@@ -3,8 +3,10 @@
 import argparse
 import copy
 import math
+import multiprocessing
 import random
 import time
+from collections import deque
 
 import numpy as np
 import torch
@@ -13,7 +15,8 @@ from tokenizers import Tokenizer
 import data
 from augment import augmented, augmented_parts
 from base import read_translations
-from model import Guard, loss_of, pad
+from model import Guard, disagreement, loss_of, pad
+from neighbours import Neighbours
 from patchwork import Patchwork, window_of
 from prose import Prose, windows_of
 from windows import WINDOW, ends_of, positions, read
@@ -88,9 +91,11 @@ def encode_patchwork(tok, items, rng, lexicon, drop):
     return rows
 
 
-def epoch_of(tok, args, number, rng, lexicon):
-    """The rows of one epoch and their targets, from the lists as they are now."""
+def epoch_of(args, number):
+    """The batches of one epoch, (ids, mask, targets) each, from the lists as they are now."""
+    tok, lexicon = Tokenizer.from_file(str(WORK / "tokenizer.json")), read_translations(data.ROOT / "train" / "lexicon.txt")
     source, seed = data.Source(), args.seed * 1000 + number
+    rng = random.Random(seed)
     count = int(args.per_epoch * (1 - args.prose_share - args.patch_share))
     items = [x for x in source.build("train", count, seed, foreign_share=args.foreign_share) if fits(x)]
     # A long text gives five windows or so.
@@ -99,7 +104,25 @@ def epoch_of(tok, args, number, rng, lexicon):
     more, shown = encode_prose(tok, long, rng, lexicon, args.drop)
     patches = Patchwork(source, "train").build(int(args.per_epoch * args.patch_share), seed, foreign_share=args.foreign_share)
     sewn = encode_patchwork(tok, patches, rng, lexicon, args.drop)
-    return rows + more + sewn, targets_of(items + shown + patches)
+    rows, y = rows + more + sewn, targets_of(items + shown + patches)
+    return [(*(x.to(torch.int32) for x in pad([rows[i] for i in group])), y[group]) for group in batches(rows, args.batch, rng)]
+
+
+def epochs(args):
+    """Epoch after epoch; with workers, they are made beside the training, each worker one ahead."""
+    if args.workers == 0:
+        for number in range(1 << 30):
+            yield epoch_of(args, number)
+    with multiprocessing.get_context("spawn").Pool(args.workers, torch.set_num_threads, (1,)) as pool:
+        waiting = deque(pool.apply_async(packed_epoch, (args, number)) for number in range(args.workers))
+        for number in range(args.workers, 1 << 30):
+            yield [tuple(torch.from_numpy(x) for x in batch) for batch in waiting.popleft().get()]
+            waiting.append(pool.apply_async(packed_epoch, (args, number)))
+
+
+def packed_epoch(args, number):
+    """Plain arrays: tensors would travel between processes as open files."""
+    return [tuple(x.numpy() for x in batch) for batch in epoch_of(args, number)]
 
 
 def targets_of(items):
@@ -124,14 +147,15 @@ def fits(item):
 
 def predict(model, rows, size=64):
     """Detection and label outputs of the heads, (texts, labels + 1)."""
-    training = model.training
+    training, device = model.training, model.table.device
     model.eval()
     out = np.zeros((len(rows), model.labels + 1), dtype=np.float32)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16):
         for i in range(0, len(order), size):
             group = order[i : i + size]
-            out[group] = model.heads(*pad([rows[j] for j in group])).float().numpy()
+            ids, mask = (x.to(device) for x in pad([rows[j] for j in group]))
+            out[group] = model.heads(ids, mask).float().cpu().numpy()
     model.train(training)
     return out
 
@@ -152,7 +176,7 @@ class Watch:
 
     def __init__(self, tok):
         self.sets = {}
-        for name in ("dev", "dev_languages", "dev_long", "challenge"):
+        for name in ("dev", "dev_languages", "dev_long", "dev_sewn", "challenge"):
             path = data.ROOT / "data" / f"{name}.jsonl"
             if path.exists():
                 items = data.read_jsonl(path)
@@ -170,11 +194,11 @@ def strongest(out, owner):
     return out[order][np.r_[True, owner[1:] != owner[:-1]]]
 
 
-def load(path, tok):
+def load(path, tok, dropout=0.1):
     saved = torch.load(path)
     if path != str(START) and START.exists():
         saved["state"] = transplanted(saved, tok)
-    model = Guard(tok.get_vocab_size(), saved["known"], len(data.LABELS), layers=saved["layers"], ffn=saved["ffn"], max_tokens=MAX_TOKENS)
+    model = Guard(tok.get_vocab_size(), saved["known"], len(data.LABELS), layers=saved["layers"], ffn=saved["ffn"], max_tokens=MAX_TOKENS, dropout=dropout)
     missing, odd = model.load_state_dict(saved["state"], strict=False)
     if odd or (missing and "average" not in saved and not all(n.startswith(("query", "value", "mean", "fresh")) for n in missing)):
         raise SystemExit(f"{path}: missing {missing}, unknown {odd}")
@@ -197,12 +221,12 @@ def transplanted(saved, tok):
     return {**saved["state"], "table": start["state"]["table"], "fresh.weight": fresh}
 
 
-def optimizer(model, lr):
+def optimizer(model, lr, decay):
     head = [p for n, p in model.named_parameters() if n.split(".")[0] in ("query", "value", "mean")]
     fresh = [model.fresh.weight]
     body = [p for n, p in model.named_parameters() if n.split(".")[0] in ("pos", "norm", "layers")]
     groups = [{"params": body, "base": lr}, {"params": head, "base": 10 * lr}, {"params": fresh, "base": 5 * lr}]
-    return torch.optim.AdamW(groups, lr=lr, weight_decay=0.01)
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=decay)
 
 
 def pace(done):
@@ -210,7 +234,7 @@ def pace(done):
     return done / 0.06 if done < 0.06 else 0.5 * (1 + math.cos(math.pi * (done - 0.06) / 0.94))
 
 
-def main():
+def arguments():
     ap = argparse.ArgumentParser()
     ap.add_argument("--minutes", type=float, default=30)
     ap.add_argument("--per-epoch", type=int, default=12000)
@@ -221,52 +245,84 @@ def main():
     ap.add_argument("--prose-share", type=float, default=0.5, help="rows that are windows of long texts")
     ap.add_argument("--patch-share", type=float, default=0.0, help="rows that are windows of sentences sewn together")
     ap.add_argument("--focal", type=float, default=0.0, help="the power of its error by which a row's detection loss is weighted")
+    ap.add_argument("--consistency", type=float, default=0.0, help="weight of what two passes of one row, dropped out otherwise, disagree by")
+    ap.add_argument("--swap", action="store_true", help="swap some pieces for others that mean about the same")
     ap.add_argument("--drop", type=float, default=0.03, help="tokens that become unknown")
+    ap.add_argument("--dropout", type=float, default=0.1)
+    ap.add_argument("--decay", type=float, default=0.01, help="of weights")
     ap.add_argument("--threads", type=int, default=1)
+    ap.add_argument("--device", default="cpu", help="cuda, where there is one")
+    ap.add_argument("--workers", type=int, default=0, help="processes that make the examples; none makes them between epochs")
+    ap.add_argument("--report", type=int, default=5, help="epochs between two looks at the watched sets")
     ap.add_argument("--start", default=str(START), help="what base.py made, or a checkpoint to go on from")
     ap.add_argument("--checkpoint", default=str(WORK / "checkpoint.pt"))
-    args = ap.parse_args()
+    return ap.parse_args()
+
+
+def main():
+    args = arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    rng = random.Random(args.seed)
     tok = Tokenizer.from_file(str(WORK / "tokenizer.json"))
-    lexicon = read_translations(data.ROOT / "train" / "lexicon.txt")
     watch = Watch(tok)
-    model, saved = load(args.start, tok)
-    model.train()
-    opt = optimizer(model, args.lr)
+    model, saved = load(args.start, tok, args.dropout)
+    model.to(args.device).train()
+    opt = optimizer(model, args.lr, args.decay)
+    near = Neighbours(tok, whole_table(model)) if args.swap else None
     average = {k: v.clone() for k, v in model.state_dict().items() if k != "table"}
     print("parameters", sum(p.numel() for p in model.parameters()), "and a table of", model.table.numel(), flush=True)
-    began, epoch, done = time.time(), 0, 0.0
-    while done < 1:
+    began, done = time.time(), 0.0
+    saved_at = began
+    for epoch, rows in enumerate(epochs(args)):
         start, total, n = time.time(), 0.0, 0
-        rows, y = epoch_of(tok, args, epoch, rng, lexicon)
-        prepared = time.time() - start
-        for group in batches(rows, args.batch, rng):
+        for ids, mask, y in rows:
             done = (time.time() - began) / (60 * args.minutes)
             if done >= 1:
                 break
             for g in opt.param_groups:
                 g["lr"] = g["base"] * pace(done)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                out = model.heads(*pad([rows[i] for i in group]))
-            loss = loss_of(out.float(), y[group], args.focal)
-            opt.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            opt.step()
-            total, n = total + loss.item(), n + 1
+            loss = step(model, opt, (ids.to(args.device), mask.to(args.device), y.to(args.device)), args, near)
+            total, n = total + loss, n + 1
             if n % 4 == 0:
                 state = model.state_dict()
                 for k, v in average.items():
                     v.mul_(0.99).add_(state[k], alpha=0.01)
-        spent = time.time() - start
-        print(f"epoch {epoch} loss {total / max(n, 1):.4f} {spent:.0f}s, {prepared:.0f}s preparing, {len(rows)} rows, {100 * done:.0f} %", flush=True)
-        save(args.checkpoint, model, average, saved, tok)
-        epoch += 1
-        if epoch % 5 == 0:
+        print(f"epoch {epoch} loss {float(total) / max(n, 1):.4f} {time.time() - start:.0f}s, {n} batches, {100 * done:.0f} %", flush=True)
+        if done >= 1 or time.time() - saved_at > 60:
+            save(args.checkpoint, model, average, saved, tok)
+            saved_at = time.time()
+        if done >= 1:
+            break
+        if epoch % args.report == args.report - 1:
             print(watch.report(averaged(model, average)), flush=True)
     print("averaged", watch.report(averaged(model, average)), flush=True)
+
+
+def whole_table(model):
+    """The rows of all pieces, with what was learned for the fresh ones."""
+    table = model.table.clone()
+    table[model.known :] += model.fresh.weight.detach()[1:]
+    return table
+
+
+def step(model, opt, batch, args, near=None):
+    """One step down the loss of a batch, which it returns, on the device."""
+    ids, mask, y = batch
+    twice = args.consistency > 0
+    if twice:
+        ids, mask, y = ids.repeat(2, 1), mask.repeat(2, 1), y.repeat(2, 1)
+    if near:
+        ids = near.swapped(ids)
+    with torch.autocast(ids.device.type, dtype=torch.bfloat16):
+        out = model.heads(ids, mask)
+    loss = loss_of(out.float(), y, args.focal)
+    if twice:
+        loss = loss + args.consistency * disagreement(*out.float().chunk(2))
+    opt.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    opt.step()
+    return loss.detach()
 
 
 def averaged(model, average):
@@ -276,7 +332,7 @@ def averaged(model, average):
 
 
 def save(path, model, average, saved, tok):
-    state = {**{k: v for k, v in average.items()}, "table": model.table}
+    state = {k: v.cpu() for k, v in {**average, "table": model.table}.items()}
     keep = {k: saved[k] for k in ("known", "layers", "ffn")}
     torch.save({"state": state, "average": True, "pieces": [tok.id_to_token(i) for i in range(tok.get_vocab_size())], **keep}, path)
 
