@@ -21,7 +21,7 @@ FILE_LABEL = {"PI": "prompt_injection", "JB": "jailbreak"}
 WEIGHTS = [{"S1": 1.8, "S2": 2.0, "S4": 1.2, "S6": 1.5, "S11": 1.5}.get(x, 1.0) for x in LABELS]
 SPLITS = ("train", "dev", "test")
 # How the names of lists end that are split line by line.
-GROWING = ("_eighth", "_ninth", "_tenth", "_eleventh")
+GROWING = ("_eighth", "_ninth", "_tenth", "_eleventh", "_twelfth")
 LANGUAGE = re.compile("[a-z]{2}")
 
 
