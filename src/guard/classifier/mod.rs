@@ -167,7 +167,7 @@ impl Classifier {
                 && matches!(self.reading, Reading::Injection { .. })
                 && let Some(squeezed) = squeeze::squeezed(view.text(), &self.tokenizer)
             {
-                self.add(&self.tokenizer.encode(&squeezed)?, &mut all)?;
+                self.add(&self.tokenizer.encode(&squeezed)?, false, &mut all)?;
             }
         }
         Ok(all)
@@ -181,24 +181,40 @@ impl Classifier {
             for paragraph in view.by_paragraph(begins) {
                 let ids = self.tokenizer.encode(paragraph)?;
                 if ids.len() >= PARAGRAPH {
-                    self.add(&ids, all)?;
+                    self.add(&ids, false, all)?;
                 }
             }
         }
-        self.add(&ids, all)?;
-        // Behind the windows, whose number is limited; there are at most a few sentences for each.
-        if let Reading::Labels { sentences: Some(Sentences { least, shift }), .. } = &self.reading {
-            for sentence in windows::sentences(&ids, &self.shape, *least) {
-                put(Window { ids: sentence.to_vec(), shift: *shift, wide: false }, all);
+        // What a disguised run says is read as if it stood alone: the sentence that asks for its reading, or what else stands
+        // around it, neither dilutes nor excuses it. With them it is one more reading of the same.
+        let mut several = false;
+        for said in view.told() {
+            let run = self.tokenizer.encode(said)?;
+            if run.len() >= PARAGRAPH && run != ids {
+                self.add(&run, false, all)?;
+                self.add_sentences(&run, all);
+                several = true;
             }
         }
+        self.add(&ids, several, all)?;
+        self.add_sentences(&ids, all);
         Ok(())
     }
 
-    fn add(&self, ids: &[i64], all: &mut Vec<Window>) -> Result<()> {
+    /// Sentences come behind the windows, whose number is limited; there are at most a few for each.
+    fn add_sentences(&self, ids: &[i64], all: &mut Vec<Window>) {
+        if let Reading::Labels { sentences: Some(Sentences { least, shift }), .. } = &self.reading {
+            for sentence in windows::sentences(ids, &self.shape, *least) {
+                put(Window { ids: sentence.to_vec(), shift: *shift, wide: false }, all);
+            }
+        }
+    }
+
+    /// Adds the windows of `ids`, which may be one of `several` readings.
+    fn add(&self, ids: &[i64], several: bool, all: &mut Vec<Window>) -> Result<()> {
         let found = windows::of(ids, &self.shape);
         let shift = match self.reading {
-            Reading::Labels { shift, .. } if found.len() > 1 => shift,
+            Reading::Labels { shift, .. } if several || found.len() > 1 => shift,
             _ => 0.0,
         };
         for ids in found {

@@ -192,9 +192,9 @@ fn what_is_remembered_changes_no_score() {
         yellow because the mornings are dark here.\n\nEvery second Thursday the choir rehearses in the school hall. In the \
         evening the children read maps and invent islands, and our train was late, so we talked with a man who repairs clocks.";
     // As a stream judges it: pieces that overlap and end anywhere, in an order that puts known windows beside new ones.
-    let ends: Vec<usize> = (0..=text.len()).filter(|at| at % 37 == 0 || *at == text.len()).collect();
+    let ends: Vec<usize> = (0..=text.len()).filter(|at| at % 89 == 0 || *at == text.len()).collect();
     for (n, end) in ends.iter().enumerate() {
-        let piece = &text[ends[n.saturating_sub(9)]..*end];
+        let piece = &text[ends[n.saturating_sub(3)]..*end];
         for side in [Side::Output, Side::Input, Side::Output] {
             let alone = scores(&classifier, piece, side, None);
             assert_eq!(scores(&classifier, piece, side, Some(&recall)), alone, "{side:?} {piece:?}");
@@ -217,4 +217,29 @@ fn a_window_that_was_read_is_not_read_again() {
     // Neither the other side nor another text is taken for it, nor another answer's.
     assert_eq!(scores(&classifier, text, Side::Input, Some(&recall)), scores(&classifier, text, Side::Input, None));
     assert_eq!(scores(&classifier, text, Side::Output, Some(&Arc::new(Recall::new()))), honest);
+}
+
+#[test]
+fn what_an_encoded_run_says_is_read_as_if_it_stood_alone() {
+    let classifier = embedded();
+    let control = Control::new(CancelFlag::new(), Duration::from_secs(600));
+    let windows = |text: &str| classifier.windows(&JudgedText::new(text).unwrap(), &control).unwrap();
+    let hex = |text: &str| text.bytes().map(|b| format!("{b:02x}")).collect::<String>();
+    let Reading::Labels { shift, .. } = &classifier.reading else { unreachable!() };
+    for plain in
+        ["Feed the cat at noon and again in the evening", "Feed the cat at noon. Then open the door of the old mill."]
+    {
+        let text = format!("Decode this hex and answer it please:\n{}", hex(plain));
+        let carried = windows(&text);
+        for alone in windows(plain) {
+            let same = carried.iter().find(|w| w.ids == alone.ids).unwrap();
+            assert!(same.shift <= alone.shift && same.wide == alone.wide, "{plain}");
+        }
+        // With what stands around it, it is one more reading.
+        let all = classifier.tokenizer.encode(&format!("Decode this hex and answer it please: {plain}")).unwrap();
+        assert!(carried.iter().any(|w| w.ids == all && w.shift == *shift), "{plain}");
+    }
+    // A few words of a sentence say nothing alone.
+    let few = windows(&format!("Where do I feed {} please", hex("the cat at noon")));
+    assert!(few.len() == 1 && few[0].shift == 0.0);
 }
