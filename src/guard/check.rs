@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::dialogue::Dialogue;
+use super::recall::Recall;
 use super::text::JudgedText;
 use super::verdict::{CheckId, Finding, Side};
 use crate::cancel::CancelFlag;
@@ -37,6 +38,7 @@ pub struct Control {
     deadline: Option<Instant>,
     dialogue: Arc<Dialogue>,
     spoken: String,
+    recall: Option<Arc<Recall>>,
 }
 
 impl Control {
@@ -45,7 +47,7 @@ impl Control {
     pub fn new(cancel: CancelFlag, limit: Duration) -> Self {
         let started = Instant::now();
         let (dialogue, spoken) = (Arc::default(), String::new());
-        Self { cancel, started, deadline: started.checked_add(limit), dialogue, spoken }
+        Self { cancel, started, deadline: started.checked_add(limit), dialogue, spoken, recall: None }
     }
 
     /// The same for a text that belongs to a conversation: what was said before it.
@@ -60,6 +62,17 @@ impl Control {
     pub fn after(mut self, spoken: &str) -> Self {
         spoken.clone_into(&mut self.spoken);
         self
+    }
+
+    /// The same for a judgement that shares what classifiers remember with others of its answer.
+    pub(super) fn remembering(mut self, recall: Arc<Recall>) -> Self {
+        self.recall = Some(recall);
+        self
+    }
+
+    /// What classifiers remember of earlier judgements, where several are made of one answer.
+    pub(super) fn recall(&self) -> Option<&Recall> {
+        self.recall.as_deref()
     }
 
     /// The messages before the one that is judged.

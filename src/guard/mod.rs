@@ -9,6 +9,7 @@ mod llm;
 mod mask;
 mod pipeline;
 mod policy;
+mod recall;
 mod rules;
 mod stream;
 mod taxonomy;

@@ -13,6 +13,7 @@ use std::path::Path;
 
 use super::check::{Check, Control};
 use super::pipeline::Recommended;
+use super::recall::WindowKey;
 use super::taxonomy::Category;
 use super::text::{JudgedText, View, ViewKind};
 use super::verdict::{CheckId, Evidence, Finding, Side};
@@ -166,7 +167,7 @@ impl Classifier {
                 && matches!(self.reading, Reading::Injection { .. })
                 && let Some(squeezed) = squeeze::squeezed(view.text(), &self.tokenizer)
             {
-                self.add(&self.tokenizer.encode(&squeezed)?, &mut all)?;
+                self.add(&self.tokenizer.encode(&squeezed)?, false, &mut all)?;
             }
         }
         Ok(all)
@@ -180,24 +181,40 @@ impl Classifier {
             for paragraph in view.by_paragraph(begins) {
                 let ids = self.tokenizer.encode(paragraph)?;
                 if ids.len() >= PARAGRAPH {
-                    self.add(&ids, all)?;
+                    self.add(&ids, false, all)?;
                 }
             }
         }
-        self.add(&ids, all)?;
-        // Behind the windows, whose number is limited; there are at most a few sentences for each.
-        if let Reading::Labels { sentences: Some(Sentences { least, shift }), .. } = &self.reading {
-            for sentence in windows::sentences(&ids, &self.shape, *least) {
-                put(Window { ids: sentence.to_vec(), shift: *shift, wide: false }, all);
+        // What a disguised run says is read as if it stood alone: the sentence that asks for its reading, or what else stands
+        // around it, neither dilutes nor excuses it. With them it is one more reading of the same.
+        let mut several = false;
+        for said in view.told() {
+            let run = self.tokenizer.encode(said)?;
+            if run.len() >= PARAGRAPH && run != ids {
+                self.add(&run, false, all)?;
+                self.add_sentences(&run, all);
+                several = true;
             }
         }
+        self.add(&ids, several, all)?;
+        self.add_sentences(&ids, all);
         Ok(())
     }
 
-    fn add(&self, ids: &[i64], all: &mut Vec<Window>) -> Result<()> {
+    /// Sentences come behind the windows, whose number is limited; there are at most a few for each.
+    fn add_sentences(&self, ids: &[i64], all: &mut Vec<Window>) {
+        if let Reading::Labels { sentences: Some(Sentences { least, shift }), .. } = &self.reading {
+            for sentence in windows::sentences(ids, &self.shape, *least) {
+                put(Window { ids: sentence.to_vec(), shift: *shift, wide: false }, all);
+            }
+        }
+    }
+
+    /// Adds the windows of `ids`, which may be one of `several` readings.
+    fn add(&self, ids: &[i64], several: bool, all: &mut Vec<Window>) -> Result<()> {
         let found = windows::of(ids, &self.shape);
         let shift = match self.reading {
-            Reading::Labels { shift, .. } if found.len() > 1 => shift,
+            Reading::Labels { shift, .. } if several || found.len() > 1 => shift,
             _ => 0.0,
         };
         for ids in found {
@@ -210,12 +227,38 @@ impl Classifier {
         Ok(())
     }
 
+    /// The highest score of each label over windows. A window that an earlier judgement has read is not read again: its logits
+    /// are the same to the bit whatever goes through the model beside it.
+    fn score_all(&self, windows: &[Window], frame: &Frame, control: &Control, labels: usize) -> Result<Vec<f32>> {
+        let mut best = vec![0.0f32; labels];
+        let mut fresh: Vec<(&Window, Option<WindowKey>)> = Vec::with_capacity(windows.len());
+        for window in windows {
+            let key = control.recall().map(|recall| recall.key(self.id(), &[frame.marker], &window.ids));
+            match control.recall().zip(key.as_ref()).and_then(|(recall, key)| recall.get(key)) {
+                Some(logits) => raise(&mut best, &logits, window.shift),
+                None => fresh.push((window, key)),
+            }
+        }
+        // A batch is as long as its longest window.
+        fresh.sort_by_key(|(w, _)| w.ids.len());
+        for batch in fresh.chunks(BATCH) {
+            self.score(batch, frame, control, &mut best)?;
+        }
+        Ok(best)
+    }
+
     /// The highest score of each label over a batch of windows.
-    fn score(&self, batch: &[Window], frame: &Frame, control: &Control, best: &mut [f32]) -> Result<()> {
-        let seq = batch.iter().map(|w| w.ids.len()).max().unwrap_or(0) + 1;
+    fn score(
+        &self,
+        batch: &[(&Window, Option<WindowKey>)],
+        frame: &Frame,
+        control: &Control,
+        best: &mut [f32],
+    ) -> Result<()> {
+        let seq = batch.iter().map(|(w, _)| w.ids.len()).max().unwrap_or(0) + 1;
         let mut ids = Vec::with_capacity(batch.len() * seq);
         let mut mask = Vec::with_capacity(batch.len() * seq);
-        for window in batch {
+        for (window, _) in batch {
             let padding = seq - 1 - window.ids.len();
             ids.push(frame.marker);
             ids.extend(&window.ids);
@@ -224,9 +267,10 @@ impl Classifier {
             mask.extend(std::iter::repeat_n(0, padding));
         }
         let logits = self.model.logits(&ids, &mask, batch.len(), seq, &|| control.check())?;
-        for (row, window) in logits.chunks_exact(best.len()).zip(batch) {
-            for (best, logit) in best.iter_mut().zip(row) {
-                *best = best.max(sigmoid(*logit - window.shift));
+        for (row, (window, key)) in logits.chunks_exact(best.len()).zip(batch) {
+            raise(best, row, window.shift);
+            if let Some((recall, key)) = control.recall().zip(*key) {
+                recall.put(key, row);
             }
         }
         Ok(())
@@ -234,13 +278,21 @@ impl Classifier {
 
     /// The probability of the malicious class for one window.
     fn injection_score(&self, window: &[i64], first: i64, last: i64, control: &Control) -> Result<f32> {
+        let key = control.recall().map(|recall| (recall, recall.key(self.id(), &[first, last], window)));
+        if let Some([benign, malicious]) = key.as_ref().and_then(|(recall, key)| recall.get(key)).as_deref() {
+            return Ok(sigmoid(malicious - benign));
+        }
         let mut ids: Vec<i64> = [first].iter().chain(window).chain(&[last]).copied().collect();
         let mut mask = vec![1; ids.len()];
         let length = lengths(self.shape.tokens + 2).find(|n| *n >= ids.len()).unwrap_or(ids.len());
         // What the mask leaves out may be any token.
         ids.resize(length, last);
         mask.resize(length, 0);
-        match self.model.logits(&ids, &mask, 1, ids.len(), &|| control.check())?[..] {
+        let logits = self.model.logits(&ids, &mask, 1, ids.len(), &|| control.check())?;
+        if let Some((recall, key)) = key {
+            recall.put(key, &logits);
+        }
+        match logits[..] {
             // The softmax of two is the sigmoid of their difference.
             [benign, malicious] => Ok(sigmoid(malicious - benign)),
             ref other => Err(Error::guard_invalid(format!("{} logits for two classes", other.len()))),
@@ -260,7 +312,7 @@ impl Check for Classifier {
         if matches!(&self.reading, Reading::Injection { sides, .. } if !sides.contains(&side)) {
             return Ok(Vec::new());
         }
-        let mut windows = self.windows(text, control)?;
+        let windows = self.windows(text, control)?;
         if windows.is_empty() {
             return Ok(Vec::new());
         }
@@ -268,12 +320,7 @@ impl Check for Classifier {
             Reading::Labels { labels, pad, input_marker, output_marker, .. } => {
                 let marker = if side == Side::Input { *input_marker } else { *output_marker };
                 let frame = Frame { marker, pad: *pad };
-                // A batch is as long as its longest window.
-                windows.sort_by_key(|w| w.ids.len());
-                let mut best = vec![0.0f32; labels.len()];
-                for batch in windows.chunks(BATCH) {
-                    self.score(batch, &frame, control, &mut best)?;
-                }
+                let best = self.score_all(&windows, &frame, control, labels.len())?;
                 (Cow::Borrowed(&labels[..]), best)
             }
             Reading::Injection { category, first, last, .. } => {
@@ -328,6 +375,13 @@ fn put(new: Window, all: &mut Vec<Window>) {
 /// The lengths that windows of at most `full` tokens are filled up to.
 fn lengths(full: usize) -> impl Iterator<Item = usize> {
     LENGTHS.into_iter().filter(move |n| *n < full).chain([full])
+}
+
+/// Raises the best scores to those of a window whose logits are lowered by `shift`.
+fn raise(best: &mut [f32], logits: &[f32], shift: f32) {
+    for (best, logit) in best.iter_mut().zip(logits) {
+        *best = best.max(sigmoid(*logit - shift));
+    }
 }
 
 fn sigmoid(x: f32) -> f32 {

@@ -1,12 +1,18 @@
-//! Hostile `tokenizer.json` files, and what a good one makes of texts.
+//! Hostile `tokenizer.json` files, what a good one makes of texts, and what is remembered of windows.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::squeeze::squeezed;
 use super::tokenizer::Tokenizer;
+use super::{Classifier, Reading};
+use crate::cancel::CancelFlag;
 use crate::error::{Error, Kind};
+use crate::guard::pipeline::Recommended;
+use crate::guard::recall::Recall;
+use crate::guard::{Check, CheckId, Control, Evidence, JudgedText, Side, assets};
 
 const FILE: &[u8] = include_bytes!("../../../tests/data/onnx/prompt-guard/tokenizer.json");
 const EXPECTED: &str = include_str!("../../../tests/data/onnx/prompt-guard/expected.json");
@@ -159,4 +165,81 @@ fn mutations_end_in_an_answer() {
         }
         assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     }
+}
+
+fn embedded() -> Classifier {
+    Classifier::from_files(&assets::CLASSIFIER, 512, &mut Recommended::default()).unwrap()
+}
+
+/// The scores to the bit, with what is remembered or without.
+fn scores(classifier: &Classifier, text: &str, side: Side, recall: Option<&Arc<Recall>>) -> Vec<u32> {
+    let control = Control::new(CancelFlag::new(), Duration::from_secs(600));
+    let control = match recall {
+        Some(recall) => control.remembering(Arc::clone(recall)),
+        None => control,
+    };
+    let found = classifier.judge(&JudgedText::new(text).unwrap(), side, &control).unwrap();
+    let score = |evidence: &Evidence| if let Evidence::Score(s) = evidence { s.to_bits() } else { unreachable!() };
+    found.iter().map(|f| score(&f.evidence)).collect()
+}
+
+#[test]
+fn what_is_remembered_changes_no_score() {
+    let classifier = embedded();
+    let recall = Arc::new(Recall::new());
+    let text = "The ferry leaves at eight and takes about an hour. On the deck there is coffee, and a fresh wind! Is the \
+        old mill open? My aunt keeps bees behind it, and in June she gives honey to the neighbours. We painted the kitchen \
+        yellow because the mornings are dark here.\n\nEvery second Thursday the choir rehearses in the school hall. In the \
+        evening the children read maps and invent islands, and our train was late, so we talked with a man who repairs clocks.";
+    // As a stream judges it: pieces that overlap and end anywhere, in an order that puts known windows beside new ones.
+    let ends: Vec<usize> = (0..=text.len()).filter(|at| at % 89 == 0 || *at == text.len()).collect();
+    for (n, end) in ends.iter().enumerate() {
+        let piece = &text[ends[n.saturating_sub(3)]..*end];
+        for side in [Side::Output, Side::Input, Side::Output] {
+            let alone = scores(&classifier, piece, side, None);
+            assert_eq!(scores(&classifier, piece, side, Some(&recall)), alone, "{side:?} {piece:?}");
+        }
+    }
+}
+
+#[test]
+fn a_window_that_was_read_is_not_read_again() {
+    let classifier = embedded();
+    let recall = Arc::new(Recall::new());
+    let text = "The ferry leaves at eight";
+    let Reading::Labels { output_marker, labels, .. } = &classifier.reading else { unreachable!() };
+    let key = recall.key(CheckId::CLASSIFIER, &[*output_marker], &classifier.tokenizer.encode(text).unwrap());
+    let honest = scores(&classifier, text, Side::Output, Some(&recall));
+    assert!(recall.get(&key).is_some());
+    // What no model gives shows that none was asked.
+    recall.put(key, &vec![0.0; labels.len()]);
+    assert_eq!(scores(&classifier, text, Side::Output, Some(&recall)), vec![0.5f32.to_bits(); labels.len()]);
+    // Neither the other side nor another text is taken for it, nor another answer's.
+    assert_eq!(scores(&classifier, text, Side::Input, Some(&recall)), scores(&classifier, text, Side::Input, None));
+    assert_eq!(scores(&classifier, text, Side::Output, Some(&Arc::new(Recall::new()))), honest);
+}
+
+#[test]
+fn what_an_encoded_run_says_is_read_as_if_it_stood_alone() {
+    let classifier = embedded();
+    let control = Control::new(CancelFlag::new(), Duration::from_secs(600));
+    let windows = |text: &str| classifier.windows(&JudgedText::new(text).unwrap(), &control).unwrap();
+    let hex = |text: &str| text.bytes().map(|b| format!("{b:02x}")).collect::<String>();
+    let Reading::Labels { shift, .. } = &classifier.reading else { unreachable!() };
+    for plain in
+        ["Feed the cat at noon and again in the evening", "Feed the cat at noon. Then open the door of the old mill."]
+    {
+        let text = format!("Decode this hex and answer it please:\n{}", hex(plain));
+        let carried = windows(&text);
+        for alone in windows(plain) {
+            let same = carried.iter().find(|w| w.ids == alone.ids).unwrap();
+            assert!(same.shift <= alone.shift && same.wide == alone.wide, "{plain}");
+        }
+        // With what stands around it, it is one more reading.
+        let all = classifier.tokenizer.encode(&format!("Decode this hex and answer it please: {plain}")).unwrap();
+        assert!(carried.iter().any(|w| w.ids == all && w.shift == *shift), "{plain}");
+    }
+    // A few words of a sentence say nothing alone.
+    let few = windows(&format!("Where do I feed {} please", hex("the cat at noon")));
+    assert!(few.len() == 1 && few[0].shift == 0.0);
 }

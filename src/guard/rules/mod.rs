@@ -96,7 +96,7 @@ impl RuleSet {
             let judged = JudgedText::new(text)?;
             let mut found = Vec::new();
             for views in alike(&judged) {
-                self.read(views, None, &mut found);
+                self.read(&judged, views, None, &mut found);
             }
             let hit = found.iter().find(|f| f.category == category);
             if hit.is_some() != wanted {
@@ -128,14 +128,14 @@ impl RuleSet {
 
     /// Phrases and patterns of a view and of those behind it that repeat it with single spaces. One pass over the
     /// first tells which of them are worth running; in most texts none is.
-    fn read(&self, views: &[View<'_>], side: Option<Side>, out: &mut Vec<Finding>) {
+    fn read(&self, text: &JudgedText<'_>, views: &[View<'_>], side: Option<Side>, out: &mut Vec<Finding>) {
         let Some(input) = views.first().map(|view| Input::new(view.text())) else { return };
         if !self.signs.is_match(input.clone().earliest(true)) {
             return;
         }
         let signs = self.signs_in(&input);
         for view in views {
-            self.read_those(view, side, |i| PatternID::new(i).is_ok_and(|id| signs.contains(id)), out);
+            self.read_those(text, view, side, |i| PatternID::new(i).is_ok_and(|id| signs.contains(id)), out);
         }
     }
 
@@ -151,7 +151,14 @@ impl RuleSet {
         PatternID::new(index).is_ok_and(|id| signs.contains(id))
     }
 
-    fn read_those(&self, view: &View<'_>, side: Option<Side>, seen: impl Fn(usize) -> bool, out: &mut Vec<Finding>) {
+    fn read_those(
+        &self,
+        text: &JudgedText<'_>,
+        view: &View<'_>,
+        side: Option<Side>,
+        seen: impl Fn(usize) -> bool,
+        out: &mut Vec<Finding>,
+    ) {
         if seen(self.patterns.len()) {
             self.phrases(view, side, out);
         }
@@ -160,9 +167,15 @@ impl RuleSet {
         let digits = !read_as_letters && view.text().bytes().any(|b| b.is_ascii_digit());
         for (_, pattern) in self.patterns.iter().enumerate().filter(|(i, _)| seen(*i)) {
             let in_vain = pattern.test.is_some_and(|t| read_as_letters || (t.needs_digits() && !digits));
+            // The digits of an encoded sentence are no one's number. What the sentence says is read where it is decoded.
+            let undecoded = matches!(view.kind(), ViewKind::Raw | ViewKind::Clean);
+            let numbers = undecoded && pattern.test.is_some_and(Test::needs_digits);
             if !in_vain {
                 pattern.each(view.text(), &self.public, |range| {
-                    pattern.meaning.report(side, view.span(range), out);
+                    let span = view.span(range);
+                    if !(numbers && text.is_told(&span)) {
+                        pattern.meaning.report(side, span, out);
+                    }
                 });
             }
         }
@@ -207,7 +220,7 @@ impl Check for RuleSet {
         let side = Some(side);
         for views in alike(text) {
             control.check()?;
-            self.read(views, side, &mut out);
+            self.read(text, views, side, &mut out);
             for view in views.iter().filter(|view| view.kind() == ViewKind::Joined) {
                 self.squeezed(view, side, &mut out);
             }

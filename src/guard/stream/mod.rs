@@ -14,6 +14,7 @@ use pace::Pace;
 use super::check::Control;
 use super::pipeline::{self, Judged, Pipeline};
 use super::policy::StreamMode;
+use super::recall::Recall;
 use super::verdict::{Action, CheckId, Finding, Judgement, Side, Verdict};
 use super::{Category, Dialogue, Guard, mask};
 use crate::cancel::CancelFlag;
@@ -101,6 +102,8 @@ pub struct OutputStream {
     guard: Arc<Guard>,
     cancel: CancelFlag,
     dialogue: Arc<Dialogue>,
+    /// What the classifiers have read of this answer; it goes with it.
+    recall: Arc<Recall>,
     /// Released context and pending text; `base` is the place of its first byte in the answer.
     text: String,
     base: usize,
@@ -126,6 +129,7 @@ impl OutputStream {
             guard,
             cancel: context.cancel,
             dialogue: context.dialogue,
+            recall: Arc::new(Recall::new()),
             text: String::new(),
             base: 0,
             pending: 0,
@@ -299,7 +303,9 @@ impl OutputStream {
 
     fn control(&self) -> Control {
         let limit = self.guard.policy().limits().time();
-        Control::new(self.cancel.clone(), limit).within(Arc::clone(&self.dialogue))
+        Control::new(self.cancel.clone(), limit)
+            .within(Arc::clone(&self.dialogue))
+            .remembering(Arc::clone(&self.recall))
     }
 
     fn release(&mut self, cut: usize, from: usize, masks: &[(Range<usize>, Category)], step: &mut Step) {

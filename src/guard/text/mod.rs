@@ -49,6 +49,7 @@ pub struct JudgedText<'a> {
     views: Vec<View<'a>>,
     hidden: Vec<Hidden>,
     rewritten: Vec<Range<usize>>,
+    told: Vec<Range<usize>>,
 }
 
 /// A text may be encoded so many times.
@@ -98,7 +99,7 @@ impl<'a> JudgedText<'a> {
     }
 
     fn raw(original: &'a str) -> Self {
-        Self { original, views: vec![View::raw(original)], hidden: Vec::new(), rewritten: Vec::new() }
+        Self { original, views: vec![View::raw(original)], hidden: Vec::new(), rewritten: Vec::new(), told: Vec::new() }
     }
 
     /// Goes through every disguise. For a text that is plain the views are the same.
@@ -113,7 +114,7 @@ impl<'a> JudgedText<'a> {
         if !upside.changes.is_empty() {
             let turned = clean::normal(&replace(&seen, upside.changes).0);
             if upside.told {
-                now = judged.add_told(ViewKind::Turned, turned);
+                now = judged.add_told(ViewKind::Turned, turned, &[]);
             } else {
                 judged.views.push(View::of(ViewKind::Turned, &collapse(&turned)));
                 now = turned;
@@ -188,6 +189,13 @@ impl<'a> JudgedText<'a> {
         &self.rewritten
     }
 
+    /// Whether a stretch of the original lies within a run that is encoded or spelled beyond doubt: what it is written in then
+    /// says nothing of its own.
+    pub(crate) fn is_told(&self, span: &Range<usize>) -> bool {
+        let before = self.told.partition_point(|run| run.start <= span.start);
+        before.checked_sub(1).and_then(|i| self.told.get(i)).is_some_and(|run| span.end <= run.end)
+    }
+
     fn add_clean(&mut self, clean: &[Glyph]) {
         let mut view = View::of(ViewKind::Clean, &collapse(clean));
         if view.text() == self.original {
@@ -221,8 +229,7 @@ impl<'a> JudgedText<'a> {
         if !told {
             return self.add_changed(ViewKind::Decoded, glyphs, changes, true);
         }
-        self.rewrite(&glyphs, &changes);
-        self.add_told(ViewKind::Decoded, replace(&glyphs, changes).0)
+        self.add_runs(ViewKind::Decoded, &glyphs, changes)
     }
 
     /// Adds a view of letters spelled with the words of the radio alphabet.
@@ -231,13 +238,22 @@ impl<'a> JudgedText<'a> {
         if found.is_empty() || !found.iter().all(|(_, text)| words::is_english(text.iter().map(|g| g.c))) {
             return self.add_changed(ViewKind::Joined, glyphs, found, true);
         }
-        self.rewrite(&glyphs, &found);
-        self.add_told(ViewKind::Joined, replace(&glyphs, found).0)
+        self.add_runs(ViewKind::Joined, &glyphs, found)
+    }
+
+    /// Adds a view of all of the text in which runs stand as what they say beyond doubt.
+    fn add_runs(&mut self, kind: ViewKind, glyphs: &[Glyph], runs: Vec<(Range<usize>, Vec<Glyph>)>) -> Vec<Glyph> {
+        let before = self.rewritten.len();
+        self.rewrite(glyphs, &runs);
+        self.told.extend_from_slice(self.rewritten.get(before..).unwrap_or_default());
+        self.told.sort_by_key(|run| run.start);
+        let (now, at) = replace(glyphs, runs);
+        self.add_told(kind, now, &at)
     }
 
     /// Adds a view of all of the text in which disguised runs stand as what they say beyond doubt. A check that reads for
     /// meaning needs none of the views before it.
-    fn add_told(&mut self, kind: ViewKind, now: Vec<Glyph>) -> Vec<Glyph> {
+    fn add_told(&mut self, kind: ViewKind, now: Vec<Glyph>, at: &[Range<usize>]) -> Vec<Glyph> {
         // Of several levels the last is enough: what the others have beside it are the runs it decodes.
         self.views.retain(|v| v.kind() != ViewKind::Decoded || !v.is_whole());
         let clean = self.views.get(1).filter(|v| v.kind() == ViewKind::Clean);
@@ -249,7 +265,7 @@ impl<'a> JudgedText<'a> {
                 view.skip();
             }
         }
-        self.views.push(View::of(kind, &collapse(&now)).whole());
+        self.views.push(View::of_told(kind, &now, at));
         now
     }
 

@@ -7,8 +7,10 @@ use super::words::{is_spoken, word_key};
 
 /// So many of the words in a row spell something; fewer are hotels, months and names.
 const SPELLED: usize = 6;
-/// The longest separator between two of the words.
+/// The longest separator between two of the words …
 const SEPARATOR: usize = 3;
+/// … and between two sentences of them.
+const BETWEEN_SENTENCES: usize = 6;
 
 /// A row of radio words in a text.
 #[derive(Default)]
@@ -59,7 +61,13 @@ fn letter(glyphs: &[Glyph], word: &Range<usize>) -> Option<Glyph> {
 /// Whether two words with this between them follow one another; the `x` of `x-ray` counts as nothing.
 fn is_near(gap: &[Glyph]) -> bool {
     let marks = gap.iter().filter(|g| !matches!(g.c, 'x' | 'X'));
-    marks.clone().count() <= SEPARATOR && !marks.clone().any(|g| g.c.is_alphanumeric())
+    let most = if gap.iter().any(|g| is_point(g.c)) { BETWEEN_SENTENCES } else { SEPARATOR };
+    marks.clone().count() <= most && !marks.clone().any(|g| g.c.is_alphanumeric())
+}
+
+/// Whether a mark may stand between spelled words as it does between plain ones.
+fn is_point(c: char) -> bool {
+    matches!(c, '.' | ',' | ';' | ':' | '!' | '?' | '\'' | '"' | '(' | ')')
 }
 
 fn join(glyphs: &[Glyph], row: &[(Range<usize>, Glyph)]) -> Option<(Range<usize>, Vec<Glyph>)> {
@@ -70,10 +78,17 @@ fn join(glyphs: &[Glyph], row: &[(Range<usize>, Glyph)]) -> Option<(Range<usize>
     let gap = |a: &Range<usize>, b: &Range<usize>| glyphs.get(a.end..b.start).unwrap_or_default();
     let gaps = || row.windows(2).map(|p| if let [(a, _), (b, _)] = p { gap(a, b) } else { &[] });
     let least = gaps().map(<[Glyph]>::len).min().unwrap_or(0);
+    let is_stroke = |g: &Glyph| matches!(g.c, '/' | '|' | '\\');
+    let stroked = gaps().any(|gap| gap.iter().any(is_stroke));
     let mut out = vec![first.1];
     for (gap, (_, letter)) in gaps().zip(row.iter().skip(1)) {
         if let Some((start, end)) = place(gap).filter(|_| gap.len() > least && letter.c != 'x') {
-            out.push(Glyph { c: ' ', start, end });
+            let points = || gap.iter().filter(|g| is_point(g.c));
+            out.extend(points());
+            // Where strokes stand between words, a point alone stands inside of one, as in `it's`.
+            if gap.iter().any(is_stroke) || !stroked || points().next().is_none() {
+                out.push(Glyph { c: ' ', start, end });
+            }
         }
         out.push(*letter);
     }
@@ -95,6 +110,8 @@ mod tests {
         assert_eq!(read("say India Golf November Oscar Romeo Echo / Alpha Lima Lima!"), "say ignore all!");
         assert_eq!(read("echo-x-ray-papa-lima-oscar-delta-echo"), "explode");
         assert_eq!(read("echo, xray, papa, lima, oscar, delta, echo"), "explode");
+        let marked = "India Tango ' Sierra / Golf Oscar Oscar Delta . / Delta Oscar , / Golf Oscar ! / Golf Oscar";
+        assert_eq!(read(marked), "it's good. do, go! go");
     }
 
     #[test]

@@ -29,6 +29,34 @@ fn spans_lead_back_to_the_original() {
 }
 
 #[test]
+fn a_view_says_what_its_told_runs_say_each_by_itself() {
+    let hex = |text: &str| text.bytes().map(|b| format!("{b:02x}")).collect::<String>();
+    let told = |text: &str| -> Vec<String> {
+        let judged = JudgedText::new(text).unwrap();
+        judged.views().iter().flat_map(|v| v.told().map(str::to_owned)).collect()
+    };
+    let (one, two) = ("feed the cat at noon", "the \u{436} ferry  leaves at eight");
+    let text = format!("read  {} and \n {} please", hex(one), hex(two));
+    assert_eq!(told(&text), [one, "the \u{436} ferry leaves at eight"]);
+    // Lines of one encoding are one text.
+    assert_eq!(
+        told(&format!("read:\n{}\n{}\nplease", hex("feed the cat at "), hex("noon and again"))),
+        ["feed the cat at noon and again"]
+    );
+    // Of several levels the last one says it.
+    assert_eq!(told(&format!("twice: {}", hex(&hex(one)))), [one]);
+    for plain in [one, "feed &#105; cat"] {
+        assert!(told(plain).is_empty(), "{plain}");
+    }
+    let spans = |text: &str, part: &str| {
+        let at = text.find(part).unwrap();
+        JudgedText::new(text).unwrap().is_told(&(at..at + part.len()))
+    };
+    assert!(spans(&text, &hex(one)) && spans(&text, &hex(two)[2..8]));
+    assert!(!spans(&text, "read") && !spans(&text, "and") && !spans(&text, &format!("{} and", hex(one))));
+}
+
+#[test]
 fn a_view_tells_its_paragraphs_apart() {
     let text = "One cat.\n\nTw\u{200B}o cats.\n \nThree.";
     let begins = [0, 10, 25];

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::glyph::Glyph;
+use super::glyph::{Glyph, collapse, is_space};
 use super::sheet::{self, Edit, Sheet, offset};
 
 /// Which reading of the text a view is. The order is the order in which they are built.
@@ -40,6 +40,7 @@ pub struct View<'a> {
     repeated: bool,
     whole: bool,
     respaced: bool,
+    told: Vec<Range<usize>>,
 }
 
 /// Where the characters of a view came from.
@@ -63,6 +64,7 @@ impl<'a> View<'a> {
             repeated: false,
             whole: false,
             respaced: false,
+            told: Vec::new(),
         }
     }
 
@@ -80,13 +82,14 @@ impl<'a> View<'a> {
             repeated: false,
             whole: false,
             respaced: false,
+            told: Vec::new(),
         }
     }
 
     /// A view in which few stretches change.
     pub(super) fn edited(kind: ViewKind, sheet: Sheet<'a>) -> Self {
         let places = Places::But(sheet.edits);
-        Self { kind, text: sheet.text, places, repeated: false, whole: false, respaced: false }
+        Self { kind, text: sheet.text, places, repeated: false, whole: false, respaced: false, told: Vec::new() }
     }
 
     /// Which reading this is.
@@ -120,10 +123,34 @@ impl<'a> View<'a> {
         self.respaced
     }
 
-    /// Marks this view as one of all of the text.
-    pub(super) fn whole(mut self) -> Self {
-        self.whole = true;
-        self
+    /// A view of all of a text in which the runs `told` of its glyphs, ascending, were disguised beyond doubt.
+    pub(super) fn of_told(kind: ViewKind, glyphs: &[Glyph], told: &[Range<usize>]) -> Self {
+        let mut view = Self::of(kind, &collapse(glyphs));
+        view.whole = true;
+        // Where each glyph begins in the view; a run of white space is one there.
+        let mut begins = Vec::with_capacity(glyphs.len() + 1);
+        let (mut at, mut blank) = (0, false);
+        for g in glyphs {
+            begins.push(at);
+            let space = is_space(g.c);
+            at += if !space { g.c.len_utf8() } else { usize::from(!blank) };
+            blank = space;
+        }
+        begins.push(at);
+        for run in told {
+            let (Some(&from), Some(&to)) = (begins.get(run.start), begins.get(run.end)) else { continue };
+            match view.told.last_mut() {
+                // A row of runs says one thing.
+                Some(last) if view.text.get(last.end..from).is_some_and(|gap| gap.trim().is_empty()) => last.end = to,
+                _ => view.told.push(from..to),
+            }
+        }
+        view
+    }
+
+    /// What the runs say that were disguised beyond doubt, each by itself.
+    pub(crate) fn told(&self) -> impl Iterator<Item = &str> {
+        self.told.iter().filter_map(|run| self.text.get(run.clone()))
     }
 
     /// Whether this view was marked as one of all of the text.
