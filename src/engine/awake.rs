@@ -1,26 +1,34 @@
-//! Keeps the pool's threads from falling asleep between the phases of one pass.
+//! Keeps the pool's threads from falling asleep between the phases of one pass, and between the passes of one answer.
 //!
 //! A decoded token is some hundred short parallel phases with a little serial work between them. Threads that find nothing to
-//! do go to sleep within microseconds, and waking one costs as much as a small phase takes. So for the time of a short pass
-//! the others look for work without pause. They are the pool's own threads; nothing spins between passes, and nobody spins
-//! on a thread that another pass needs or while two passes share the pool.
+//! do go to sleep within microseconds, and waking one costs as much as a small phase takes; on a virtual machine a processor
+//! that sleeps may also be woken in another place, where it shares its way to memory with its neighbours. So for the time of
+//! a short pass, and until the host has sampled the next token, the others look for work without pause. They are the pool's
+//! own threads; nobody spins on a thread that another pass needs or while two passes share the pool.
 
 use std::cell::Cell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
 
 thread_local! {
     /// Work that this thread leads at the moment: a watch must not begin on top of it.
     static LEADING: Cell<usize> = const { Cell::new(0) };
+    /// Whether this thread keeps a watch.
+    static WATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Passes that run on one pool.
 pub(super) type Passes = Arc<AtomicUsize>;
 
-/// Looks for work before the system is asked whether somebody else needs the processor.
+/// Looks for work before the clock is read and the system is asked whether somebody else needs the processor.
 const LOOKS: usize = 16;
-/// Looks in vain, a tenth of a millisecond of them, after which the watch ends: the thread that leads the pass was held up.
-const VAIN: usize = 2000;
+/// Time in vain after which a watch ends: the thread that leads the pass was held up, or the host does not come back.
+const VAIN: Duration = Duration::from_millis(1);
+/// Looks at whether the others are through, a quarter of a millisecond of them, before a thread may sleep over it.
+const PATIENCE: usize = 1 << 14;
 
 /// Runs `work` as something that no watch may interrupt.
 pub(super) fn leading<T>(work: impl FnOnce() -> T) -> T {
@@ -35,51 +43,88 @@ pub(super) fn leading<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Ends the watch when the pass ends, however it ends.
-struct Pass {
-    passes: Passes,
-    over: Arc<AtomicBool>,
-}
+/// Counts a pass as over, however it ends.
+struct Pass(Passes);
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Release);
-        self.passes.fetch_sub(1, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 /// Runs `work` on the pool's thread that this is called on; where it is `short`, the pool's other threads stay awake.
 pub(super) fn pass<T>(passes: &Passes, short: bool, work: impl FnOnce() -> T) -> T {
     let alone = passes.fetch_add(1, Ordering::AcqRel) == 0;
-    let pass = Pass { passes: Arc::clone(passes), over: Arc::new(AtomicBool::new(false)) };
+    let _pass = Pass(Arc::clone(passes));
     if short && alone && rayon::current_num_threads() > 1 {
-        let (passes, over) = (Arc::clone(passes), Arc::clone(&pass.over));
-        rayon::spawn_broadcast(move |_| watch(&passes, &over));
+        let passes = Arc::clone(passes);
+        rayon::spawn_broadcast(move |_| watch(&passes));
     }
     leading(work)
 }
 
-/// Takes whatever work there is until the pass is over, or until there is a second one.
-fn watch(passes: &AtomicUsize, over: &AtomicBool) {
-    if LEADING.get() > 0 {
+/// Takes whatever work there is until there was none for a while, or until there is a second pass. A watch that outlasts its
+/// pass serves the next one too.
+fn watch(passes: &AtomicUsize) {
+    if LEADING.get() > 0 || WATCHING.replace(true) {
         return;
     }
-    let mut idle = 0;
-    while !over.load(Ordering::Acquire) && passes.load(Ordering::Acquire) == 1 {
+    let (mut looks, mut since) = (0_usize, Instant::now());
+    while passes.load(Ordering::Acquire) <= 1 {
         if rayon::yield_now() == Some(rayon::Yield::Executed) {
-            idle = 0;
+            since = Instant::now();
             continue;
         }
-        idle += 1;
-        if idle == VAIN {
-            return;
-        }
-        if idle % LOOKS == 0 {
+        looks += 1;
+        if !looks.is_multiple_of(LOOKS) {
+            std::hint::spin_loop();
+        } else if since.elapsed() < VAIN {
             std::thread::yield_now();
         } else {
-            std::hint::spin_loop();
+            break;
         }
     }
+    WATCHING.set(false);
+}
+
+/// Does `work` to every task on the pool's threads. Each takes the next task when it is through with its own, so that the
+/// first may be long if the last are short; nobody falls asleep while the last ones are under way.
+///
+/// # Errors
+/// The first one of `work`; the other tasks are done nevertheless.
+pub(super) fn share<T: Send>(tasks: Vec<T>, work: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+    let (count, threads) = (tasks.len(), rayon::current_num_threads());
+    if count < 2 || threads < 2 {
+        return tasks.into_iter().try_for_each(work);
+    }
+    let (tasks, failed, done) = (Mutex::new(tasks.into_iter()), Mutex::new(None), AtomicUsize::new(0));
+    let next = || lock(&tasks).next();
+    hands(threads.min(count), &|| {
+        while let Some(task) = next() {
+            if let Err(e) = work(task) {
+                lock(&failed).get_or_insert(e);
+            }
+            done.fetch_add(1, Ordering::Release);
+        }
+        let mut looks = 0;
+        while done.load(Ordering::Acquire) < count && looks < PATIENCE {
+            looks += 1;
+            std::hint::spin_loop();
+        }
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+/// Calls `hand` so many times, side by side on the threads that are free.
+fn hands(count: usize, hand: &(impl Fn() + Sync)) {
+    if count < 2 {
+        return hand();
+    }
+    rayon::join(|| hands(count - count / 2, hand), || hands(count / 2, hand));
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -89,7 +134,8 @@ mod tests {
 
     use rayon::prelude::*;
 
-    use super::{Passes, leading, pass};
+    use super::{Passes, leading, pass, share};
+    use crate::error::Error;
 
     fn sum(n: u32) -> u64 {
         (0..n).into_par_iter().with_max_len(1).map(|i| u64::from(i * i)).sum()
@@ -126,5 +172,30 @@ mod tests {
         }));
         assert!(panicked.is_err() && passes.load(Ordering::Relaxed) == 0);
         assert_eq!(pool.install(|| pass(&passes, true, || sum(64))), 85344);
+    }
+
+    #[test]
+    fn every_task_is_done_once_and_the_first_error_is_told() {
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            for count in [0, 1, 2, 7, 300] {
+                let done: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+                let one = |task: &AtomicUsize| {
+                    task.fetch_add(1, Ordering::Relaxed);
+                    Ok(())
+                };
+                assert!(pool.install(|| share(done.iter().collect(), one)).is_ok());
+                assert!(done.iter().all(|task| task.load(Ordering::Relaxed) == 1));
+            }
+            let failing = |task: i32| if task == 3 { Err(Error::internal("three")) } else { Ok(()) };
+            let told = pool.install(|| share((0..9).collect(), failing));
+            assert!(told.is_err_and(|e| e.to_string().contains("three")));
+            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                pool.install(|| {
+                    share((0..9).collect(), |task: i32| if task == 5 { std::panic::panic_any(5) } else { Ok(()) })
+                })
+            }));
+            assert!(panicked.is_err());
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::awake::share;
 use super::scratch;
 use crate::error::Result;
 use crate::kernels::{Acts, Kernels, Panels};
@@ -10,9 +11,9 @@ use crate::weights::{Matrix, Pinned};
 
 /// Bytes of weights that are worth a task of their own.
 const TASK_BYTES: usize = 1 << 16;
-/// Tasks of one thread where few rows of activations go over much memory: it gives long stretches faster, and the last task
-/// that others wait for is still a small part.
-const TASKS: usize = 16;
+/// Where few rows of activations go over much memory, a task is this part of what is left for each thread: memory gives long
+/// stretches faster, and the last task, which the others wait for, is short.
+const PART: usize = 2;
 /// So many rows are few.
 const FEW: usize = 4;
 /// Tokens whose outputs are put in order together.
@@ -37,20 +38,7 @@ pub(super) fn linear_all(k: &Kernels, jobs: &[(&Matrix, &Acts)]) -> Result<Vec<V
     let pinned = jobs.iter().map(|(w, _)| w.pin()).collect::<Result<Vec<_>>>()?;
     let mut outputs: Vec<Vec<f32>> =
         jobs.iter().map(|(w, x)| scratch::take(w.panels() * rows(w, x) * PANEL_ROWS)).collect();
-    let threads = rayon::current_num_threads();
-    let all: usize = jobs.iter().map(|(w, _)| w.panels() * w.panel_bytes()).sum();
-    let few = jobs.iter().all(|(w, x)| rows(w, x) <= FEW);
-    let task_bytes = if few { (all / (threads * TASKS)).max(TASK_BYTES) } else { TASK_BYTES };
-    let mut tasks: Vec<Task<'_>> = Vec::new();
-    for ((pinned, (w, x)), out) in pinned.iter().zip(jobs).zip(&mut outputs) {
-        let panels = w.panels();
-        // Four panels suit the sets that take two or four at a time.
-        let share = panels.div_ceil(threads).max(1);
-        let a_task = (task_bytes / w.panel_bytes().max(1)).clamp(1, share).next_multiple_of(4);
-        let each = (a_task * rows(w, x) * PANEL_ROWS).max(1);
-        tasks.extend(out.chunks_mut(each).enumerate().map(|(i, out)| Task { pinned, x, first: i * a_task, out }));
-    }
-    tasks.into_par_iter().try_for_each(|task| {
+    share(tasks(jobs, &pinned, &mut outputs), |task| {
         let w = task.pinned.matrix();
         let panels = task.out.len() / (rows(w, task.x) * PANEL_ROWS);
         task.pinned.with_panels(task.first..task.first + panels, |bytes| {
@@ -66,6 +54,27 @@ struct Task<'a> {
     x: &'a Acts,
     first: usize,
     out: &'a mut [f32],
+}
+
+/// Cuts the matrices into tasks, in the order of memory.
+fn tasks<'a>(jobs: &'a [(&Matrix, &Acts)], pinned: &'a [Pinned<'a>], outputs: &'a mut [Vec<f32>]) -> Vec<Task<'a>> {
+    let threads = rayon::current_num_threads();
+    let few = jobs.iter().all(|(w, x)| rows(w, x) <= FEW);
+    let mut left: usize = jobs.iter().map(|(w, _)| w.panels() * w.panel_bytes()).sum();
+    let mut tasks = Vec::new();
+    for ((pinned, (w, x)), out) in pinned.iter().zip(jobs).zip(outputs) {
+        let (panel, most) = (w.panel_bytes().max(1), w.panels().div_ceil(threads).max(1));
+        let (mut first, mut rest) = (0, out.as_mut_slice());
+        while !rest.is_empty() {
+            let bytes = if few { (left / (threads * PART)).max(TASK_BYTES) } else { TASK_BYTES };
+            // Four panels suit the sets that take two or four at a time.
+            let panels = (bytes / panel).clamp(1, most).next_multiple_of(4);
+            let (own, others) = rest.split_at_mut((panels * rows(w, x) * PANEL_ROWS).min(rest.len()));
+            tasks.push(Task { pinned, x, first, out: own });
+            (first, rest, left) = (first + panels, others, left.saturating_sub(panels * panel));
+        }
+    }
+    tasks
 }
 
 /// Rows of activations that a matrix meets: types of integer blocks give one product for each plane, to be added.
