@@ -14,6 +14,10 @@ const TASK_BYTES: usize = 1 << 16;
 /// Where few rows of activations go over much memory, a task is this part of what is left for each thread: memory gives long
 /// stretches faster, and the last task, which the others wait for, is short.
 const PART: usize = 2;
+/// Bytes of weights from which on tasks are taken one by one: with fewer, who comes next is settled faster by halves.
+const ONE_BY_ONE: usize = 8 << 20;
+/// Tasks of one thread where it goes by halves.
+const TASKS: usize = 16;
 /// So many rows are few.
 const FEW: usize = 4;
 /// Tokens whose outputs are put in order together.
@@ -38,13 +42,16 @@ pub(super) fn linear_all(k: &Kernels, jobs: &[(&Matrix, &Acts)]) -> Result<Vec<V
     let pinned = jobs.iter().map(|(w, _)| w.pin()).collect::<Result<Vec<_>>>()?;
     let mut outputs: Vec<Vec<f32>> =
         jobs.iter().map(|(w, x)| scratch::take(w.panels() * rows(w, x) * PANEL_ROWS)).collect();
-    share(tasks(jobs, &pinned, &mut outputs), |task| {
+    let all: usize = jobs.iter().map(|(w, _)| w.panels() * w.panel_bytes()).sum();
+    let tasks = tasks(jobs, all, &pinned, &mut outputs);
+    let work = |task: Task<'_>| {
         let w = task.pinned.matrix();
         let panels = task.out.len() / (rows(w, task.x) * PANEL_ROWS);
         task.pinned.with_panels(task.first..task.first + panels, |bytes| {
             (k.matmul)(Panels { ty: w.ty(), cols: w.cols(), bytes }, task.x, task.out);
         })
-    })?;
+    };
+    if all < ONE_BY_ONE { tasks.into_par_iter().try_for_each(work) } else { share(tasks, work) }?;
     Ok(jobs.iter().zip(outputs).map(|((w, x), out)| ordered(w, x, out)).collect())
 }
 
@@ -56,17 +63,23 @@ struct Task<'a> {
     out: &'a mut [f32],
 }
 
-/// Cuts the matrices into tasks, in the order of memory.
-fn tasks<'a>(jobs: &'a [(&Matrix, &Acts)], pinned: &'a [Pinned<'a>], outputs: &'a mut [Vec<f32>]) -> Vec<Task<'a>> {
+/// Cuts the matrices, `all` bytes of them, into tasks in the order of memory.
+fn tasks<'a>(
+    jobs: &'a [(&Matrix, &Acts)],
+    all: usize,
+    pinned: &'a [Pinned<'a>],
+    outputs: &'a mut [Vec<f32>],
+) -> Vec<Task<'a>> {
     let threads = rayon::current_num_threads();
     let few = jobs.iter().all(|(w, x)| rows(w, x) <= FEW);
-    let mut left: usize = jobs.iter().map(|(w, _)| w.panels() * w.panel_bytes()).sum();
+    let mut left = all;
     let mut tasks = Vec::new();
     for ((pinned, (w, x)), out) in pinned.iter().zip(jobs).zip(outputs) {
         let (panel, most) = (w.panel_bytes().max(1), w.panels().div_ceil(threads).max(1));
         let (mut first, mut rest) = (0, out.as_mut_slice());
         while !rest.is_empty() {
-            let bytes = if few { (left / (threads * PART)).max(TASK_BYTES) } else { TASK_BYTES };
+            let part = if all < ONE_BY_ONE { all / TASKS } else { left / PART };
+            let bytes = if few { (part / threads).max(TASK_BYTES) } else { TASK_BYTES };
             // Four panels suit the sets that take two or four at a time.
             let panels = (bytes / panel).clamp(1, most).next_multiple_of(4);
             let (own, others) = rest.split_at_mut((panels * rows(w, x) * PANEL_ROWS).min(rest.len()));
