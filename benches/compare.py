@@ -138,12 +138,12 @@ def main():
         if not path.exists():
             subprocess.run([o.palisade, "synth", *FILES[row.file].split(), "--seed", "1", str(path)], check=True)
         commands = engines(o, path, row)
-        runs, near = {who: [] for who in commands}, []
+        runs, near = {who: [] for who in commands}, {who: [] for who in commands}
         for r in range(rounds):
             for who in sorted(commands, reverse=r % 2 == 1):
                 runs[who].append(measure(who, commands[who]))
-                if who == "palisade" and row.kind == "plain":
-                    near.append(limits())
+                if row.kind == "plain":
+                    near[who].append(limits())
         results.append(row._asdict() | {"name": row.name, "touched": touched(o.palisade, path), "runs": runs, "limits": near})
         print("\n".join(lines_of(results[-1])), flush=True)
     doc = {"date": datetime.date.today().isoformat(), "processor": processor(), "llama_cpp_python": importlib.metadata.version("llama-cpp-python"),
@@ -185,8 +185,9 @@ def line(row, test, of, more):
     share = ""
     if test == "decode":
         rate = row["touched"] * mine[0] / 1e9
-        limit = statistics.median(near["read_gb_s"][str(min(row["threads"], 2))] for near in row["limits"])
-        share = f"{rate:.1f} of {limit:.1f} GB/s, {100 * rate / limit:.0f} %"
+        reads = {who: statistics.median(x["read_gb_s"][str(min(row["threads"], 2))] for x in near) for who, near in row["limits"].items()}
+        limit = reads.pop("palisade")
+        share = f"{rate:.1f} of {limit:.1f} GB/s, {100 * rate / limit:.0f} %; {', '.join(f'{x:.1f}' for x in reads.values())}"
     return f"| {row['file']} | {test} | {row['threads']} | " + " | ".join(cells) + f" | {share} |"
 
 
@@ -196,7 +197,8 @@ def report(doc):
         "Written by `python benches/compare.py`. Tokens per second, median of the rounds (least–most); every round ran each engine in a",
         "process of its own, in turn. llama.cpp with its defaults (repacked in memory), ik_llama.cpp repacked. Ratios say how many times as fast",
         "Palisade is; sequences are tokens a second of all together. The last column is what a decoded token's weights",
-        "make of the read bandwidth of as many threads, measured right after Palisade's run in every round.", "",
+        "make of the read bandwidth of as many threads, measured right after Palisade's run in every round, and behind it that bandwidth",
+        "after the runs of llama.cpp and ik_llama.cpp: where they differ, the engines ran on different machines, so to speak.", "",
         f"{doc['date']}, {doc['processor']}, llama-cpp-python {doc['llama_cpp_python']}. Limits before and after: reading "
         + ", ".join(f"{doc['limits'][w]['read_gb_s']['1']:.1f} / {doc['limits'][w]['read_gb_s']['2']:.1f} GB/s" for w in ("before", "after"))
         + " on one / two threads; integer dot products "
