@@ -121,6 +121,7 @@ def main():
     a.add_argument("--quick", action="store_true", help="one round of a few rows on the small files")
     a.add_argument("--list", action="store_true", help="only names the rows")
     a.add_argument("--rounds", type=int, default=3)
+    a.add_argument("--out", type=Path, help="write FILE.json and FILE.md in the place of the results in this folder")
     a.add_argument("-r", "--repeat", type=int, default=2, help="measurements in one process")
     a.add_argument("--palisade", default=str(HERE.parent / "target/release/palisade"))
     o = a.parse_args()
@@ -151,9 +152,10 @@ def main():
     if o.quick:
         print(report(doc))
         return
-    (HERE / "results" / "compare.json").write_text(json.dumps(doc, indent=1) + "\n")
-    (HERE / "RESULTS.md").write_text(report(doc))
-    print(f"written to {HERE / 'RESULTS.md'}")
+    data, table = (o.out.with_suffix(".json"), o.out.with_suffix(".md")) if o.out else (HERE / "results" / "compare.json", HERE / "RESULTS.md")
+    data.write_text(json.dumps(doc, indent=1) + "\n")
+    table.write_text(report(doc))
+    print(f"written to {table}")
 
 
 def spread(values):
