@@ -324,6 +324,7 @@ def reading(found):
         f"{met} of {len(found['targets'])} targets are met. At the shipped thresholds one unsafe English text in {passes} "
         f"passes and one hard benign text in {alarms} is blocked; at a kiosk, one harmless question in {kiosk}.",
         "",
+        *where(found),
         "- Weakest categories: " + ", ".join(f"{k} ({percent(v['recall']['rate'])})" for k, v in weakest) + ".",
         "- Most blocked benign kinds: " + ", ".join(f"{k} ({percent(v['rate'])})" for k, v in worst) + ".",
         "- Attacks seen through by promise that gain most: " + gainers(r for r in dressed if r["promised"]) + ".",
@@ -337,6 +338,24 @@ def reading(found):
         "leave intervals of some 25 points: compare guards by `--against` (McNemar), not by two percentages.",
         "",
     ]
+
+
+def where(found):
+    """Which questions, languages and disguises stand behind the targets that leave little or no room."""
+    kiosk = {k: v for k, v in found["kiosk"]["kiosk.toml"].items() if k not in ("all", "other languages")}
+    alarms = {k: v["fpr"] for k, v in found["languages"].items()}
+    dresses = {
+        a["name"]: a["evasion"]
+        for a in found["attacks"]
+        if a["family"] == "disguise" and a["recoverable"] and (a["evasion"]["rate"] or 0) > GOALS["disguise"]
+    }
+    lines = []
+    parts = {"Kiosk questions blocked": kiosk, "False positives by language": alarms, "Disguises over the goal": dresses}
+    for what, counts in parts.items():
+        some = [f"{name} {c['k']} of {c['n']}" for name, c in counts.items() if c["k"]]
+        if some:
+            lines.append(f"- {what}: {', '.join(some)}.")
+    return lines
 
 
 def gainers(rows):
