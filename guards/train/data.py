@@ -440,8 +440,8 @@ def read_jsonl(path):
 
 
 def main():
-    import patchwork
-    import prose
+    from patchwork import Patchwork
+    from prose import Prose, measure
 
     source = Source()
     for split in ("dev", "test"):
@@ -451,10 +451,10 @@ def main():
         items = source.measure_foreign(split, 2)
         write_jsonl(ROOT / "data" / f"{split}_languages.jsonl", items)
         print(split, "other languages", len(items), sum(bool(x["labels"]) for x in items), "unsafe")
-        items = prose.measure(source, split, 500, 2)
+        items = measure(Prose(source, split), 500, 2)
         write_jsonl(ROOT / "data" / f"{split}_long.jsonl", items)
         print(split, "long", len(items), sum(bool(x["labels"]) for x in items), "unsafe")
-        items = patchwork.measure(source, split, 600, 2)
+        items = measure(Patchwork(source, split), 600, 2)
         write_jsonl(ROOT / "data" / f"{split}_sewn.jsonl", items)
         print(split, "sewn", len(items), sum(bool(x["labels"]) for x in items), "unsafe")
     for polarity in ("unsafe", "benign"):

@@ -180,10 +180,11 @@ def write_card(guard):
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--set", default="test", help="dev, test, test_languages, test_long, test_sewn, challenge, holdout, cases, or the path of a file")
+    ap.add_argument("--classifier", type=Path, default=HOME, help="another folder than the shipped one, an older one's say")
     ap.add_argument("--failures", action="store_true", help="print every miss and false alarm")
     ap.add_argument("--write-card", action="store_true", help="refresh the tables of MODEL_CARD.md")
     args = ap.parse_args()
-    guard = Classifier()
+    guard = Classifier(args.classifier)
     if args.write_card:
         write_card(guard)
         return

@@ -129,4 +129,4 @@ def disagreement(one, other):
     p, q = torch.sigmoid(one[:, -1]), torch.sigmoid(other[:, -1])
     detect = ((p - q) * (one[:, -1] - other[:, -1])).mean()
     a, b = F.log_softmax(one[:, :-1], 1), F.log_softmax(other[:, :-1], 1)
-    return 0.5 * detect + 0.1 * 0.5 * ((a.exp() - b.exp()) * (a - b)).sum(1).mean()
+    return 0.5 * detect + 0.05 * ((a.exp() - b.exp()) * (a - b)).sum(1).mean()

@@ -90,12 +90,6 @@ class Patchwork:
         return out
 
 
-def measure(source, split, count, seed):
-    """The fixed set of sewn texts of a split, a quarter of them in other languages."""
-    items = Patchwork(source, split).build(count, seed, foreign_share=0.25)
-    return [{k: v for k, v in x.items() if k != "parts"} for x in items]
-
-
 def window_of(parts, ends, rng):
     """One window of a text in three token lists that shows all of the middle one, or as much of it as goes into a window."""
     before, core, after = parts

@@ -105,10 +105,9 @@ class Prose:
         return out
 
 
-def measure(source, split, count, seed):
-    """The fixed set of long texts of a split, half of it unsafe, a quarter of it in other languages."""
-    prose = Prose(source, split)
-    items = prose.build(count, seed, foreign_share=0.25)
+def measure(maker, count, seed):
+    """A fixed set of what a `Prose` or a `Patchwork` makes, half of it unsafe or nearly so, a quarter of it in other languages."""
+    items = maker.build(count, seed, foreign_share=0.25)
     return [{k: v for k, v in x.items() if k != "parts"} for x in items]
 
 

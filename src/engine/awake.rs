@@ -1,10 +1,9 @@
 //! Keeps the pool's threads from falling asleep between the phases of one pass, and between the passes of one answer.
 //!
 //! A decoded token is some hundred short parallel phases with a little serial work between them. Threads that find nothing to
-//! do go to sleep within microseconds, and waking one costs as much as a small phase takes; on a virtual machine a processor
-//! that sleeps may also be woken in another place, where it shares its way to memory with its neighbours. So for the time of
-//! a short pass, and until the host has sampled the next token, the others look for work without pause. They are the pool's
-//! own threads; nobody spins on a thread that another pass needs or while two passes share the pool.
+//! do go to sleep within microseconds, and waking one costs as much as a small phase takes. So for the time of a short pass,
+//! and until the host has sampled the next token, the others look for work without pause. They are the pool's own threads;
+//! nobody spins on a thread that another pass needs or while two passes share the pool.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
