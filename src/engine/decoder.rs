@@ -107,7 +107,8 @@ impl Decoder {
         let (parts, pager) = pool.install(|| {
             let total = if options.map_weights { 0 } else { file_bytes(&model, bytes.routed_budget >= bytes.routed)? };
             let paged = (bytes.routed_budget < bytes.routed).then_some(bytes.routed_budget);
-            let mut loader = Loader::new(Arc::clone(gguf), total, options.map_weights, paged, on_progress)?;
+            let resident = bytes.fixed + if paged.is_none() { bytes.routed } else { 0 };
+            let mut loader = Loader::new(Arc::clone(gguf), total, resident, options.map_weights, paged, on_progress)?;
             let parts = load_parts(&mut loader, &model, kernels, kv, options)?;
             // Gate and up matrices of every expert that a token uses.
             Ok::<_, Error>((parts, loader.finish(2 * model.hparams.experts_used.max(1))?))

@@ -2,6 +2,7 @@
 
 use memmap2::MmapMut;
 
+use super::shelf::{Block, Shelf};
 use crate::error::{Error, Result};
 
 const LINE: usize = 64;
@@ -10,7 +11,7 @@ const LINE: usize = 64;
 const MAPPED: usize = 1 << 20;
 
 /// A huge page. Weights in them are read up to a third faster: the processor asks where a page lies 512 times less often.
-const HUGE: usize = 2 << 20;
+pub(super) const HUGE: usize = 2 << 20;
 /// Blocks from this size on go into huge pages. The end that fills no huge page stays in small ones, so that a block takes no
 /// more memory than its length.
 const HUGE_FROM: usize = 2 * HUGE;
@@ -29,6 +30,7 @@ pub struct AlignedBytes {
 enum Memory {
     Pages(MmapMut),
     Heap(Vec<u8>),
+    Shelf(Block),
 }
 
 impl AlignedBytes {
@@ -56,12 +58,20 @@ impl AlignedBytes {
         Ok(Self { memory: Memory::Heap(buffer), start, len })
     }
 
+    /// `len` zero bytes of `shelf`, in huge pages if as many lie ready; a block of its own where the shelf has no room.
+    ///
+    /// # Errors
+    /// As [`AlignedBytes::zeroed`].
+    pub(super) fn on(shelf: &mut Option<Shelf>, len: usize) -> Result<Self> {
+        let block = shelf.as_mut().and_then(|shelf| shelf.take(len, huge_pages_ready(len)));
+        block.map_or_else(|| Self::zeroed(len), |block| Ok(Self { memory: Memory::Shelf(block), start: 0, len }))
+    }
+
     /// `len` zero bytes in huge pages, if as many lie ready. Where they do not, as when the page cache fills the memory, the
     /// system would have to move others' pages together first, which takes longer than the rest of loading.
     #[cfg(target_os = "linux")]
     fn in_huge_pages(len: usize) -> Option<Self> {
-        let free = huge_bytes_free(&std::fs::read_to_string("/proc/buddyinfo").ok()?)?;
-        if free < len.saturating_add(LEFT) {
+        if !huge_pages_ready(len) {
             return None;
         }
         let pages = MmapMut::map_anon(len.checked_add(HUGE)?).ok()?;
@@ -82,6 +92,7 @@ impl AlignedBytes {
         let bytes: &[u8] = match &self.memory {
             Memory::Pages(pages) => pages,
             Memory::Heap(buffer) => buffer,
+            Memory::Shelf(block) => block.bytes(),
         };
         bytes.get(self.start..self.start + self.len)?.get(range)
     }
@@ -91,6 +102,7 @@ impl AlignedBytes {
         let bytes: &mut [u8] = match &mut self.memory {
             Memory::Pages(pages) => pages,
             Memory::Heap(buffer) => buffer,
+            Memory::Shelf(block) => block.bytes_mut(),
         };
         &mut bytes[self.start..self.start + self.len]
     }
@@ -106,6 +118,18 @@ impl AlignedBytes {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+}
+
+/// Whether the system has `len` bytes in huge pages ready, and some more.
+#[cfg(target_os = "linux")]
+fn huge_pages_ready(len: usize) -> bool {
+    let free = std::fs::read_to_string("/proc/buddyinfo").ok().and_then(|text| huge_bytes_free(&text));
+    free.is_some_and(|free| free >= len.saturating_add(LEFT))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn huge_pages_ready(_: usize) -> bool {
+    false
 }
 
 /// Free memory in pieces that hold a huge page, of `/proc/buddyinfo`: for every zone the number of free pieces of one page, two

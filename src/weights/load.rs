@@ -10,6 +10,7 @@ use super::direct::Direct;
 use super::layout::{PANEL_ROWS, pack_panel, panel_bytes};
 use super::packed::{Place, read_place, stored};
 use super::pager::Page;
+use super::shelf::Shelf;
 use super::{FileMap, Matrix, Pager, Store, packed_bytes};
 use crate::error::{Error, Result};
 use crate::gguf::{Gguf, Stored, TensorInfo};
@@ -115,13 +116,15 @@ pub struct Loader<'a> {
     sections: HashMap<u64, usize>,
     /// How a packed file is read.
     direct: Direct,
+    /// Where what stays in memory goes.
+    shelf: Option<Shelf>,
     progress: Progress,
     on_progress: &'a mut (dyn FnMut(Progress) -> bool + Send),
 }
 
 impl<'a> Loader<'a> {
     /// A loader that reports after each few megabytes; `on_progress` answers `false` to end the work. `total` is the number
-    /// of file bytes that will be read.
+    /// of file bytes that will be read, `resident` what will stay in memory in kernel order.
     ///
     /// With `mapped`, matrices stay in the file's map. With `expert_budget`, stacks of experts are read on demand and take
     /// at most that many bytes of memory.
@@ -131,6 +134,7 @@ impl<'a> Loader<'a> {
     pub fn new(
         gguf: Arc<Gguf>,
         total: u64,
+        resident: u64,
         mapped: bool,
         expert_budget: Option<u64>,
         on_progress: &'a mut (dyn FnMut(Progress) -> bool + Send),
@@ -139,7 +143,9 @@ impl<'a> Loader<'a> {
         let pager = expert_budget.filter(|_| !mapped).map(|budget| Arc::new(Pager::new(Arc::clone(&gguf), budget)));
         let (group, sections, progress) = (None, HashMap::new(), Progress { done: 0, total });
         let direct = gguf.packed().and(gguf.parts().first()).map_or_else(Direct::none, Direct::open);
-        Ok(Self { gguf, maps, pager, group, sections, direct, progress, on_progress })
+        let resident = usize::try_from(resident).ok().filter(|_| !mapped);
+        let shelf = resident.and_then(|bytes| Shelf::new(bytes, gguf.tensors().len()));
+        Ok(Self { gguf, maps, pager, group, sections, direct, shelf, progress, on_progress })
     }
 
     fn find(&self, name: &str) -> Result<(usize, BlockType)> {
@@ -213,7 +219,7 @@ impl<'a> Loader<'a> {
         }
         let whole =
             one.checked_mul(copies).ok_or_else(|| Error::limit(format!("tensor {name} does not fit memory")))?;
-        let mut bytes = AlignedBytes::zeroed(whole)?;
+        let mut bytes = AlignedBytes::on(&mut self.shelf, whole)?;
         let Self { progress, on_progress, .. } = self;
         read_panels(&gguf, &piece(0), bytes.bytes_mut(), &mut |read| {
             progress.done += read;
@@ -289,7 +295,7 @@ impl<'a> Loader<'a> {
 
     /// Reads a range of a packed file that stands for `plain` bytes of a GGUF file.
     fn read_stored(&mut self, part: usize, at: u64, len: usize, plain: u64) -> Result<AlignedBytes> {
-        let mut bytes = AlignedBytes::zeroed(len)?;
+        let mut bytes = AlignedBytes::on(&mut self.shelf, len)?;
         let Self { progress, on_progress, direct, .. } = self;
         let (before, mut done) = (progress.done, 0u64);
         read_place(&self.gguf, direct, (part, at), bytes.bytes_mut(), &mut |read| {

@@ -8,6 +8,7 @@ mod load;
 mod map;
 mod packed;
 mod pager;
+mod shelf;
 
 use std::ops::Range;
 use std::sync::Arc;
