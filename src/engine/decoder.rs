@@ -9,7 +9,7 @@ use super::context::Context;
 use super::from_tract;
 use super::graph::{LayerParts, Parts, plan};
 use super::importance::ColumnSquares;
-use super::kv::{KvType, LayerCache, kv_bytes};
+use super::kv::{KvType, LayerCache, kv_bytes, page_pool};
 use super::ops::{AttentionPlan, FeedForwardWeights, Mlp, Routed};
 use super::pass::{Keep, Seat, run};
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ use crate::gguf::Gguf;
 use crate::kernels::{self, KV_BLOCK, Kernels, Precision};
 use crate::model::{Ffn, Hparams, LayerPlan, MatrixRef, Model};
 use crate::quant::BlockType;
-use crate::weights::{Loader, Matrix, Pager, PagerStats, Progress, packed_bytes};
+use crate::weights::{Loader, Matrix, Pager, PagerStats, Pool, Progress, packed_bytes};
 
 /// How a decoder is loaded.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +75,8 @@ pub struct Decoder {
     /// Runs that go on at the moment.
     pub(super) passes: Passes,
     pager: Option<Arc<Pager>>,
+    /// Where the pasts of conversations have their pages from.
+    pages: Arc<Pool>,
     bytes: LoadedBytes,
 }
 
@@ -114,6 +116,7 @@ impl Decoder {
             Ok::<_, Error>((parts, loader.finish(2 * model.hparams.experts_used.max(1))?))
         })?;
         let plan = plan(&parts).map_err(|e| from_tract("planning the decoder", &e))?;
+        let pages = Arc::new(page_pool(kv, model.hparams.kv_heads, model.hparams.head_dim));
         let batch = if options.prefill_batch == 0 { DEFAULT_BATCH } else { options.prefill_batch };
         Ok(Self {
             model,
@@ -125,6 +128,7 @@ impl Decoder {
             idle: Mutex::default(),
             passes: Passes::default(),
             pager,
+            pages,
             bytes,
         })
     }
@@ -225,7 +229,7 @@ impl Decoder {
 
     /// A layer's past for each layer.
     pub(super) fn empty_past(&self) -> Vec<LayerCache> {
-        let of = |a: &AttentionPlan| LayerCache::new(a.kv, a.kv_heads, a.head_dim);
+        let of = |a: &AttentionPlan| LayerCache::new(&self.pages, a.kv, a.kv_heads, a.head_dim);
         self.parts.layers.iter().map(|layer| of(&layer.attention)).collect()
     }
 

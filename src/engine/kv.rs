@@ -1,4 +1,5 @@
-//! The past of one attention layer: keys and values in reference-counted pages.
+//! The past of one attention layer: keys and values in reference-counted pages, keys as scores are made of them (see
+//! `kernels::Keys`), values row by row.
 //!
 //! A copy of a cache copies page handles; a page is copied when one of its owners writes. Layers with chunked attention drop
 //! pages that no later position can see: at each multiple of the chunk they hold nothing.
@@ -9,11 +10,12 @@ use std::sync::Arc;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 use crate::bytes::reserve;
-use crate::error::Result;
-use crate::kernels::{self, KV_BLOCK, KvRows};
+use crate::error::{Error, Result};
+use crate::kernels::{self, Ahead, ByteKeys, KEY_BLOCK, KV_BLOCK, Keys, KvRows};
 use crate::model::Model;
+use crate::weights::{Block, Pool};
 
-/// Positions in a page.
+/// Positions in a page, whole blocks of keys.
 pub(super) const PAGE: usize = 64;
 
 /// How keys and values are kept.
@@ -42,101 +44,175 @@ impl KvType {
     }
 }
 
-#[derive(Clone, Debug)]
-enum Values {
-    F32(Vec<f32>),
-    F16(Vec<u16>),
-    Q8 { q: Vec<i8>, scales: Vec<u16> },
+/// How the keys and values of a page lie in its block.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    ty: KvType,
+    kv_heads: usize,
+    head_dim: usize,
 }
 
-fn zeroed<T: Clone + Default>(n: usize) -> Result<Vec<T>> {
-    let mut values = Vec::new();
-    reserve(&mut values, n)?;
-    values.resize(n, T::default());
-    Ok(values)
+/// The keys of a page, or its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Half {
+    Keys,
+    Values,
 }
 
-impl Values {
-    fn zeroed(ty: KvType, n: usize) -> Result<Self> {
-        Ok(match ty {
-            KvType::F32 => Self::F32(zeroed(n)?),
-            KvType::Auto | KvType::F16 => Self::F16(zeroed(n)?),
-            KvType::Q8_0 => Self::Q8 { q: zeroed(n)?, scales: zeroed(n / KV_BLOCK)? },
-        })
+impl Shape {
+    /// Keys of a page, and values.
+    fn each(self) -> usize {
+        self.kv_heads * PAGE * self.head_dim
     }
 
-    fn put(&mut self, at: usize, x: &[f32]) {
-        let end = at + x.len();
-        match self {
-            Self::F32(v) => v[at..end].copy_from_slice(x),
-            Self::F16(v) => v[at..end].reinterpret_cast_mut::<half::f16>().convert_from_f32_slice(x),
-            Self::Q8 { q, scales } => {
-                kernels::quantize_kv(x, &mut q[at..end], &mut scales[at / KV_BLOCK..end / KV_BLOCK]);
+    /// Bytes of a page.
+    fn bytes(self) -> usize {
+        usize::try_from(self.ty.bytes(2 * self.each() as u64)).unwrap_or(usize::MAX)
+    }
+
+    /// The byte at which the half begins: keys come first; eight-bit ones have their scales behind them.
+    fn start(self, half: Half) -> usize {
+        if half == Half::Keys { 0 } else { self.bytes() / 2 }
+    }
+
+    /// Values `from … to` of a half.
+    fn values(self, block: &Block, half: Half, from: usize, to: usize) -> KvRows<'_> {
+        let (start, n) = (self.start(half), to - from);
+        match self.ty {
+            KvType::F32 => KvRows::F32(block.values(start + 4 * from, n)),
+            KvType::Auto | KvType::F16 => KvRows::F16(block.values(start + 2 * from, n)),
+            KvType::Q8_0 => KvRows::Q8 {
+                q: block.values(start + from, n),
+                scales: block.values(start + self.each() + from / KV_BLOCK * 2, n / KV_BLOCK),
+            },
+        }
+    }
+
+    /// Puts a head's value row at position `slot`.
+    fn put_row(self, block: &mut Block, head: usize, slot: usize, x: &[f32]) {
+        let (start, d) = (self.start(Half::Values), self.head_dim);
+        let at = (head * PAGE + slot) * d;
+        match self.ty {
+            KvType::F32 => block.values_mut(start + 4 * at, d).copy_from_slice(x),
+            KvType::Auto | KvType::F16 => {
+                block
+                    .values_mut::<u16>(start + 2 * at, d)
+                    .reinterpret_cast_mut::<half::f16>()
+                    .convert_from_f32_slice(x);
+            }
+            KvType::Q8_0 => {
+                let mut scales = vec![0; d / KV_BLOCK];
+                kernels::quantize_kv(x, block.values_mut(start + at, d), &mut scales);
+                block.values_mut(start + self.each() + at / KV_BLOCK * 2, scales.len()).copy_from_slice(&scales);
             }
         }
     }
 
-    fn rows(&self) -> KvRows<'_> {
-        match self {
-            Self::F32(v) => KvRows::F32(v),
-            Self::F16(v) => KvRows::F16(v),
-            Self::Q8 { q, scales } => KvRows::Q8 { q, scales },
+    /// Puts a head's key at position `slot`.
+    fn put_key(self, block: &mut Block, head: usize, slot: usize, x: &[f32]) {
+        let (d, n) = (self.head_dim, PAGE * self.head_dim);
+        let (first, lane) = (head * n, kernels::key_at(d, slot, 0));
+        match self.ty {
+            KvType::F32 => {
+                let places = block.values_mut(4 * first, n).iter_mut().skip(lane).step_by(KEY_BLOCK);
+                places.zip(x).for_each(|(to, x)| *to = *x);
+            }
+            KvType::Auto | KvType::F16 => {
+                let mut halves = vec![0; d];
+                halves.reinterpret_cast_mut::<half::f16>().convert_from_f32_slice(x);
+                let places = block.values_mut::<u16>(2 * first, n).iter_mut().skip(lane).step_by(KEY_BLOCK);
+                places.zip(halves).for_each(|(to, x)| *to = x);
+            }
+            KvType::Q8_0 => {
+                let (mut codes, mut scales) = (vec![0; d], vec![0; d / KV_BLOCK]);
+                kernels::quantize_kv(x, &mut codes, &mut scales);
+                let to = block.values_mut::<i8>(first, n);
+                for (c, code) in codes.into_iter().enumerate() {
+                    to[kernels::byte_key_at(d, slot, c)] = code;
+                }
+                let to = block.values_mut::<u16>(self.each() + first / KV_BLOCK * 2, n / KV_BLOCK);
+                for (b, scale) in scales.into_iter().enumerate() {
+                    to[kernels::key_at(d / KV_BLOCK, slot, b)] = scale;
+                }
+            }
         }
     }
 }
 
-/// Keys and values of up to [`PAGE`] positions, `(kv_heads, PAGE, head_dim)` each.
-#[derive(Clone, Debug)]
-struct Page {
-    keys: Values,
-    values: Values,
+/// A pool of pages for the layers of a model.
+pub(super) fn page_pool(ty: KvType, kv_heads: usize, head_dim: usize) -> Pool {
+    Pool::new(Shape { ty, kv_heads, head_dim }.bytes())
 }
 
 /// Neighbouring positions that lie in one page.
 pub(super) struct Run<'a> {
     /// How many of the positions asked for come before.
     pub(super) at: usize,
-    page: &'a Page,
+    shape: Shape,
+    page: &'a Block,
     slots: Range<usize>,
-    head_dim: usize,
+}
+
+/// Keys of one head, whole blocks of positions.
+#[derive(Clone, Copy)]
+pub(super) enum CachedKeys<'a> {
+    Values(Keys<'a>),
+    Bytes(ByteKeys<'a>),
 }
 
 impl<'a> Run<'a> {
-    /// Keys of one head.
-    pub(super) fn keys(&self, head: usize) -> KvRows<'a> {
-        self.rows(&self.page.keys, head)
+    /// Keys of one head, and which positions of their blocks the run has.
+    pub(super) fn keys(&self, head: usize) -> (CachedKeys<'a>, Range<usize>) {
+        let first = self.slots.start / KEY_BLOCK * KEY_BLOCK;
+        let keys = match self.half(Half::Keys, head, first..self.slots.end.next_multiple_of(KEY_BLOCK)) {
+            KvRows::F32(x) => CachedKeys::Values(Keys::F32(x)),
+            KvRows::F16(x) => CachedKeys::Values(Keys::F16(x)),
+            KvRows::Q8 { q, scales } => CachedKeys::Bytes(ByteKeys { q, scales }),
+        };
+        (keys, self.slots.start - first..self.slots.end - first)
+    }
+
+    /// The keys of one head, to be read next.
+    pub(super) fn keys_ahead(&self, head: usize) -> Ahead {
+        match self.keys(head).0 {
+            CachedKeys::Values(Keys::F32(x)) => Ahead::of(x),
+            CachedKeys::Values(Keys::F16(x)) => Ahead::of(x),
+            CachedKeys::Bytes(keys) => Ahead::of(keys.q),
+        }
     }
 
     /// Values of one head.
     pub(super) fn values(&self, head: usize) -> KvRows<'a> {
-        self.rows(&self.page.values, head)
+        self.half(Half::Values, head, self.slots.clone())
     }
 
-    fn rows(&self, values: &'a Values, head: usize) -> KvRows<'a> {
-        values.rows().rows(head * PAGE + self.slots.start, head * PAGE + self.slots.end, self.head_dim)
+    fn half(&self, half: Half, head: usize, slots: Range<usize>) -> KvRows<'a> {
+        let at = |slot: usize| (head * PAGE + slot) * self.shape.head_dim;
+        self.shape.values(self.page, half, at(slots.start), at(slots.end))
     }
 }
 
 /// The past of one layer.
 #[derive(Clone, Debug)]
 pub(super) struct LayerCache {
-    ty: KvType,
-    kv_heads: usize,
-    head_dim: usize,
+    pool: Arc<Pool>,
+    shape: Shape,
     len: usize,
-    /// Pages from page number `first` on.
-    pages: Vec<Arc<Page>>,
+    /// Pages from page number `first` on: keys and values of [`PAGE`] positions each, one head after the other.
+    pages: Vec<Arc<Block>>,
     first: usize,
 }
 
 impl LayerCache {
-    pub(super) fn new(ty: KvType, kv_heads: usize, head_dim: usize) -> Self {
-        Self { ty, kv_heads, head_dim, len: 0, pages: Vec::new(), first: 0 }
+    /// An empty past, whose pages come from `pool`.
+    pub(super) fn new(pool: &Arc<Pool>, ty: KvType, kv_heads: usize, head_dim: usize) -> Self {
+        let shape = Shape { ty, kv_heads, head_dim };
+        Self { pool: Arc::clone(pool), shape, len: 0, pages: Vec::new(), first: 0 }
     }
 
     /// The past, leaving an empty one behind.
     pub(super) fn take(&mut self) -> Self {
-        let empty = Self::new(self.ty, self.kv_heads, self.head_dim);
+        let empty = Self { pool: Arc::clone(&self.pool), shape: self.shape, len: 0, pages: Vec::new(), first: 0 };
         std::mem::replace(self, empty)
     }
 
@@ -152,17 +228,21 @@ impl LayerCache {
     pub(super) fn push(&mut self, k: &[f32], v: &[f32]) -> Result<()> {
         let (page, slot) = (self.len / PAGE - self.first, self.len % PAGE);
         if page == self.pages.len() {
-            let n = self.kv_heads * PAGE * self.head_dim;
-            let page = Page { keys: Values::zeroed(self.ty, n)?, values: Values::zeroed(self.ty, n)? };
             reserve(&mut self.pages, 1)?;
-            self.pages.push(Arc::new(page));
+            self.pages.push(Arc::new(self.pool.take()?));
         }
-        let d = self.head_dim;
-        let page = Arc::make_mut(&mut self.pages[page]);
+        let missing = || Error::internal("a position behind the last page");
+        let page = self.pages.get_mut(page).ok_or_else(missing)?;
+        if Arc::get_mut(page).is_none() {
+            let mut own = self.pool.take()?;
+            own.bytes_mut().copy_from_slice(page.bytes());
+            *page = Arc::new(own);
+        }
+        let block = Arc::get_mut(page).ok_or_else(missing)?;
+        let d = self.shape.head_dim;
         for (head, (k, v)) in k.chunks_exact(d).zip(v.chunks_exact(d)).enumerate() {
-            let at = (head * PAGE + slot) * d;
-            page.keys.put(at, k);
-            page.values.put(at, v);
+            self.shape.put_key(block, head, slot, k);
+            self.shape.put_row(block, head, slot, v);
         }
         self.len += 1;
         Ok(())
@@ -173,7 +253,7 @@ impl LayerCache {
         (from / PAGE..to.div_ceil(PAGE)).map(move |number| {
             let (low, high) = (from.max(number * PAGE), to.min((number + 1) * PAGE));
             let slots = low - number * PAGE..high - number * PAGE;
-            Run { at: low - from, page: &self.pages[number - self.first], slots, head_dim: self.head_dim }
+            Run { at: low - from, shape: self.shape, page: &self.pages[number - self.first], slots }
         })
     }
 
@@ -199,7 +279,7 @@ impl LayerCache {
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> u64 {
-        self.ty.bytes((self.pages.len() * PAGE * self.kv_heads * self.head_dim) as u64).saturating_mul(2)
+        (self.pages.len() as u64).saturating_mul(self.shape.bytes() as u64)
     }
 }
 

@@ -7,19 +7,23 @@ mod acts;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod arm;
 mod decoded;
+mod keys;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use acts::{Acts, BLOCK, Precision};
+pub use keys::{ByteKeys, KEY_BLOCK, Keys, byte_key_at, key_at, key_values, lay_keys};
 pub(crate) use scalar::exp;
+
+use std::ops::Range;
 
 use crate::quant::BlockType;
 
 /// Values of a head under one scale in eight-bit keys and values.
 pub const KV_BLOCK: usize = 32;
 
-/// Key or value rows of one cache page, one head: `(rows, head size)` row after row.
+/// Value rows of one cache page, one head: `(rows, head size)` row after row.
 #[derive(Clone, Copy, Debug)]
 pub enum KvRows<'a> {
     /// Single precision.
@@ -49,7 +53,7 @@ pub fn quantize_kv(x: &[f32], q: &mut [i8], scales: &mut [u16]) {
     }
 }
 
-impl<'a> KvRows<'a> {
+impl KvRows<'_> {
     /// Number of values.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -65,16 +69,30 @@ impl<'a> KvRows<'a> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
 
-    /// Rows `from … to` of rows that are `width` values wide; what lies outside is cut off.
+/// What is read next: kernels ask memory for it as they go, as far into it as they are in what they read themselves.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the other sets leave it to the processor"))]
+pub struct Ahead(Option<*const u8>);
+
+impl Ahead {
+    /// Nothing is known.
+    pub const NONE: Self = Self(None);
+
+    /// These values.
     #[must_use]
-    pub fn rows(self, from: usize, to: usize, width: usize) -> KvRows<'a> {
-        let end = (to * width).min(self.len());
-        let start = (from * width).min(end);
-        match self {
-            Self::F32(x) => Self::F32(&x[start..end]),
-            Self::F16(x) => Self::F16(&x[start..end]),
-            Self::Q8 { q, scales } => Self::Q8 { q: &q[start..end], scales: &scales[start / KV_BLOCK..end / KV_BLOCK] },
+    pub fn of<T>(values: &[T]) -> Self {
+        Self(Some(values.as_ptr().cast()))
+    }
+
+    /// These rows.
+    #[must_use]
+    pub fn rows(rows: KvRows<'_>) -> Self {
+        match rows {
+            KvRows::F32(x) => Self::of(x),
+            KvRows::F16(x) => Self::of(x),
+            KvRows::Q8 { q, .. } => Self::of(q),
         }
     }
 }
@@ -136,13 +154,22 @@ pub struct Kernels {
     pub silu_mul: fn(gate: &mut [f32], up: &[f32], scale: f32),
     /// `acc ← acc + x`.
     pub add: fn(acc: &mut [f32], x: &[f32]),
-    /// `scores[h · stride + j] = q[h] · keys[j]` for query heads that share a key head; `q` is `(heads, width)`.
-    pub attn_scores: fn(q: &[f32], width: usize, keys: KvRows<'_>, scores: &mut [f32], stride: usize),
-    /// As `attn_scores` for eight-bit queries and the codes and scales of [`KvRows::Q8`]: products of whole numbers under the
-    /// product of the two scales.
-    pub attn_scores_q8: fn(q: ByteQueries<'_>, keys: &[i8], scales: &[u16], scores: &mut [f32], stride: usize),
+    /// `scores[h · stride + j] = q[h] · keys[some.start + j]` for query heads that share a key head; `q` is `(heads, width)`,
+    /// `some` are positions of the blocks given.
+    pub attn_scores: fn(
+        q: &[f32],
+        width: usize,
+        keys: Keys<'_>,
+        some: Range<usize>,
+        ahead: Ahead,
+        scores: &mut [f32],
+        stride: usize,
+    ),
+    /// As `attn_scores` for eight bits on both sides: products of whole numbers under the product of the two scales.
+    pub attn_scores_q8:
+        fn(q: ByteQueries<'_>, keys: ByteKeys<'_>, some: Range<usize>, ahead: Ahead, scores: &mut [f32], stride: usize),
     /// `out[h] ← out[h] + Σ_j p[h · stride + j] · values[j]`; `out` is `(heads, width)`.
-    pub attn_mix: fn(p: &[f32], stride: usize, values: KvRows<'_>, width: usize, out: &mut [f32]),
+    pub attn_mix: fn(p: &[f32], stride: usize, values: KvRows<'_>, ahead: Ahead, width: usize, out: &mut [f32]),
     /// `x ← exp(x − max x)`; returns `max x` and the sum of what `x` has become.
     pub exps: fn(x: &mut [f32]) -> (f32, f32),
 }

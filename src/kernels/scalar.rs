@@ -1,10 +1,15 @@
 //! What each kernel means, in plain loops. The other sets perform the same roundings in the same order, so that they agree
 //! with this one to the bit wherever their test says so.
 
+use std::ops::Range;
+
 use half::{bf16, f16};
 
 use super::acts::ActBlock;
-use super::{Acts, BLOCK, ByteQueries, KV_BLOCK, Kernels, KvRows, Panels, decoded};
+use super::{
+    Acts, Ahead, BLOCK, ByteKeys, ByteQueries, KEY_BLOCK, KV_BLOCK, Kernels, Keys, KvRows, Panels, byte_key_at,
+    decoded, key_at,
+};
 use crate::quant::{BlockType, runs};
 use crate::weights::layout::{PANEL_ROWS, panel_block};
 
@@ -179,59 +184,89 @@ fn kv_at(rows: KvRows<'_>, i: usize) -> f32 {
     }
 }
 
-/// Shape checks of the attention kernels: returns the number of rows.
-pub(super) fn attn_shape(rows: KvRows<'_>, width: usize, heads: usize, scores: usize, stride: usize) -> usize {
+/// Shape checks of kernels over value rows: returns the number of rows.
+pub(super) fn mix_shape(rows: KvRows<'_>, width: usize, heads: usize, weights: usize, stride: usize) -> usize {
     assert!(width > 0 && rows.len().is_multiple_of(width), "whole rows");
     if let KvRows::Q8 { q, scales } = rows {
         assert!(width.is_multiple_of(KV_BLOCK) && scales.len() * KV_BLOCK == q.len(), "whole blocks");
     }
     let n = rows.len() / width;
-    assert!(heads == 0 || (n <= stride && (heads - 1) * stride + n <= scores), "{heads} heads of {n} scores");
+    assert_fits(n, heads, weights, stride);
     n
 }
 
-pub(super) fn attn_scores(q: &[f32], width: usize, keys: KvRows<'_>, scores: &mut [f32], stride: usize) {
-    let n = attn_shape(keys, width, q.len() / width, scores.len(), stride);
+/// `heads` rows of `n` scores, `stride` apart, end inside `scores`.
+fn assert_fits(n: usize, heads: usize, scores: usize, stride: usize) {
+    assert!(heads == 0 || (n <= stride && (heads - 1) * stride + n <= scores), "{heads} heads of {n} scores");
+}
+
+/// Shape checks of kernels over keys, of which there are `values` values.
+pub(super) fn keys_shape(values: usize, width: usize, some: &Range<usize>, heads: usize, scores: usize, stride: usize) {
+    assert!(width > 0 && values.is_multiple_of(width * KEY_BLOCK), "whole blocks of keys");
+    assert!(some.start <= some.end && some.end * width <= values, "positions {some:?} of {values} values");
+    assert_fits(some.len(), heads, scores, stride);
+}
+
+/// A sum goes over the columns in order.
+pub(super) fn attn_scores(
+    q: &[f32],
+    width: usize,
+    keys: Keys<'_>,
+    some: Range<usize>,
+    _: Ahead,
+    scores: &mut [f32],
+    stride: usize,
+) {
+    keys_shape(keys.len(), width, &some, q.len() / width, scores.len(), stride);
     for (h, q) in q.chunks_exact(width).enumerate() {
-        for j in 0..n {
-            let mut lanes = [0.0f32; 8];
-            for (c, q) in q.iter().enumerate() {
-                lanes[c % 8] = q.mul_add(kv_at(keys, j * width + c), lanes[c % 8]);
-            }
-            scores[h * stride + j] = fold(lanes);
+        for (j, position) in some.clone().enumerate() {
+            let product = |sum: f32, (c, q): (usize, &f32)| {
+                let at = key_at(width, position, c);
+                let key = match keys {
+                    Keys::F32(x) => x[at],
+                    Keys::F16(x) => f16::from_bits(x[at]).to_f32(),
+                };
+                q.mul_add(key, sum)
+            };
+            scores[h * stride + j] = q.iter().enumerate().fold(0.0, product);
         }
     }
 }
 
-/// Shape checks of `attn_scores_q8`: returns the number of keys.
-pub(super) fn q8_shape(q: ByteQueries<'_>, keys: &[i8], scales: &[u16], scores: usize, stride: usize) -> usize {
-    assert!(q.q.len().is_multiple_of(q.width) && q.scales.len() * KV_BLOCK == q.q.len(), "whole blocks of queries");
-    attn_shape(KvRows::Q8 { q: keys, scales }, q.width, q.rows(), scores, stride)
+/// Shape checks of `attn_scores_q8`.
+pub(super) fn byte_shape(q: ByteQueries<'_>, keys: ByteKeys<'_>, some: &Range<usize>, scores: usize, stride: usize) {
+    assert!(q.width.is_multiple_of(KV_BLOCK) && q.q.len().is_multiple_of(q.width), "whole blocks of queries");
+    assert!(q.scales.len() * KV_BLOCK == q.q.len() && keys.scales.len() * KV_BLOCK == keys.q.len(), "whole scales");
+    keys_shape(keys.q.len(), q.width, some, q.rows(), scores, stride);
 }
 
-/// Lane `l` sums, block after block, the products of four neighbouring columns under the product of the scales.
-pub(super) fn attn_scores_q8(q: ByteQueries<'_>, keys: &[i8], scales: &[u16], scores: &mut [f32], stride: usize) {
-    q8_shape(q, keys, scales, scores.len(), stride);
+/// A sum goes over the blocks of columns in order; inside one it is exact.
+pub(super) fn attn_scores_q8(
+    q: ByteQueries<'_>,
+    keys: ByteKeys<'_>,
+    some: Range<usize>,
+    _: Ahead,
+    scores: &mut [f32],
+    stride: usize,
+) {
+    byte_shape(q, keys, &some, scores.len(), stride);
     let (width, blocks) = (q.width, q.width / KV_BLOCK);
     let rows = q.q.chunks_exact(width).zip(q.scales.chunks_exact(blocks)).zip(scores.chunks_mut(stride.max(1)));
     for ((q, q_scales), scores) in rows {
-        let keys = keys.chunks_exact(width).zip(scales.chunks_exact(blocks));
-        for ((k, k_scales), score) in keys.zip(scores) {
-            let mut lanes = [0.0f32; 8];
-            for (b, (q, k)) in q.chunks_exact(KV_BLOCK).zip(k.chunks_exact(KV_BLOCK)).enumerate() {
-                let scale = f16::from_bits(k_scales[b]).to_f32() * q_scales[b];
-                for (lane, (q, k)) in lanes.iter_mut().zip(q.chunks_exact(4).zip(k.chunks_exact(4))) {
-                    let dot: i32 = q.iter().zip(k).map(|(q, k)| i32::from(*q) * i32::from(*k)).sum();
-                    *lane = (dot as f32).mul_add(scale, *lane);
-                }
-            }
-            *score = fold(lanes);
+        for (position, score) in some.clone().zip(scores) {
+            let block = |sum: f32, (b, q): (usize, &[i8])| {
+                let key = |c: usize| i32::from(keys.q[byte_key_at(width, position, b * KV_BLOCK + c)]);
+                let dot: i32 = q.iter().enumerate().map(|(c, q)| i32::from(*q) * key(c)).sum();
+                let scale = f16::from_bits(keys.scales[key_at(blocks, position, b)]).to_f32() * q_scales[b];
+                (dot as f32).mul_add(scale, sum)
+            };
+            *score = q.chunks_exact(KV_BLOCK).enumerate().fold(0.0, block);
         }
     }
 }
 
-pub(super) fn attn_mix(p: &[f32], stride: usize, values: KvRows<'_>, width: usize, out: &mut [f32]) {
-    let n = attn_shape(values, width, out.len() / width, p.len(), stride);
+pub(super) fn attn_mix(p: &[f32], stride: usize, values: KvRows<'_>, _: Ahead, width: usize, out: &mut [f32]) {
+    let n = mix_shape(values, width, out.len() / width, p.len(), stride);
     for (h, out) in out.chunks_exact_mut(width).enumerate() {
         for j in 0..n {
             let p = p[h * stride + j];
@@ -242,12 +277,14 @@ pub(super) fn attn_mix(p: &[f32], stride: usize, values: KvRows<'_>, width: usiz
     }
 }
 
+/// Lane `l` of sixteen sums every sixteenth value; the upper eight are added to the lower ones before these are folded.
 pub(super) fn exps(x: &mut [f32]) -> (f32, f32) {
     let max = x.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
-    let mut lanes = [0.0f32; 8];
+    let mut lanes = [[0.0f32; 8]; 2];
     for (i, v) in x.iter_mut().enumerate() {
         *v = exp(*v - max);
-        lanes[i % 8] += *v;
+        lanes[i / 8 % 2][i % 8] += *v;
     }
-    (max, fold(lanes))
+    let [low, high] = lanes;
+    (max, fold(std::array::from_fn(|i| low[i] + high[i])))
 }

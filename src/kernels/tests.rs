@@ -358,23 +358,60 @@ fn silu_and_softmax_are_those_of_the_textbook() {
     }
 }
 
+/// Some positions of eleven, 40, 64 and 100: a part of a block, parts and whole blocks, whole blocks alone, from the middle on.
+const POSITIONS: [(usize, std::ops::Range<usize>); 5] =
+    [(11, 0..11), (11, 3..9), (40, 5..40), (64, 0..64), (100, 16..99)];
+
 #[test]
-fn every_set_attends_as_scalar_does() {
+fn every_set_scores_as_scalar_does() {
+    for width in [2, 6, 8, 20, 32, 64, 88, 128, 544] {
+        for heads in [1, 2, 3, 5, 7, 9, 32] {
+            for (n, some) in POSITIONS {
+                let (q, rows) = (values(heads * width, 1), values(n * width, 2));
+                let mut keys = vec![f32::NAN; key_values(width, n)];
+                lay_keys(&rows, width, &mut keys);
+                let half: Vec<u16> = keys.iter().map(|v| half::f16::from_f32(*v).to_bits()).collect();
+                for keys in [Keys::F32(&keys), Keys::F16(&half)] {
+                    let run = |k: &Kernels| {
+                        let mut scores = vec![-1.0; heads * 103];
+                        (k.attn_scores)(&q, width, keys, some.clone(), Ahead::NONE, &mut scores, 103);
+                        scores
+                    };
+                    let want = run(&scalar::kernels());
+                    for k in available() {
+                        assert_eq!(run(&k), want, "{} width {width}, {heads} heads, {some:?}", k.name);
+                    }
+                    for (h, row) in want.chunks(103).enumerate() {
+                        for (j, score) in row.iter().enumerate() {
+                            let key = |c: usize| f64::from(rows[(some.start + j) * width + c]);
+                            let terms = |c: usize| f64::from(q[h * width + c]) * key(c);
+                            let exact = if j < some.len() { (0..width).map(terms).sum() } else { -1.0 };
+                            let size: f64 = if j < some.len() { (0..width).map(|c| terms(c).abs()).sum() } else { 1.0 };
+                            let far = (f64::from(*score) - exact).abs();
+                            assert!(far <= 1e-3 * size, "width {width}, head {h}, {some:?}: {score} for {exact}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_set_mixes_as_scalar_does() {
     for width in [2, 6, 8, 20, 32, 88, 128] {
         for heads in [1, 2, 5, 9] {
             let n = 11;
-            let (q, kv, p) = (values(heads * width, 1), values(n * width, 2), values(heads * 16, 3));
+            let (kv, p) = (values(n * width, 2), values(heads * 16, 3));
             let half: Vec<u16> = kv.iter().map(|v| half::f16::from_f32(*v).to_bits()).collect();
             let (mut q8, mut scales) = (vec![0; kv.len()], vec![0; kv.len() / KV_BLOCK]);
             quantize_kv(&kv, &mut q8, &mut scales);
             let eight = width.is_multiple_of(KV_BLOCK).then_some(KvRows::Q8 { q: &q8, scales: &scales });
             for rows in [KvRows::F32(&kv), KvRows::F16(&half)].into_iter().chain(eight) {
                 let run = |k: &Kernels| {
-                    let mut scores = vec![0.0; heads * 16];
-                    (k.attn_scores)(&q, width, rows, &mut scores, 16);
                     let mut out = values(heads * width, 9);
-                    (k.attn_mix)(&p, 16, rows, width, &mut out);
-                    (scores, out)
+                    (k.attn_mix)(&p, 16, rows, Ahead::NONE, width, &mut out);
+                    out
                 };
                 for k in available() {
                     assert_eq!(run(&k), run(&scalar::kernels()), "{} width {width}, {heads} heads", k.name);
@@ -385,37 +422,46 @@ fn every_set_attends_as_scalar_does() {
 }
 
 #[test]
-fn every_set_attends_to_eight_bits_as_scalar_does() {
+fn every_set_scores_eight_bits_as_scalar_does() {
     for width in [32, 64, 96, 128, 512, 544] {
         for heads in [1, 2, 4, 5, 9, 10] {
-            for n in [1, 4, 11, 64] {
-                let (mut q, mut kv) = (values(heads * width, 1), values(n * width, 2));
-                (q[0], kv[0], kv[n * width - 1]) = (3e4, -3e4, 3e4);
+            for (n, some) in POSITIONS {
+                let (mut q, mut rows) = (values(heads * width, 1), values(n * width, 2));
+                (q[0], rows[0], rows[n * width - 1]) = (3e4, -3e4, 3e4);
                 let (mut q8, mut q_scales, mut sums) =
                     (vec![0; q.len()], vec![0.0; q.len() / 32], vec![0; q.len() / 16]);
                 scalar::quantize(&q, &mut q8, &mut q_scales, &mut sums);
-                let (mut k8, mut scales) = (vec![0; kv.len()], vec![0; kv.len() / KV_BLOCK]);
-                quantize_kv(&kv, &mut k8, &mut scales);
+                let (mut r8, mut r_scales) = (vec![0; rows.len()], vec![0; rows.len() / KV_BLOCK]);
+                quantize_kv(&rows, &mut r8, &mut r_scales);
+                let (mut k8, mut scales) = (vec![1; key_values(width, n)], vec![1; key_values(width / KV_BLOCK, n)]);
+                for (i, code) in r8.iter().enumerate() {
+                    k8[byte_key_at(width, i / width, i % width)] = *code;
+                }
+                let blocks = width / KV_BLOCK;
+                for (i, scale) in r_scales.iter().enumerate() {
+                    scales[key_at(blocks, i / blocks, i % blocks)] = *scale;
+                }
                 let run = |k: &Kernels| {
-                    let mut scores = vec![-1.0; heads * 67];
+                    let mut scores = vec![-1.0; heads * 103];
                     let queries = ByteQueries { width, q: &q8, scales: &q_scales };
-                    (k.attn_scores_q8)(queries, &k8, &scales, &mut scores, 67);
+                    let keys = ByteKeys { q: &k8, scales: &scales };
+                    (k.attn_scores_q8)(queries, keys, some.clone(), Ahead::NONE, &mut scores, 103);
                     scores
                 };
                 let want = run(&scalar::kernels());
                 for k in available() {
-                    assert_eq!(run(&k), want, "{} width {width}, {heads} heads, {n} keys", k.name);
+                    assert_eq!(run(&k), want, "{} width {width}, {heads} heads, {some:?}", k.name);
                 }
                 // Whole numbers are exact: what is left is the rounding of the sum.
-                for (h, j) in (0..heads).flat_map(|h| (0..n).map(move |j| (h, j))) {
+                for (h, j) in (0..heads).flat_map(|h| some.clone().map(move |j| (h, j))) {
                     let terms = (0..width).map(|c| {
                         let (a, b) = (h * width + c, j * width + c);
                         let scale =
-                            half::f16::from_bits(scales[b / KV_BLOCK]).to_f64() * f64::from(q_scales[a / KV_BLOCK]);
-                        scale * f64::from(q8[a]) * f64::from(k8[b])
+                            half::f16::from_bits(r_scales[b / KV_BLOCK]).to_f64() * f64::from(q_scales[a / KV_BLOCK]);
+                        scale * f64::from(q8[a]) * f64::from(r8[b])
                     });
                     let (exact, size) = terms.fold((0.0, 0.0), |(s, a), v| (s + v, a + v.abs()));
-                    let got = f64::from(want[h * 67 + j]);
+                    let got = f64::from(want[h * 103 + j - some.start]);
                     assert!((got - exact).abs() <= 1e-6 * size.max(1e-9), "width {width}: {got} for {exact}");
                 }
             }

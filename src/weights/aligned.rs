@@ -5,7 +5,7 @@ use memmap2::MmapMut;
 use super::shelf::{Block, Shelf};
 use crate::error::{Error, Result};
 
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// Blocks from this size on are asked of the system in whole pages: they come zeroed, where a vector would be zeroed again.
 const MAPPED: usize = 1 << 20;
@@ -122,13 +122,13 @@ impl AlignedBytes {
 
 /// Whether the system has `len` bytes in huge pages ready, and some more.
 #[cfg(target_os = "linux")]
-fn huge_pages_ready(len: usize) -> bool {
+pub(super) fn huge_pages_ready(len: usize) -> bool {
     let free = std::fs::read_to_string("/proc/buddyinfo").ok().and_then(|text| huge_bytes_free(&text));
     free.is_some_and(|free| free >= len.saturating_add(LEFT))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn huge_pages_ready(_: usize) -> bool {
+pub(super) fn huge_pages_ready(_: usize) -> bool {
     false
 }
 

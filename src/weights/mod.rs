@@ -18,6 +18,7 @@ pub use load::{Loader, Progress, read_values};
 pub use map::{FileMap, free_bytes};
 pub use packed::{check_layouts, pack_rows};
 pub use pager::{Pager, PagerStats};
+pub use shelf::{Block, Plain, Pool};
 
 use crate::error::{Error, Result};
 use crate::quant::BlockType;

@@ -1,5 +1,6 @@
 //! DeBERTa's disentangled attention as one operation: scores, relative positions, mask, softmax and values, head by head.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -8,7 +9,7 @@ use tract_onnx::tract_hir::internal::*;
 use super::over_heads::{Head, TILE, over_heads};
 use crate::engine::ops::identity;
 use crate::engine::scratch;
-use crate::kernels::{Kernels, KvRows};
+use crate::kernels::{Ahead, KEY_BLOCK, Kernels, Keys, KvRows, key_values, lay_keys};
 
 /// What does not change in one layer's attention.
 #[derive(Debug)]
@@ -17,21 +18,16 @@ pub(super) struct Plan {
     pub(super) heads: usize,
     /// Values in a head.
     pub(super) width: usize,
-    /// Relative positions as queries see them, scaled, `(heads, places, width)`.
+    /// Relative positions that are told apart.
+    pub(super) places: usize,
+    /// Relative positions as queries see them, scaled, each head's laid out as keys.
     pub(super) for_queries: Vec<f32>,
-    /// Relative positions as keys see them, scaled, `(heads, places, width)`.
+    /// Relative positions as keys see them, likewise.
     pub(super) for_keys: Vec<f32>,
     /// Factor of query · key in a score.
     pub(super) factor: f32,
     /// The score of a masked pair.
     pub(super) masked: f32,
-}
-
-impl Plan {
-    /// Relative positions that are told apart.
-    pub(super) fn places(&self) -> usize {
-        self.for_queries.len() / (self.heads * self.width).max(1)
-    }
 }
 
 /// Queries, keys and values `(batch, seq, heads · width)`, mask `(batch, 1, seq, seq)` that is true where a pair is left out,
@@ -105,10 +101,12 @@ fn span(places: &[u32]) -> (usize, usize) {
 }
 
 impl Plan {
-    /// Rows `span` of a head's relative positions.
-    fn positions<'a>(&self, all: &'a [f32], head: usize, (low, high): (usize, usize)) -> &'a [f32] {
-        let first = head * self.places();
-        all.get((first + low) * self.width..(first + high) * self.width).unwrap_or_default()
+    /// A head's relative positions `span`: whole blocks of them, and which of those are asked for.
+    fn positions<'a>(&self, all: &'a [f32], head: usize, (low, high): (usize, usize)) -> (Keys<'a>, Range<usize>) {
+        let first = low / KEY_BLOCK * KEY_BLOCK;
+        let (at, end) = (head * key_values(self.width, self.places), high.next_multiple_of(KEY_BLOCK));
+        let keys = all.get(at + first * self.width..at + end * self.width).unwrap_or_default();
+        (Keys::F32(keys), low - first..high - first)
     }
 
     /// One head; `out` is `(seq, width)`.
@@ -118,17 +116,19 @@ impl Plan {
         // Rows an odd number of cache lines apart: a query reads down a column, which must not fall on few lines.
         let key_wide = ((key_high - key_low) / 32 * 2 + 3) * 16;
         let mut by_key = scratch::take(seq * key_wide);
-        let positions = KvRows::F32(self.positions(&self.for_keys, head, pairs.key_span));
+        let (positions, some) = self.positions(&self.for_keys, head, pairs.key_span);
         let rows = by_key.par_chunks_mut(TILE * key_wide).zip(k.par_chunks(TILE * width));
-        rows.for_each(|(out, k)| (kernels.attn_scores)(k, width, positions, out, key_wide));
+        rows.for_each(|(out, k)| (kernels.attn_scores)(k, width, positions, some.clone(), Ahead::NONE, out, key_wide));
+        let mut keys = scratch::take(key_values(width, seq));
+        lay_keys(k, width, &mut keys);
         let tiles = out.par_chunks_mut(TILE * width).zip(q.par_chunks(TILE * width)).zip(&pairs.spans).enumerate();
         tiles.for_each(|(tile, ((out, q), &(low, high)))| {
             let (rows, wide) = (q.len() / width, high - low);
             let (mut scores, mut by_place) = (vec![0.0f32; rows * seq], vec![0.0f32; rows * wide]);
             let scaled: Vec<f32> = q.iter().map(|x| x * self.factor).collect();
-            (kernels.attn_scores)(&scaled, width, KvRows::F32(k), &mut scores, seq);
-            let positions = self.positions(&self.for_queries, head, (low, high));
-            (kernels.attn_scores)(q, width, KvRows::F32(positions), &mut by_place, wide);
+            (kernels.attn_scores)(&scaled, width, Keys::F32(&keys), 0..seq, Ahead::NONE, &mut scores, seq);
+            let (positions, some) = self.positions(&self.for_queries, head, (low, high));
+            (kernels.attn_scores)(q, width, positions, some, Ahead::NONE, &mut by_place, wide);
             for (r, (scores, by_place)) in scores.chunks_exact_mut(seq).zip(by_place.chunks_exact(wide)).enumerate() {
                 let at = (tile * TILE + r) * seq;
                 let row = at..at + seq;
@@ -147,8 +147,9 @@ impl Plan {
                 }
                 kernels.softmax(scores);
             }
-            (kernels.attn_mix)(&scores, seq, KvRows::F32(v), width, out);
+            (kernels.attn_mix)(&scores, seq, KvRows::F32(v), Ahead::NONE, width, out);
         });
+        scratch::give(keys);
         scratch::give(by_key);
     }
 }

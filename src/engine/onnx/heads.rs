@@ -15,12 +15,8 @@ use super::proof::{self, Random};
 use super::recognize::{peel, product, terms};
 use crate::engine::ops::identity;
 use crate::engine::scratch;
-use crate::kernels::{Kernels, KvRows};
+use crate::kernels::{Ahead, Kernels, Keys, KvRows, key_values, lay_keys};
 
-/// Heads of so many values have their scores made column by column …
-const SHORT: usize = 32;
-/// … over so many keys, whose scores stay in registers and the first cache.
-const FEW: usize = 512;
 /// Rows and tokens of the proof.
 const PROOF: (usize, usize) = (2, 5);
 /// What a value of the proof may differ by, against the largest one.
@@ -111,30 +107,25 @@ impl Plan {
     /// One head; `out` is `(seq, width)` of zeros.
     fn attend(&self, [q, k, v]: Head<'_>, seq: usize, mask: Option<(&Mask, usize)>, out: &mut [f32]) {
         let (kernels, width) = (&self.kernels, self.width);
-        // Short products leave a kernel of dot products little to do between its sums across lanes.
-        let turned = (width <= SHORT && seq <= FEW).then(|| turned(k, width));
+        let mut keys = scratch::take(key_values(width, seq));
+        lay_keys(k, width, &mut keys);
         let tiles = out.par_chunks_mut(TILE * width).zip(q.par_chunks(TILE * width)).enumerate();
         tiles.for_each(|(tile, (out, q))| {
             let mut scores = scratch::take(q.len() / width * seq);
             let mut scaled = scratch::take(q.len());
             scaled.iter_mut().zip(q).for_each(|(s, x)| *s = x * self.factor);
-            if let Some(turned) = &turned {
-                scores.fill(0.0);
-                (kernels.attn_mix)(&scaled, width, KvRows::F32(turned), seq, &mut scores);
-            } else {
-                (kernels.attn_scores)(&scaled, width, KvRows::F32(k), &mut scores, seq);
-            }
+            (kernels.attn_scores)(&scaled, width, Keys::F32(&keys), 0..seq, Ahead::NONE, &mut scores, seq);
             for (r, row) in scores.chunks_exact_mut(seq).enumerate() {
                 if let Some((mask, batch)) = mask {
                     (kernels.add)(row, mask.row(batch, tile * TILE + r));
                 }
                 self.softmax(row);
             }
-            (kernels.attn_mix)(&scores, seq, KvRows::F32(v), width, out);
+            (kernels.attn_mix)(&scores, seq, KvRows::F32(v), Ahead::NONE, width, out);
             scratch::give(scores);
             scratch::give(scaled);
         });
-        turned.into_iter().for_each(scratch::give);
+        scratch::give(keys);
     }
 
     fn softmax(&self, row: &mut [f32]) {
@@ -145,15 +136,6 @@ impl Plan {
         row.iter_mut().for_each(|x| *x = if *x < f32::MIN / 2.0 { f32::MIN / 2.0 } else { *x });
         self.kernels.softmax(row);
     }
-}
-
-/// Rows of `width` values as columns.
-fn turned(rows: &[f32], width: usize) -> Vec<f32> {
-    let mut out = scratch::take(rows.len());
-    for (at, column) in out.chunks_exact_mut(rows.len() / width.max(1)).enumerate() {
-        column.iter_mut().zip(rows.iter().skip(at).step_by(width)).for_each(|(to, x)| *to = *x);
-    }
-    out
 }
 
 /// An attention of a graph: what it reads and the outlet it gives.

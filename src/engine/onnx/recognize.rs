@@ -20,7 +20,7 @@ use super::linear::Product;
 use super::norm::{self, LayerNorm};
 use super::proof::{self, Random};
 use super::{convolution, heads, integers, softmax};
-use crate::kernels::{self, Kernels};
+use crate::kernels::{self, Kernels, key_values, lay_keys};
 
 /// Rows and tokens of the proof.
 const PROOF: (usize, usize) = (2, 5);
@@ -187,9 +187,10 @@ fn find(model: &TypedModel, node: &TypedNode, kernels: Kernels) -> Option<Found>
     let plan = Plan {
         kernels,
         heads: *by_query.positions.shape().first()?,
+        places: *by_query.positions.shape().get(1)?,
         width: *by_query.positions.shape().get(2)?,
-        for_queries: scaled_values(&by_query.positions, by_query.factor)?,
-        for_keys: scaled_values(&by_key.positions, by_key.factor)?,
+        for_queries: scaled_keys(&by_query.positions, by_query.factor)?,
+        for_keys: scaled_keys(&by_key.positions, by_key.factor)?,
         factor: factor * q.factor * k.factor,
         masked: fill,
     };
@@ -199,8 +200,17 @@ fn find(model: &TypedModel, node: &TypedNode, kernels: Kernels) -> Option<Found>
     (fits && v.factor.to_bits() == 1f32.to_bits() && found.fits(model)?).then_some(found)
 }
 
-fn scaled_values(tensor: &Tensor, factor: f32) -> Option<Vec<f32>> {
-    Some(tensor.try_as_plain_ram().ok()?.as_slice::<f32>().ok()?.iter().map(|x| x * factor).collect())
+/// `(heads, places, width)` times `factor`, each head laid out as keys.
+fn scaled_keys(tensor: &Tensor, factor: f32) -> Option<Vec<f32>> {
+    let &[heads, places, width] = tensor.shape() else { return None };
+    let values: Vec<f32> = tensor.try_as_plain_ram().ok()?.as_slice::<f32>().ok()?.iter().map(|x| x * factor).collect();
+    if values.is_empty() {
+        return None;
+    }
+    let mut keys = vec![0.0; heads * key_values(width, places)];
+    let heads = values.chunks_exact(places * width).zip(keys.chunks_exact_mut(key_values(width, places)));
+    heads.for_each(|(rows, keys)| lay_keys(rows, width, keys));
+    Some(keys)
 }
 
 impl Found {
@@ -222,14 +232,14 @@ impl Found {
         let mask = is(self.mask, bool::datum_type(), &[batch, &one, seq, seq]);
         let out = is(self.out, f32, &[batch, &heads, seq, &width]);
         let wide = self.plan.heads.checked_mul(self.plan.width)?;
-        Some(rows && pairs && mask && out && self.plan.places() > 0 && *columns == wide.to_dim())
+        Some(rows && pairs && mask && out && self.plan.places > 0 && *columns == wide.to_dim())
     }
 
     /// Wires the operation, `(batch, seq, heads · width)`.
     fn wire(&self, name: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<OutletId> {
         let &[q, k, v, mask, by_query, by_key] = inputs else { bail!("attention over {} inputs", inputs.len()) };
         let mut places = |outlet, turned| {
-            let op = Places { count: self.plan.places(), turned };
+            let op = Places { count: self.plan.places, turned };
             Ok::<_, TractError>(model.wire_node(format!("{name}.places-{turned}"), op, &[outlet])?[0])
         };
         let (by_query, by_key) = (places(by_query, false)?, places(by_key, true)?);
@@ -266,7 +276,7 @@ fn difference(model: &TypedModel, found: &Found) -> TractResult<f32> {
 }
 
 fn random_inputs(found: &Found, batch: usize, seq: usize) -> TractResult<TVec<TValue>> {
-    let (columns, places) = (found.plan.heads * found.plan.width, i64::try_from(found.plan.places())?);
+    let (columns, places) = (found.plan.heads * found.plan.width, i64::try_from(found.plan.places)?);
     let mut random = Random::new();
     let mut out = tvec!();
     for _ in 0..3 {

@@ -4,13 +4,15 @@
 //! a sum of exponentials and a mix of values; parts are joined in order (online softmax, Milakov and Gimelshein 2018). Where a
 //! part begins depends on the position alone, so that neither the rows that go together nor the threads change a bit.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::Turn;
 use super::attention::AttentionPlan;
-use crate::engine::kv::{KvType, LayerCache, PAGE};
+use crate::engine::kv::{CachedKeys, KvType, LayerCache, PAGE, Run};
 use crate::engine::scratch;
-use crate::kernels::{self, ByteQueries, KV_BLOCK, KvRows};
+use crate::kernels::{self, Ahead, ByteQueries, KV_BLOCK};
 
 /// Query rows that go over keys and values together.
 const TILE_ROWS: usize = 32;
@@ -69,28 +71,8 @@ fn rows_by_parts(p: &AttentionPlan, tiles: &[Tile<'_>], out: &mut [f32]) {
     let tasks = mixed.par_chunks_mut(wide * group * d).zip(sums.par_chunks_mut(wide * group)).enumerate();
     tasks.with_max_len(1).for_each(|(i, (mixed, sums))| {
         let Some(&(tile, part)) = units.get(i * wide / p.kv_heads) else { return };
-        let (queries, tile, heads) = (&queries[tile], &tiles[tile], i * wide % p.kv_heads);
-        let from = tile.from + part * PART;
-        let to = (from + PART).min(tile.first + 1);
-        let n = to - from;
-        let mut scores = scratch::take(wide * group * n);
-        for run in tile.cache.runs(from, to) {
-            for (h, scores) in scores.chunks_exact_mut(group * n).enumerate() {
-                queries.scores(p, (heads + h) * group, group, run.keys(heads + h), &mut scores[run.at..], n);
-            }
-        }
-        for (scores, sum) in scores.chunks_exact_mut(n).zip(sums) {
-            *sum = Sum::of((p.kernels.exps)(scores));
-        }
-        mixed.fill(0.0);
-        for run in tile.cache.runs(from, to) {
-            for (h, (scores, mixed)) in
-                scores.chunks_exact(group * n).zip(mixed.chunks_exact_mut(group * d)).enumerate()
-            {
-                (p.kernels.attn_mix)(&scores[run.at..], n, run.values(heads + h), d, mixed);
-            }
-        }
-        scratch::give(scores);
+        let heads = i * wide % p.kv_heads;
+        part_of_row(p, &queries[tile], &tiles[tile], part, heads..heads + wide, (mixed, sums));
     });
     let first: Vec<usize> = parts.iter().scan(0, |sum, n| Some(std::mem::replace(sum, *sum + n))).collect();
     // Fewer values are joined before another thread has taken them over.
@@ -105,6 +87,47 @@ fn rows_by_parts(p: &AttentionPlan, tiles: &[Tile<'_>], out: &mut [f32]) {
         sum.divide(out);
     });
     scratch::give(mixed);
+}
+
+/// Part number `part` of a row's past for the key heads `heads`: what their queries mix, `(heads, group, d)`, and the sums.
+fn part_of_row(
+    p: &AttentionPlan,
+    queries: &Queries<'_>,
+    tile: &Tile<'_>,
+    part: usize,
+    heads: Range<usize>,
+    (mixed, sums): (&mut [f32], &mut [Sum]),
+) {
+    let (d, group) = (p.head_dim, p.heads / p.kv_heads);
+    let from = tile.from + part * PART;
+    let to = (from + PART).min(tile.first + 1);
+    let n = to - from;
+    let mut scores = scratch::take(heads.len() * group * n);
+    let runs: Vec<Run<'_>> = tile.cache.runs(from, to).collect();
+    // In the order of memory: the heads of a page, then the next page.
+    let places: Vec<(&Run<'_>, usize)> =
+        runs.iter().flat_map(|run| heads.clone().map(move |head| (run, head))).collect();
+    let next = |place: usize| places.get(place + 1).copied();
+    let values = || places.first().map_or(Ahead::NONE, |(run, head)| Ahead::rows(run.values(*head)));
+    for (place, &(run, head)) in places.iter().enumerate() {
+        let ahead = next(place).map_or_else(values, |(run, head)| run.keys_ahead(head));
+        let at = (head - heads.start) * group * n + run.at;
+        queries.scores(p, (head * group, group), (run, head), ahead, (&mut scores[at..], n));
+    }
+    for (scores, sum) in scores.chunks_exact_mut(n).zip(sums) {
+        *sum = Sum::of((p.kernels.exps)(scores));
+    }
+    mixed.fill(0.0);
+    // Whoever goes on with the next part begins with its keys.
+    let after = tile.cache.runs(to, (to + PART).min(tile.first + 1)).next();
+    let keys = || after.as_ref().map_or(Ahead::NONE, |run| run.keys_ahead(heads.start));
+    for (place, &(run, head)) in places.iter().enumerate() {
+        let ahead = next(place).map_or_else(keys, |(run, head)| Ahead::rows(run.values(head)));
+        let own = head - heads.start;
+        let (scores, mixed) = (&scores[own * group * n..][..group * n], &mut mixed[own * group * d..][..group * d]);
+        (p.kernels.attn_mix)(&scores[run.at..], n, run.values(head), ahead, d, mixed);
+    }
+    scratch::give(scores);
 }
 
 /// Tiles of several rows: a task takes one key head of a tile.
@@ -150,13 +173,14 @@ fn head_of_tile(p: &AttentionPlan, tile: &Tile<'_>, head: usize, q: &[f32], out:
         let (n, common) = (to - from, (tile.first + 1).clamp(from, to));
         let seen = |t: usize| (tile.first + 1 + t).clamp(from, to);
         for run in tile.cache.runs(from, common) {
-            queries.scores(p, 0, tokens * group, run.keys(head), &mut scores[run.at..], n);
+            queries.scores(p, (0, tokens * group), (&run, head), Ahead::NONE, (&mut scores[run.at..], n));
         }
         mixed.fill(0.0);
         for t in 0..tokens {
             let scores = &mut scores[t * group * n..(t + 1) * group * n];
             for run in tile.cache.runs(common, seen(t)) {
-                queries.scores(p, t * group, group, run.keys(head), &mut scores[common - from + run.at..], n);
+                let scores = &mut scores[common - from + run.at..];
+                queries.scores(p, (t * group, group), (&run, head), Ahead::NONE, (scores, n));
             }
         }
         let mut own = vec![Sum::default(); tokens * group];
@@ -164,12 +188,12 @@ fn head_of_tile(p: &AttentionPlan, tile: &Tile<'_>, head: usize, q: &[f32], out:
             *own = Sum::of((p.kernels.exps)(&mut scores[..seen(r / group) - from]));
         }
         for run in tile.cache.runs(from, common) {
-            (p.kernels.attn_mix)(&scores[run.at..], n, run.values(head), d, &mut mixed);
+            (p.kernels.attn_mix)(&scores[run.at..], n, run.values(head), Ahead::NONE, d, &mut mixed);
         }
         for (t, mixed) in mixed.chunks_exact_mut(part).enumerate() {
             let scores = &scores[t * group * n..(t + 1) * group * n];
             for run in tile.cache.runs(common, seen(t)) {
-                (p.kernels.attn_mix)(&scores[common - from + run.at..], n, run.values(head), d, mixed);
+                (p.kernels.attn_mix)(&scores[common - from + run.at..], n, run.values(head), Ahead::NONE, d, mixed);
             }
         }
         let rows = sums.iter_mut().zip(own).zip(out.chunks_exact_mut(d).zip(mixed.chunks_exact(d))).enumerate();
@@ -228,15 +252,25 @@ impl<'a> Queries<'a> {
         Self { values, q, scales }
     }
 
-    /// Scores of `n` rows from row `first` on.
-    fn scores(&self, p: &AttentionPlan, first: usize, n: usize, keys: KvRows<'_>, out: &mut [f32], stride: usize) {
+    /// Scores of `n` rows from row `first` on with a run's keys of one head, `stride` from row to row.
+    fn scores(
+        &self,
+        p: &AttentionPlan,
+        (first, n): (usize, usize),
+        (run, head): (&Run<'_>, usize),
+        ahead: Ahead,
+        (out, stride): (&mut [f32], usize),
+    ) {
         let d = p.head_dim;
+        let (keys, some) = run.keys(head);
         match keys {
-            KvRows::Q8 { q, scales } => {
+            CachedKeys::Bytes(keys) => {
                 let queries = ByteQueries { width: d, q: &self.q, scales: &self.scales };
-                (p.kernels.attn_scores_q8)(queries.part(first, n), q, scales, out, stride);
+                (p.kernels.attn_scores_q8)(queries.part(first, n), keys, some, ahead, out, stride);
             }
-            _ => (p.kernels.attn_scores)(&self.values[first * d..][..n * d], d, keys, out, stride),
+            CachedKeys::Values(keys) => {
+                (p.kernels.attn_scores)(&self.values[first * d..][..n * d], d, keys, some, ahead, out, stride);
+            }
         }
     }
 }

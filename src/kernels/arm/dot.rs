@@ -3,9 +3,9 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::super::Acts;
-use super::lanes::{Ints, two};
-use super::{blocks, decoded, mm};
+use super::super::{Acts, ByteKeys, ByteQueries};
+use super::lanes::{Floats, Ints, two};
+use super::{blocks, decoded, mm, scores};
 use crate::quant::BlockType;
 use crate::quant::runs::Runs;
 use crate::weights::layout::{PANEL_ROWS, panel_block};
@@ -16,7 +16,7 @@ pub(super) type Half = [[int8x16_t; 4]; 2];
 
 /// The integer instructions of a set, and the kernels compiled for them.
 ///
-/// Kernels are `#[inline(always)]` functions over a `Dot`; the two entries here carry the set's features, so that everything
+/// Kernels are `#[inline(always)]` functions over a `Dot`; the entries here carry the set's features, so that everything
 /// below them is compiled with these.
 pub(super) trait Dot {
     /// `acc[row] + Σ w[row][col] · q[col]` over sixteen columns; weights less than `2^BITS` in size (8 means any).
@@ -36,6 +36,12 @@ pub(super) trait Dot {
     /// # Safety
     /// As there, and the processor has the set's features.
     unsafe fn panel<T: Runs>(bytes: &[u8], x: &Acts, out: &mut [f32]);
+
+    /// [`scores::byte_scores`].
+    ///
+    /// # Safety
+    /// As there, and the processor has the set's features.
+    unsafe fn byte_scores(q: ByteQueries<'_>, keys: ByteKeys<'_>, block: usize) -> [Floats; 2];
 }
 
 /// NEON alone.
@@ -65,6 +71,11 @@ impl Dot for Neon {
     unsafe fn panel<T: Runs>(bytes: &[u8], x: &Acts, out: &mut [f32]) {
         // SAFETY: the caller's promises, passed on.
         unsafe { decoded::panel::<T, Self>(bytes, x, out) }
+    }
+
+    unsafe fn byte_scores(q: ByteQueries<'_>, keys: ByteKeys<'_>, block: usize) -> [Floats; 2] {
+        // SAFETY: the caller's promises, passed on.
+        unsafe { scores::byte_scores::<Self>(q, keys, block) }
     }
 }
 
@@ -120,6 +131,12 @@ impl Dot for DotProd {
         // SAFETY: the caller's promises, passed on.
         unsafe { decoded::panel::<T, Self>(bytes, x, out) }
     }
+
+    #[target_feature(enable = "neon,dotprod")]
+    unsafe fn byte_scores(q: ByteQueries<'_>, keys: ByteKeys<'_>, block: usize) -> [Floats; 2] {
+        // SAFETY: the caller's promises, passed on.
+        unsafe { scores::byte_scores::<Self>(q, keys, block) }
+    }
 }
 
 /// NEON with `sdot`, and `smmla` for tiles of four tokens of the types that `mm` knows.
@@ -151,6 +168,12 @@ impl Dot for I8mm {
     unsafe fn panel<T: Runs>(bytes: &[u8], x: &Acts, out: &mut [f32]) {
         // SAFETY: the caller's promises, passed on.
         unsafe { decoded::panel::<T, Self>(bytes, x, out) }
+    }
+
+    #[target_feature(enable = "neon,dotprod,i8mm")]
+    unsafe fn byte_scores(q: ByteQueries<'_>, keys: ByteKeys<'_>, block: usize) -> [Floats; 2] {
+        // SAFETY: the caller's promises, passed on.
+        unsafe { scores::byte_scores::<Self>(q, keys, block) }
     }
 }
 

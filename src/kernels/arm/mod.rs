@@ -6,15 +6,16 @@
 //! several tokens alone.
 #![expect(unsafe_code, reason = "vector intrinsics; every function's proof stands in front of it")]
 
-mod attention;
 mod blocks;
 mod codes;
 mod decoded;
 mod dot;
 mod float;
 mod lanes;
+mod mix;
 mod mm;
 mod pairs;
+mod scores;
 mod vectors;
 
 use std::arch::is_aarch64_feature_detected;
@@ -49,9 +50,9 @@ fn set<D: Dot>(name: &'static str) -> Kernels {
         silu_mul: vectors::silu_mul,
         // The compiler makes vectors of the plain loop, as it may use NEON everywhere.
         add: scalar::add,
-        attn_scores: attention::attn_scores,
-        attn_scores_q8: super::scalar::attn_scores_q8,
-        attn_mix: attention::attn_mix,
+        attn_scores: scores::attn_scores,
+        attn_scores_q8: scores::attn_scores_q8::<D>,
+        attn_mix: mix::attn_mix,
         exps: vectors::exps,
     }
 }

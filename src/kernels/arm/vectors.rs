@@ -96,17 +96,18 @@ pub(super) fn exps(x: &mut [f32]) -> (f32, f32) {
         max = max.max_number(unsafe { Floats::load(c.as_ptr()) });
     }
     let most = max.array().into_iter().fold(f32::NEG_INFINITY, f32::max);
-    let (max, mut sum) = (Floats::splat(most), Floats::splat(0.0));
+    // Chunks go to the two sums in turn: the next one's is always the first of the pair.
+    let (max, mut sums) = (Floats::splat(most), [Floats::splat(0.0); 2]);
     for c in chunks {
         // SAFETY: eight values.
         unsafe {
             let e = exp(Floats::load(c.as_ptr()).minus(max));
             e.store(c.as_mut_ptr());
-            sum = sum.plus(e);
+            sums = [sums[1], sums[0].plus(e)];
         }
     }
     let lanes = exp(Floats::some(rest, f32::NEG_INFINITY).minus(max)).array();
     rest.iter_mut().zip(lanes).for_each(|(x, lane)| *x = lane);
     // A lane that holds no value adds nothing.
-    (most, sum.plus(Floats::some(rest, 0.0)).fold())
+    (most, sums[0].plus(Floats::some(rest, 0.0)).plus(sums[1]).fold())
 }

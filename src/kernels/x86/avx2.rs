@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 use super::super::acts::ActBlock;
 use super::super::scalar::matmul_shape;
 use super::super::{Acts, BLOCK, Kernels, Panels};
-use super::{attention, by_rows, codes, common, decoded, pairs};
+use super::{by_rows, codes, common, decoded, mix, pairs, scores};
 use crate::quant::{BlockType, runs};
 use crate::weights::layout::codes::with_codes;
 use crate::weights::layout::{PANEL_ROWS, is_reordered, panel_block};
@@ -21,9 +21,9 @@ pub(in super::super) fn kernels() -> Option<Kernels> {
         rms_norm: common::rms_norm,
         silu_mul: common::silu_mul,
         add: common::add,
-        attn_scores: attention::attn_scores_avx2,
-        attn_scores_q8: attention::attn_scores_q8_avx2,
-        attn_mix: attention::attn_mix_avx2,
+        attn_scores: scores::attn_scores_avx2,
+        attn_scores_q8: scores::attn_scores_q8_avx2,
+        attn_mix: mix::attn_mix_avx2,
         exps: common::exps,
     })
 }

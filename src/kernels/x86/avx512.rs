@@ -8,7 +8,7 @@ use super::super::scalar::matmul_shape;
 use super::super::{Acts, Kernels, Panels};
 use super::avx2::{self, EVEX, Rows};
 use super::avx512;
-use super::{attention, by_rows, codes, decoded, float512, pairs, tiles};
+use super::{by_rows, codes, decoded, float512, mix, pairs, scores, tiles};
 use crate::quant::{BlockType, runs};
 use crate::weights::layout::codes::with_codes;
 use crate::weights::layout::{PANEL_ROWS, is_reordered, panel_block};
@@ -23,9 +23,10 @@ pub(in super::super) fn kernels() -> Option<Kernels> {
     wide.then_some(Kernels {
         name: "avx512vnni",
         matmul,
-        attn_scores: attention::attn_scores_avx512,
-        attn_scores_q8: attention::attn_scores_q8_avx512,
-        attn_mix: attention::attn_mix_avx512,
+        attn_scores: scores::attn_scores_avx512,
+        attn_scores_q8: scores::attn_scores_q8_avx512,
+        attn_mix: mix::attn_mix_avx512,
+        exps: float512::exps,
         ..base
     })
 }

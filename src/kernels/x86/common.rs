@@ -3,13 +3,27 @@
 use std::arch::x86_64::*;
 
 use super::super::scalar;
-use super::super::{Acts, Panels};
+use super::super::{Acts, Ahead, Panels};
 use crate::quant::BlockType;
 use crate::weights::layout::PANEL_ROWS;
 
 /// Whether the processor has what every function here needs.
 pub(super) fn supported() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+}
+
+/// What is asked for while the values at `own` are read: what comes next, or where nobody knows, what is being read.
+#[inline(always)]
+pub(super) fn next<T>(own: *const T, ahead: Ahead) -> *const T {
+    ahead.0.map_or(own, |next| next.cast())
+}
+
+/// Asks for the line of value `at` behind `next`, only as far as the second-level cache: the first level waits for too few lines
+/// at once to keep memory busy.
+#[inline(always)]
+pub(super) fn ask<T>(next: *const T, at: usize) {
+    // SAFETY: asking for a line touches nothing, wherever it lies.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(at).cast()) };
 }
 
 #[inline]
@@ -161,7 +175,7 @@ unsafe fn quantize_avx2(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut 
 /// Sums eight lanes in the scalar set's order.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn fold(v: __m256) -> f32 {
+pub(super) fn fold(v: __m256) -> f32 {
     let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
     _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
@@ -292,16 +306,19 @@ unsafe fn exps_avx2(x: &mut [f32]) -> (f32, f32) {
     store_some(max, &mut eight);
     let max = eight.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
     let shift = _mm256_set1_ps(max);
-    let mut sum = _mm256_setzero_ps();
+    // Chunks go to the two sums in turn: the next one's is always the first of the pair.
+    let mut sums = [_mm256_setzero_ps(); 2];
     for c in chunks {
         // SAFETY: eight values.
         unsafe {
             let e = exp(_mm256_sub_ps(_mm256_loadu_ps(c.as_ptr()), shift));
             _mm256_storeu_ps(c.as_mut_ptr(), e);
-            sum = _mm256_add_ps(sum, e);
+            sums[0] = _mm256_add_ps(sums[0], e);
         }
+        sums.swap(0, 1);
     }
     store_some(exp(_mm256_sub_ps(tail(rest, f32::NEG_INFINITY), shift)), rest);
     // A lane that holds no value adds nothing.
-    (max, fold(_mm256_add_ps(sum, tail(rest, 0.0))))
+    sums[0] = _mm256_add_ps(sums[0], tail(rest, 0.0));
+    (max, fold(_mm256_add_ps(sums[0], sums[1])))
 }

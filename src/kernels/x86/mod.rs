@@ -2,8 +2,6 @@
 #![expect(unsafe_code, reason = "vector intrinsics; every function's proof stands in front of it")]
 #![expect(clippy::needless_range_loop, reason = "a lane index runs over several arrays at once")]
 
-mod attention;
-mod attention_direct;
 mod avx2;
 mod avx512;
 mod by_rows;
@@ -11,7 +9,10 @@ mod codes;
 mod common;
 mod decoded;
 mod float512;
+mod mix;
+mod mix_direct;
 mod pairs;
+mod scores;
 mod tiles;
 
 pub(super) use avx2::kernels as avx2;

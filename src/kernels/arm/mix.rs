@@ -1,17 +1,17 @@
-//! Attention over rows of keys and values in any cache type: a block of positions is brought to single precision once and
-//! serves every query head that shares it.
+//! Mixes of value rows in any cache type: a block of positions is brought to single precision once and serves every query head
+//! that shares it.
 
 use std::mem::MaybeUninit;
 
-use super::super::scalar::{self, attn_shape};
-use super::super::{KV_BLOCK, KvRows};
-use super::lanes::{Floats, Ints, four};
+use super::super::scalar::{self, mix_shape};
+use super::super::{Ahead, KV_BLOCK, KvRows};
+use super::lanes::{Floats, Ints};
 
 /// Widest head; larger ones take the scalar set's loops.
 const WIDEST: usize = 512;
 /// Positions in single precision at a time.
 const KEYS: usize = 8;
-/// Query rows that share a pass over them: with four positions or sixteen columns each they fill half of the registers.
+/// Query rows that share a pass over them: with sixteen columns each they fill half of the registers.
 const ROWS: usize = 2;
 
 /// Positions in single precision, `(KEYS, width)`; not zeroed for every call.
@@ -46,7 +46,7 @@ unsafe fn unpack(rows: KvRows<'_>, first: usize, n: usize, width: usize, out: &m
                 }
             }
             KvRows::Q8 { q, scales } => {
-                // Whole blocks of 32, as `attn_shape` checked.
+                // Whole blocks of 32, as `mix_shape` checked.
                 for i in (0..all).step_by(KV_BLOCK) {
                     let bits = *scales.as_ptr().add((start + i) / KV_BLOCK);
                     let scale = Floats::splat(half::f16::from_bits(bits).to_f32());
@@ -60,81 +60,11 @@ unsafe fn unpack(rows: KvRows<'_>, first: usize, n: usize, width: usize, out: &m
     }
 }
 
-/// `Kernels::attn_scores`.
-pub(super) fn attn_scores(q: &[f32], width: usize, keys: KvRows<'_>, scores: &mut [f32], stride: usize) {
-    let n = attn_shape(keys, width, q.len() / width, scores.len(), stride);
-    if width > WIDEST {
-        return scalar::attn_scores(q, width, keys, scores, stride);
-    }
-    let mut block = Block(MaybeUninit::uninit());
-    for first in (0..n).step_by(KEYS) {
-        let some = KEYS.min(n - first);
-        // SAFETY: these keys exist.
-        unsafe { unpack(keys, first, some, width, &mut block) };
-        for (q, out) in q.chunks(ROWS * width).zip(scores.chunks_mut(ROWS * stride)) {
-            let out = &mut out[first..];
-            // SAFETY: `attn_shape` has checked that `n` scores fit each row's stride.
-            unsafe {
-                match q.len() / width {
-                    ROWS => dots::<ROWS>(q, width, &block, some, out, stride),
-                    _ => dots::<1>(q, width, &block, some, out, stride),
-                }
-            }
-        }
-    }
-}
-
-/// Keys in one pass of [`dots`].
-const QUAD: usize = 4;
-
-/// `out[r · stride + j] = q[r] · key[j]`: eight running sums over every eighth column, folded at the end.
-///
-/// # Safety
-/// `R` rows of `width` values in `q`, `KEYS` in `keys`, room for `some <= KEYS` scores a row.
-unsafe fn dots<const R: usize>(q: &[f32], width: usize, keys: &Block, some: usize, out: &mut [f32], stride: usize) {
-    let whole = width / 8 * 8;
-    for first in (0..some).step_by(QUAD) {
-        let mut acc = [[Floats::splat(0.0); QUAD]; R];
-        // SAFETY: the block holds `KEYS` rows, so a quad never leaves it; columns below `width` of rows that exist.
-        unsafe {
-            let row = |j: usize| keys.as_ptr().add((first + j) * width);
-            for c in (0..whole).step_by(8) {
-                let k = four(|j| Floats::load(row(j).add(c)));
-                for (r, acc) in acc.iter_mut().enumerate() {
-                    let q = Floats::load(q.as_ptr().add(r * width + c));
-                    for (acc, k) in acc.iter_mut().zip(&k) {
-                        *acc = acc.plus_product(q, *k);
-                    }
-                }
-            }
-            if whole < width {
-                let last = |row: *const f32| std::slice::from_raw_parts(row.add(whole), width - whole);
-                for (r, acc) in acc.iter_mut().enumerate() {
-                    for (j, acc) in acc.iter_mut().enumerate() {
-                        *acc = plus_some(*acc, last(q.as_ptr().add(r * width)), last(row(j)));
-                    }
-                }
-            }
-        }
-        let n = QUAD.min(some - first);
-        for (r, acc) in acc.iter().enumerate() {
-            let scores = four(|j| acc[j].fold());
-            out[r * stride + first..][..n].copy_from_slice(&scores[..n]);
-        }
-    }
-}
-
-/// `acc + q · k` for up to eight columns. A function, so that sums stay in registers where rows are whole.
-#[inline(never)]
-fn plus_some(acc: Floats, q: &[f32], k: &[f32]) -> Floats {
-    acc.plus_product(Floats::some(q, 0.0), Floats::some(k, 0.0))
-}
-
 /// `Kernels::attn_mix`.
-pub(super) fn attn_mix(p: &[f32], stride: usize, values: KvRows<'_>, width: usize, out: &mut [f32]) {
-    let n = attn_shape(values, width, out.len() / width, p.len(), stride);
+pub(super) fn attn_mix(p: &[f32], stride: usize, values: KvRows<'_>, ahead: Ahead, width: usize, out: &mut [f32]) {
+    let n = mix_shape(values, width, out.len() / width, p.len(), stride);
     if width > WIDEST {
-        return scalar::attn_mix(p, stride, values, width, out);
+        return scalar::attn_mix(p, stride, values, ahead, width, out);
     }
     let mut block = Block(MaybeUninit::uninit());
     for first in (0..n).step_by(KEYS) {
@@ -143,7 +73,7 @@ pub(super) fn attn_mix(p: &[f32], stride: usize, values: KvRows<'_>, width: usiz
         unsafe { unpack(values, first, some, width, &mut block) };
         for (p, out) in p.chunks(ROWS * stride).zip(out.chunks_mut(ROWS * width)) {
             let p = &p[first..];
-            // SAFETY: `attn_shape` has checked that `n` weights fit each row's stride.
+            // SAFETY: `mix_shape` has checked that `n` weights fit each row's stride.
             unsafe {
                 match out.len() / width {
                     ROWS => add::<ROWS>(p, stride, &block, some, width, out),
