@@ -15,20 +15,21 @@ use palisade::weights::layout::{PANEL_ROWS, pack_panel, panel_bytes};
 const HELP: &str = "\
 Speed of the matrix kernels on one thread, a table.
 
-  cargo bench --bench kernels -- [--set NAME]... [--columns N] [--seconds S] [TYPE]...
+  cargo bench --bench kernels -- [--set NAME]... [--columns N] [--tokens N] [--seconds S] [TYPE]...
 
   TYPE         a block type to measure, in any case: q4_k, IQ2_XXS; without one, all
   --set NAME   a kernel set to measure; without one, all that this processor runs
   --columns N  columns of the matrices, a multiple of 256 (2048); Llama 4 Scout's widths are 5120 and 8192, and so wide
                that a panel fills the first-level cache
+  --tokens N   tokens of the products, 2 to 512 (64)
   --seconds S  time for each number (0.06)
   --help       this text
 
   cache     GB/s of weights for one token, the weights in the second-level cache
   memory    the same, the weights far larger than any cache; /read is its share of what plain reading reaches
-  GMAC/s    products with addition for 64 tokens; /peak is its share of what the set's instructions reach with
+  GMAC/s    products with addition for several tokens, the weights in the second-level cache; /peak is its share of what the set's instructions reach with
             operands in registers, 8-bit dot products or for the float types multiply-adds
-  x scalar  times as fast as the scalar set for one token and for 64
+  x scalar  times as fast as the scalar set for one token and for several
 Each number is the best of its rounds. The scalar set never waits for memory and has no column for it.";
 
 /// Columns of the matrices unless told otherwise: few enough for eight panels of every type in the second-level cache.
@@ -43,6 +44,7 @@ struct Options {
     types: Vec<BlockType>,
     sets: Vec<Kernels>,
     cols: usize,
+    tokens: usize,
     time: Duration,
 }
 
@@ -71,13 +73,13 @@ fn main() {
 /// The lines of one type.
 fn measure(ty: BlockType, options: &Options, peaks: &[(Option<f64>, Option<f64>)], read: f64) {
     let weights = Weights::new(ty, options.cols);
-    let [one, many] = [1, TOKENS].map(|tokens| activations(tokens, options.cols));
+    let [one, many] = [1, options.tokens].map(|tokens| activations(tokens, options.cols));
     let mut scalar = None;
     for (k, (dots, floats)) in options.sets.iter().zip(peaks).rev() {
         let plain = k.name == "scalar";
         let few = if plain { weights.panel * 4 } else { weights.cached };
         let cache = few as f64 / options.best(|| weights.product(k, few, &one)) / 1e9;
-        let macs = (few / weights.panel * PANEL_ROWS * options.cols * TOKENS) as f64;
+        let macs = (few / weights.panel * PANEL_ROWS * options.cols * options.tokens) as f64;
         let rate = macs / options.best(|| weights.product(k, few, &many)) / 1e9;
         let memory = (!plain).then(|| {
             let all = weights.bytes.len();
@@ -188,7 +190,8 @@ impl Options {
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options { types: Vec::new(), sets: Vec::new(), cols: COLS, time: Duration::from_millis(60) };
+    let time = Duration::from_millis(60);
+    let mut options = Options { types: Vec::new(), sets: Vec::new(), cols: COLS, tokens: TOKENS, time };
     while let Some(arg) = args.next() {
         match arg.as_str() {
             // What `cargo bench` adds.
@@ -206,6 +209,10 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
                 let fits = |n: &usize| *n > 0 && *n <= MOST_COLS && n.is_multiple_of(256);
                 let cols = args.next().and_then(|n| n.parse().ok()).filter(fits);
                 options.cols = cols.ok_or("--columns needs a multiple of 256, at most 16384")?;
+            }
+            "--tokens" => {
+                let tokens = args.next().and_then(|n| n.parse().ok()).filter(|n| (2..=512).contains(n));
+                options.tokens = tokens.ok_or("--tokens needs a number from 2 to 512")?;
             }
             "--seconds" => {
                 let seconds = args.next().and_then(|s| s.parse().ok()).filter(|s| (0.0..=60.0).contains(s));

@@ -33,7 +33,8 @@ pub struct Args {
     /// Repetitions; the medians are printed.
     #[arg(short = 'r', long, default_value_t = 3)]
     repeat: usize,
-    /// Times each phase of the graph: a table on stderr, and "profile" in the JSON with milliseconds a token.
+    /// Times each phase of the graph: a table on stderr, and "profile" in the JSON with milliseconds a token; with --sequences
+    /// theirs too.
     #[arg(long)]
     profile: bool,
     /// Only open the model, -r times, and print {"load_ms","file_bytes","gb_s","peak_rss_bytes","packed","load_ms_all"}. What
@@ -88,12 +89,17 @@ pub fn run(args: &Args) -> Result<()> {
         kv_bytes = conversation.bytes();
     }
     let first = prefill.first().map_or(f64::NAN, |tps| prompt.len() as f64 / tps * 1000.0);
-    let batched =
-        args.sequences.iter().map(|n| batched(args, &decoder, before, prompt, *n)).collect::<Result<Vec<_>>>()?;
+    let mut together = Vec::new();
+    let mut batches = Vec::new();
+    for &count in &args.sequences {
+        let (report, profile) = batched(args, &decoder, before, prompt, count)?;
+        together.push(report);
+        batches.extend(profile.map(|p| (format!("{count} sequences"), rows(&p, count * args.generate * args.repeat))));
+    }
     let work = Work::of(decoder.model())?;
     let (prefill_tps, decode_tps) = (median(&mut prefill), median(&mut decode));
-    let batches = args.prompt.div_ceil(decoder.batch());
-    let prefill_macs = work.layer_macs as f64 + work.output_macs as f64 * batches as f64 / args.prompt as f64;
+    let last_rows = args.prompt.div_ceil(decoder.batch());
+    let prefill_macs = work.layer_macs as f64 + work.output_macs as f64 * last_rows as f64 / args.prompt as f64;
     let decode_bytes = work.bytes.saturating_add(kv_bytes);
     let mut report = serde_json::json!({
         "prefill_tps": prefill_tps,
@@ -111,15 +117,21 @@ pub fn run(args: &Args) -> Result<()> {
         "decode_tps_all": decode,
     });
     if let (Some((prefill, decode)), Some(report)) = (&profiles, report.as_object_mut()) {
-        let (prefill, decode) = (rows(prefill, args.prompt * args.repeat), rows(decode, rest.len() * args.repeat));
-        table(&prefill, &decode);
+        let mut columns = vec![
+            ("prefill".to_owned(), rows(prefill, args.prompt * args.repeat)),
+            ("decode".to_owned(), rows(decode, rest.len() * args.repeat)),
+        ];
+        columns.extend(batches);
+        table(&columns);
         let json = |rows: Vec<(&'static str, f64)>| -> serde_json::Map<_, _> {
             rows.into_iter().map(|(name, ms)| (name.to_owned(), ms.into())).collect()
         };
-        report.insert("profile".to_owned(), serde_json::json!({ "prefill": json(prefill), "decode": json(decode) }));
+        let profile: serde_json::Map<_, _> =
+            columns.into_iter().map(|(name, rows)| (name, json(rows).into())).collect();
+        report.insert("profile".to_owned(), profile.into());
     }
-    if let Some(report) = report.as_object_mut().filter(|_| !batched.is_empty()) {
-        report.insert("batched".to_owned(), batched.into());
+    if let Some(report) = report.as_object_mut().filter(|_| !together.is_empty()) {
+        report.insert("batched".to_owned(), together.into());
     }
     output::json(&report)
 }
@@ -147,18 +159,20 @@ fn loads(args: &Args) -> Result<()> {
     }))
 }
 
-/// Tokens a second of `count` conversations that step together, each on its own walk from the same prompt.
+/// Tokens a second of `count` conversations that step together, each on its own walk from the same prompt, and where the time
+/// went if that is asked for.
 fn batched(
     args: &Args,
     decoder: &Arc<Decoder>,
     before: &[u32],
     prompt: &[u32],
     count: usize,
-) -> Result<serde_json::Value> {
+) -> Result<(serde_json::Value, Option<Profile>)> {
     let vocab = decoder.model().hparams.vocab as u64;
     let mut start = at_depth(decoder, before)?;
     start.append(prompt, &mut RunControl::default())?;
     let mut speeds = Vec::new();
+    let mut profile = args.profile.then(Profile::default);
     for _ in 0..args.repeat {
         let mut talks: Vec<Context> = (0..count).map(|_| start.fork()).collect();
         let mut talks: Vec<&mut Context> = talks.iter_mut().collect();
@@ -166,11 +180,12 @@ fn batched(
         for n in 0..args.generate {
             let id = |sequence: usize| (((n * count + sequence) as u64 * 7919 + 11) % vocab) as u32;
             let ids: Vec<u32> = (0..count).map(id).collect();
-            decoder.step(&mut talks, &ids, &mut RunControl::default())?;
+            decoder.step(&mut talks, &ids, &mut RunControl { profile: profile.as_mut(), ..RunControl::default() })?;
         }
         speeds.push((args.generate * count) as f64 / begin.elapsed().as_secs_f64());
     }
-    Ok(serde_json::json!({ "sequences": count, "decode_tps": median(&mut speeds), "decode_tps_all": speeds }))
+    let report = serde_json::json!({ "sequences": count, "decode_tps": median(&mut speeds), "decode_tps_all": speeds });
+    Ok((report, profile))
 }
 
 /// Milliseconds a token of each phase, of what is in none, and of all.
@@ -181,12 +196,18 @@ fn rows(profile: &Profile, tokens: usize) -> Vec<(&'static str, f64)> {
 }
 
 /// The rows of both on stderr, with their shares of the total.
-fn table(prefill: &[(&str, f64)], decode: &[(&str, f64)]) {
+fn table(columns: &[(String, Vec<(&str, f64)>)]) {
+    eprint!("{:<17}", "ms a token");
+    columns.iter().for_each(|(title, _)| eprint!(" {title:>12} {:>7}", "%"));
+    eprintln!();
     let total = |rows: &[(&str, f64)]| rows.last().map_or(f64::NAN, |row| row.1);
-    let (whole, step) = (total(prefill), total(decode));
-    eprintln!("{:<17} {:>10} {:>7} {:>10} {:>7}", "ms a token", "prefill", "%", "decode", "%");
-    for ((name, p), (_, d)) in prefill.iter().zip(decode) {
-        eprintln!("{name:<17} {p:>10.4} {:>7.2} {d:>10.4} {:>7.2}", p / whole * 100.0, d / step * 100.0);
+    for (at, (name, _)) in columns.first().map(|(_, rows)| rows.as_slice()).unwrap_or_default().iter().enumerate() {
+        eprint!("{name:<17}");
+        for (_, rows) in columns {
+            let ms = rows.get(at).map_or(f64::NAN, |row| row.1);
+            eprint!(" {ms:>12.4} {:>7.2}", ms / total(rows) * 100.0);
+        }
+        eprintln!();
     }
 }
 

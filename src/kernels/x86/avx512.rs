@@ -1,5 +1,5 @@
-//! AVX-512 with VNNI: two panels (sixteen rows) at a time, eight tokens a tile; one or two tokens go panel by panel on 256
-//! bits. Same integers and same roundings as AVX2.
+//! AVX-512 with VNNI: two panels (sixteen rows) at a time, eight tokens a tile; one token goes panel by panel on 256 bits. Same
+//! integers and same roundings as AVX2.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use super::super::scalar::matmul_shape;
 use super::super::{Acts, Kernels, Panels};
 use super::avx2::{self, EVEX, Rows};
 use super::avx512;
-use super::{by_rows, codes, decoded, float512, mix, pairs, scores, tiles};
+use super::{by_rows, codes, common, decoded, float512, mix, pairs, scores, tiles};
 use crate::quant::{BlockType, runs};
 use crate::weights::layout::codes::with_codes;
 use crate::weights::layout::{PANEL_ROWS, is_reordered, panel_block};
@@ -37,9 +37,6 @@ pub(super) const Q8_0: usize = 272;
 pub(super) const Q4_K: usize = 1184;
 const Q6_K: usize = 1680;
 
-/// So many tokens go over one panel after the other on 256 bits: memory gives one long stretch half as fast again as several
-/// side by side, and there is little to compute meanwhile.
-const FEW: usize = 2;
 /// Tokens whose activations stay in the second-level cache while panels go by.
 const TOKEN_BLOCK: usize = 64;
 
@@ -64,15 +61,12 @@ fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     if panel_block(w.ty).0 == 1 {
         return float512::matmul(w, x, out);
     }
-    if (1..=FEW).contains(&tokens) {
+    if tokens == 1 {
+        // One panel after the other on 256 bits: memory gives one long stretch half as fast again as several side by side, and
+        // there is little to compute meanwhile.
         // SAFETY: this table is only handed out when the processor has what it uses; `matmul_shape` has checked that `x` is
         // quantized and as wide as the panels.
-        unsafe {
-            match tokens {
-                1 => avx2::tile::<EVEX, 1>(w, x, 0, out),
-                _ => avx2::tile::<EVEX, FEW>(w, x, 0, out),
-            }
-        };
+        unsafe { avx2::tile::<EVEX, 1>(w, x, 0, out) };
         return;
     }
     // What shares a pass: four panels where the type has tiles of them, otherwise two.
@@ -105,10 +99,13 @@ unsafe fn four(ty: BlockType, bytes: &[u8], panel: usize, x: &Acts, tokens: Rang
         // SAFETY: the caller's promises; the tile's tokens exist.
         t += unsafe {
             match tokens.end - t {
-                8 | 9 => strip::<4, 2>(ty, bytes, panel, x, t, out),
+                // Seven are three and four, eight and nine are four twice: a token alone would pay for all weights.
+                7 => strip::<3, 2>(ty, bytes, panel, x, t, out),
+                4 | 8 | 9 => strip::<4, 2>(ty, bytes, panel, x, t, out),
+                5 => strip::<5, 2>(ty, bytes, panel, x, t, out),
                 6.. => strip::<6, 2>(ty, bytes, panel, x, t, out),
-                4.. => strip::<4, 2>(ty, bytes, panel, x, t, out),
-                2.. => strip::<2, 2>(ty, bytes, panel, x, t, out),
+                3 => strip::<3, 2>(ty, bytes, panel, x, t, out),
+                2 => strip::<2, 2>(ty, bytes, panel, x, t, out),
                 _ => strip::<1, 2>(ty, bytes, panel, x, t, out),
             }
         };
@@ -127,8 +124,11 @@ unsafe fn two(ty: BlockType, bytes: &[u8], panel: usize, x: &Acts, tokens: Range
         t += unsafe {
             match tokens.end - t {
                 8.. => pair::<8>(ty, bytes, panel, x, t, out),
-                4.. => pair::<4>(ty, bytes, panel, x, t, out),
-                2.. => pair::<2>(ty, bytes, panel, x, t, out),
+                6 => pair::<6>(ty, bytes, panel, x, t, out),
+                5 => pair::<5>(ty, bytes, panel, x, t, out),
+                4 | 7 => pair::<4>(ty, bytes, panel, x, t, out),
+                3 => pair::<3>(ty, bytes, panel, x, t, out),
+                2 => pair::<2>(ty, bytes, panel, x, t, out),
                 _ => pair::<1>(ty, bytes, panel, x, t, out),
             }
         };
@@ -251,6 +251,7 @@ macro_rules! by_blocks {
         ) -> [[__m512; N]; P] {
             let mut acc = [[_mm512_setzero_ps(); N]; P];
             for $n in 0..blocks {
+                common::ask_group(panels[0][0], 2 * P * $bytes, $n, blocks);
                 for p in 0..P {
                     // SAFETY: block `n` of each panel and of each row exist.
                     unsafe {

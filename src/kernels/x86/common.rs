@@ -26,6 +26,13 @@ pub(super) fn ask<T>(next: *const T, at: usize) {
     unsafe { _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(at).cast()) };
 }
 
+/// Asks for a part of the panels behind those at `panels`, in the order of memory, while block `n` of `blocks` is computed:
+/// `bytes` are a block's in all panels.
+#[inline(always)]
+pub(super) fn ask_group(panels: *const u8, bytes: usize, n: usize, blocks: usize) {
+    (0..bytes).step_by(64).for_each(|line| ask(panels, (blocks + n) * bytes + line));
+}
+
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn weights(ty: BlockType, p: *const u8) -> __m256 {

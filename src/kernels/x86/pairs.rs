@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::avx2::{self, PLAIN, Rows, dpbusd};
-use super::avx512;
+use super::{avx512, common};
 use crate::quant::{q2_k, q3_k};
 use crate::weights::layout::PANEL_ROWS;
 use crate::weights::layout::pairs::{Q2_K_CHUNKS, Q2_K_SCALES, Q3_K_CHUNKS, Q3_K_SCALES};

@@ -27,8 +27,8 @@ fn rows_at_once(rows: usize, most: usize) -> usize {
     rows.div_ceil(rows.div_ceil(most).max(1)).max(1)
 }
 
-/// Blocks of keys that share a pass, of `$wide` and then of one, and what of them is asked for: for every pass
-/// `$pass(first block, blocks, rows, lanes, where in the scores)`.
+/// The blocks of keys that `some` touches in passes of `wide`, and of one where fewer are left: the first block of each pass and
+/// how many it takes.
 fn passes(some: &Range<usize>, wide: usize) -> impl Iterator<Item = (usize, usize)> {
     let (mut block, end) = (some.start / KEY_BLOCK, some.end.div_ceil(KEY_BLOCK));
     std::iter::from_fn(move || {

@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use super::avx2::Rows;
 use super::avx512;
 use super::codes::{self, Small};
+use super::common::ask_group;
 use crate::quant::BlockType;
 use crate::weights::layout::codes::{Codes, with_codes};
 
@@ -216,6 +217,7 @@ unsafe fn products<F: Form, const N: usize, const P: usize>(
             for p in 0..P {
                 block[p] = [panels[p][0].add(F::BYTES * n), panels[p][1].add(F::BYTES * n)];
             }
+            ask_group(panels[0][0], 2 * P * F::BYTES, n, blocks);
             let heads: [F::Head; P] = std::array::from_fn(|p| F::head(block[p][0], block[p][1]));
             for sub in 0..F::SUBS {
                 let at = F::SUBS * n + sub;
