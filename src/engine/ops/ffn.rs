@@ -128,15 +128,15 @@ impl FeedForward {
     fn run(&self, x: &Acts) -> Result<Vec<f32>> {
         let shared = Part { w: &self.weights.shared, expert: None };
         let Some(routed) = &self.weights.routed else { return self.mlp(shared, x, None) };
+        // Paged experts of several tokens come one by one: side by side all would be held at once, and a small budget would
+        // read a page again for the down matrix.
+        let paged = routed.experts.iter().any(|expert| expert.down.is_paged());
+        if x.tokens() == 1 || (x.tokens() <= TOGETHER && !paged) {
+            return self.side_by_side(shared, routed, x);
+        }
         let logits = linear(&self.kernels, &routed.router, x)?; // (S, experts)
         let groups = by_expert(&logits, routed);
         scratch::give(logits);
-        // Paged experts of several tokens come one by one: side by side all would be held at once, and a small budget would
-        // read a page again for the down matrix.
-        let paged = groups.iter().any(|group| group.part.w.down.is_paged());
-        if x.tokens() == 1 || (x.tokens() <= TOGETHER && !paged) {
-            return self.side_by_side(shared, &groups, x);
-        }
         let mut y = self.mlp(shared, x, None)?;
         for group in &groups {
             let routed = match group.gather(x) {
@@ -169,21 +169,28 @@ impl FeedForward {
         y
     }
 
-    /// The shared expert and the chosen ones over a few tokens: two goes over the threads instead of two for each expert.
-    fn side_by_side(&self, shared: Part<'_>, groups: &[Group<'_>], x: &Acts) -> Result<Vec<f32>> {
+    /// The shared expert and the chosen ones over a few tokens, in three goes over the threads: the router with what does not
+    /// wait for it, the chosen experts' first matrices, and the last matrices of all.
+    fn side_by_side(&self, shared: Part<'_>, routed: &Routed, x: &Acts) -> Result<Vec<f32>> {
+        let first = [(&routed.router, x), (&shared.w.gate, x), (&shared.w.up, x)];
+        let mut products = linear_all(&self.kernels, &first)?.into_iter();
+        let mut next = || products.next().unwrap_or_default();
+        let (logits, gate, up) = (next(), next(), next());
+        let groups = by_expert(&logits, routed);
+        scratch::give(logits);
+        self.watch(&["gate", "up"], None, x, None);
+        let mut hidden = vec![self.hidden(shared, gate, up, None)];
         let gathered: Vec<Option<Acts>> = groups.iter().map(|group| group.gather(x)).collect();
-        let mut parts: Vec<(Part<'_>, &Acts, Option<&[f32]>)> = vec![(shared, x, None)];
-        let routed = groups.iter().zip(&gathered);
-        parts.extend(routed.map(|(g, own)| (g.part, own.as_ref().unwrap_or(x), Some(g.scales.as_slice()))));
-        let jobs: Vec<_> = parts.iter().flat_map(|(part, x, _)| [(&part.w.gate, *x), (&part.w.up, *x)]).collect();
+        let own = || groups.iter().zip(&gathered).map(|(group, own)| (group, own.as_ref().unwrap_or(x)));
+        let jobs: Vec<_> = own().flat_map(|(g, x)| [(&g.part.w.gate, x), (&g.part.w.up, x)]).collect();
         let mut products = linear_all(&self.kernels, &jobs)?.into_iter();
-        let mut hidden = Vec::with_capacity(parts.len());
-        for (part, x, scales) in &parts {
-            self.watch(&["gate", "up"], part.expert, x, *scales);
+        for (group, x) in own() {
+            self.watch(&["gate", "up"], group.part.expert, x, Some(&group.scales));
             let (gate, up) = (products.next().unwrap_or_default(), products.next().unwrap_or_default());
-            hidden.push(self.hidden(*part, gate, up, *scales));
+            hidden.push(self.hidden(group.part, gate, up, Some(&group.scales)));
         }
-        let jobs: Vec<_> = parts.iter().zip(&hidden).map(|((part, ..), hidden)| (&part.w.down, hidden)).collect();
+        let parts = std::iter::once(shared).chain(groups.iter().map(|group| group.part));
+        let jobs: Vec<_> = parts.zip(&hidden).map(|(part, hidden)| (&part.w.down, hidden)).collect();
         let mut downs = linear_all(&self.kernels, &jobs)?.into_iter();
         let mut y = downs.next().unwrap_or_default();
         for (group, routed) in groups.iter().zip(downs) {
