@@ -109,7 +109,7 @@ impl Decoder {
         let (parts, pager) = pool.install(|| {
             let total = if options.map_weights { 0 } else { file_bytes(&model, bytes.routed_budget >= bytes.routed)? };
             let paged = (bytes.routed_budget < bytes.routed).then_some(bytes.routed_budget);
-            let resident = bytes.fixed + if paged.is_none() { bytes.routed } else { 0 };
+            let resident = bytes.fixed.saturating_add(if paged.is_none() { bytes.routed } else { 0 });
             let mut loader = Loader::new(Arc::clone(gguf), total, resident, options.map_weights, paged, on_progress)?;
             let parts = load_parts(&mut loader, &model, kernels, kv, options)?;
             // Gate and up matrices of every expert that a token uses.
