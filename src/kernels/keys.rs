@@ -1,6 +1,8 @@
 //! Keys in the order in which scores are made: sixteen positions side by side, column after column. A register then holds one
 //! column of as many positions, a score is one lane, and no sum ever crosses lanes.
 
+use std::ops::Range;
+
 /// Positions that lie side by side.
 pub const KEY_BLOCK: usize = 16;
 
@@ -68,5 +70,21 @@ pub fn lay_keys(rows: &[f32], width: usize, out: &mut [f32]) {
             *column = [0.0; KEY_BLOCK];
             column.iter_mut().zip(rows.iter().skip(c).step_by(width)).for_each(|(to, x)| *to = *x);
         }
+    }
+}
+
+/// Puts the sixteen scores of block `block` in their places of a row of scores of the positions `some`.
+#[inline(always)]
+#[cfg_attr(
+    not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))),
+    expect(dead_code, reason = "the scalar set has no lanes")
+)]
+pub(super) fn put_scores(sixteen: &[f32; KEY_BLOCK], block: usize, some: &Range<usize>, row: &mut [f32]) {
+    let first = block * KEY_BLOCK;
+    let (from, to) = (some.start.max(first), some.end.min(first + KEY_BLOCK));
+    let row = &mut row[from - some.start..to - some.start];
+    match row.first_chunk_mut::<KEY_BLOCK>() {
+        Some(whole) => *whole = *sixteen,
+        None => row.copy_from_slice(&sixteen[from - first..to - first]),
     }
 }

@@ -114,11 +114,13 @@ impl Pool {
     /// [`crate::error::Kind::Memory`] when the system has no room for it.
     pub fn take(&self) -> Result<Block> {
         let mut stretches = self.stretches.lock().unwrap_or_else(PoisonError::into_inner);
-        stretches.retain(|stretch| stretch.strong_count() > 0);
-        // The oldest first, so that the young ones empty.
-        if let Some(block) = stretches.iter().filter_map(Weak::upgrade).find_map(|stretch| self.block_of(stretch)) {
+        // The youngest first: as a rule the others are full.
+        let mut known = stretches.iter().rev().filter_map(Weak::upgrade);
+        if let Some(block) = known.find_map(|stretch| self.block_of(stretch)) {
             return Ok(block);
         }
+        drop(known);
+        stretches.retain(|stretch| stretch.strong_count() > 0);
         // Blocks that fill most of a huge page take it whole.
         let len = self.block.checked_mul(self.count as usize);
         let huge = len.and_then(|len| len.checked_next_multiple_of(HUGE)).filter(|huge| huge / 2 < len.unwrap_or(0));

@@ -4,21 +4,20 @@
 use std::arch::aarch64::*;
 use std::ops::Range;
 
+use super::super::keys::put_scores;
 use super::super::scalar::{byte_shape, keys_shape};
 use super::super::{Ahead, ByteKeys, ByteQueries, KEY_BLOCK, KV_BLOCK, Keys};
 use super::by_tokens;
 use super::dot::{Dot, Half};
 use super::lanes::{Floats, Ints, four, two};
 
-/// Puts the sixteen scores of block `block` in their places of a row of scores of the positions `some`.
-fn put(lanes: [Floats; 2], block: usize, some: &Range<usize>, row: &mut [f32]) {
-    let first = block * KEY_BLOCK;
-    let (from, to) = (some.start.max(first), some.end.min(first + KEY_BLOCK));
+/// The lanes of sixteen scores.
+fn sixteen(lanes: [Floats; 2]) -> [f32; KEY_BLOCK] {
     let mut sixteen = [0.0; KEY_BLOCK];
     for (eight, lanes) in sixteen.as_chunks_mut::<8>().0.iter_mut().zip(lanes) {
         *eight = lanes.array();
     }
-    row[from - some.start..to - some.start].copy_from_slice(&sixteen[from - first..to - first]);
+    sixteen
 }
 
 /// `Kernels::attn_scores`.
@@ -73,7 +72,7 @@ unsafe fn pass<const R: usize>(
         }
     }
     for (acc, row) in acc.iter().zip(scores.chunks_mut(stride)) {
-        put(*acc, block, some, row);
+        put_scores(&sixteen(*acc), block, some, row);
     }
 }
 
@@ -90,7 +89,8 @@ pub(super) fn attn_scores_q8<D: Dot>(
     for block in some.start / KEY_BLOCK..some.end.div_ceil(KEY_BLOCK) {
         for (r, row) in scores.chunks_mut(stride.max(1)).enumerate().take(q.rows()) {
             // SAFETY: the set's features as its constructor found; `byte_shape` has checked that the block exists.
-            put(unsafe { D::byte_scores(q.part(r, 1), keys, block) }, block, &some, row);
+            let lanes = unsafe { D::byte_scores(q.part(r, 1), keys, block) };
+            put_scores(&sixteen(lanes), block, &some, row);
         }
     }
 }

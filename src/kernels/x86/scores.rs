@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::super::keys::put_scores;
 use super::super::scalar::{byte_shape, keys_shape};
 use super::super::{Ahead, ByteKeys, ByteQueries, KEY_BLOCK, KV_BLOCK, Keys};
 use super::common::{ask, next};
@@ -37,18 +38,6 @@ fn passes(some: &Range<usize>, wide: usize) -> impl Iterator<Item = (usize, usiz
         block += blocks;
         (first < end).then_some((first, blocks))
     })
-}
-
-/// Puts the sixteen scores of block `block` in their places of a row of scores of the positions `some`.
-#[inline(always)]
-fn put(sixteen: &[f32; KEY_BLOCK], block: usize, some: &Range<usize>, row: &mut [f32]) {
-    let first = block * KEY_BLOCK;
-    let (from, to) = (some.start.max(first), some.end.min(first + KEY_BLOCK));
-    let row = &mut row[from - some.start..to - some.start];
-    match row.first_chunk_mut::<KEY_BLOCK>() {
-        Some(whole) => *whole = *sixteen,
-        None => row.copy_from_slice(&sixteen[from - first..to - first]),
-    }
 }
 
 /// `Kernels::attn_scores` of one instruction set: `$most` rows and `$wide` blocks share a pass.
@@ -129,10 +118,7 @@ unsafe fn pass_avx512<const R: usize, const B: usize>(
     }
     for (acc, row) in acc.iter().zip(scores.chunks_mut(stride)) {
         for (b, acc) in acc.iter().enumerate() {
-            let mut sixteen = [0.0f32; KEY_BLOCK];
-            // SAFETY: sixteen values.
-            unsafe { _mm512_storeu_ps(sixteen.as_mut_ptr(), *acc) };
-            put(&sixteen, block + b, some, row);
+            put_scores(&sixteen(*acc), block + b, some, row);
         }
     }
 }
@@ -179,9 +165,19 @@ unsafe fn pass_avx2<const R: usize, const B: usize>(
     }
     for (acc, row) in acc.iter().zip(scores.chunks_mut(stride)) {
         for (b, acc) in acc.iter().enumerate() {
-            put(&two(acc), block + b, some, row);
+            put_scores(&two(acc), block + b, some, row);
         }
     }
+}
+
+/// The lanes of a register.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn sixteen(acc: __m512) -> [f32; KEY_BLOCK] {
+    let mut sixteen = [0.0f32; KEY_BLOCK];
+    // SAFETY: sixteen values.
+    unsafe { _mm512_storeu_ps(sixteen.as_mut_ptr(), acc) };
+    sixteen
 }
 
 /// The lanes of two registers.
@@ -289,10 +285,7 @@ unsafe fn byte_pass_avx512<const R: usize, const B: usize>(
     }
     for (acc, row) in acc.iter().zip(scores.chunks_mut(stride)) {
         for (b, acc) in acc.iter().enumerate() {
-            let mut sixteen = [0.0f32; KEY_BLOCK];
-            // SAFETY: sixteen values.
-            unsafe { _mm512_storeu_ps(sixteen.as_mut_ptr(), *acc) };
-            put(&sixteen, block + b, some, row);
+            put_scores(&sixteen(*acc), block + b, some, row);
         }
     }
 }
@@ -358,7 +351,7 @@ unsafe fn byte_pass_avx2<const R: usize, const B: usize>(
     }
     for (acc, row) in acc.iter().zip(scores.chunks_mut(stride)) {
         for (b, acc) in acc.iter().enumerate() {
-            put(&two(acc), block + b, some, row);
+            put_scores(&two(acc), block + b, some, row);
         }
     }
 }
