@@ -130,6 +130,7 @@ impl Weights {
     }
 
     fn product(&self, k: &Kernels, bytes: usize, x: &Acts) -> f32 {
+        let x = x.rows();
         let mut out = vec![0.0; bytes / self.panel * x.tokens() * PANEL_ROWS];
         (k.matmul)(
             Panels { ty: self.ty, cols: self.cols, bytes: self.bytes.get(0..bytes).unwrap_or_default() },

@@ -1,15 +1,18 @@
 //! Keeps the pool's threads from falling asleep between the phases of one pass, and between the passes of one answer.
 //!
 //! A decoded token is some hundred short parallel phases with a little serial work between them. Threads that find nothing to
-//! do go to sleep within microseconds, and waking one costs as much as a small phase takes. So for the time of a short pass,
-//! and until the host has sampled the next token, the others look for work without pause. They are the pool's own threads;
-//! nobody spins on a thread that another pass needs or while two passes share the pool.
+//! do go to sleep within microseconds, and waking one costs as much as a small phase takes. So for the time of a pass, and until
+//! the host has sampled the next token, the others look for work without pause: for tasks of the pass's phases, and for jobs of
+//! the pool. They are the pool's own threads; nobody spins on a thread that another pass needs or while two passes share the pool.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rayon::prelude::*;
+
+use super::team::Team;
 use crate::error::Result;
 
 thread_local! {
@@ -17,17 +20,28 @@ thread_local! {
     static LEADING: Cell<usize> = const { Cell::new(0) };
     /// Whether this thread keeps a watch.
     static WATCHING: Cell<bool> = const { Cell::new(false) };
+    /// Whose pass this thread leads.
+    static LED: RefCell<Option<Arc<Crew>>> = const { RefCell::new(None) };
 }
 
-/// Passes that run on one pool.
-pub(super) type Passes = Arc<AtomicUsize>;
+/// The threads of one pool.
+#[derive(Default)]
+pub(super) struct Crew {
+    /// Passes that go on.
+    passes: AtomicUsize,
+    /// Threads that keep a watch, and lead nothing on top of it.
+    watches: AtomicUsize,
+    /// Whether they were asked to and none has begun.
+    asked: AtomicBool,
+    team: Team,
+}
 
-/// Looks for work before the clock is read and the system is asked whether somebody else needs the processor.
-const LOOKS: usize = 16;
+/// Looks for tasks before one for a job of the pool, which costs more.
+const TASKS: usize = 8;
+/// Looks for tasks before the clock is read and the system is asked whether somebody else needs the processor.
+const LOOKS: usize = 128;
 /// Time in vain after which a watch ends: the thread that leads the pass was held up, or the host does not come back.
 const VAIN: Duration = Duration::from_millis(1);
-/// Looks at whether the others are through, a quarter of a millisecond of them, before a thread may sleep over it.
-const PATIENCE: usize = 1 << 14;
 
 /// Runs `work` as something that no watch may interrupt.
 pub(super) fn leading<T>(work: impl FnOnce() -> T) -> T {
@@ -43,83 +57,106 @@ pub(super) fn leading<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Counts a pass as over, however it ends.
-struct Pass(Passes);
+struct Pass {
+    crew: Arc<Crew>,
+    before: Option<Arc<Crew>>,
+}
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        if WATCHING.get() {
+            self.crew.watches.fetch_add(1, Ordering::Relaxed);
+        }
+        self.crew.passes.fetch_sub(1, Ordering::AcqRel);
+        LED.set(self.before.take());
     }
 }
 
-/// Runs `work` on the pool's thread that this is called on; where it is `short`, the pool's other threads stay awake.
-pub(super) fn pass<T>(passes: &Passes, short: bool, work: impl FnOnce() -> T) -> T {
-    let alone = passes.fetch_add(1, Ordering::AcqRel) == 0;
-    let _pass = Pass(Arc::clone(passes));
-    if short && alone && rayon::current_num_threads() > 1 {
-        let passes = Arc::clone(passes);
-        rayon::spawn_broadcast(move |_| watch(&passes));
+/// Runs `work` on the pool's thread that this is called on, while the pool's other threads stay awake.
+pub(super) fn pass<T>(crew: &Arc<Crew>, work: impl FnOnce() -> T) -> T {
+    crew.passes.fetch_add(1, Ordering::AcqRel);
+    // A watch that has found a pass to lead watches over nothing until it is through.
+    if WATCHING.get() {
+        crew.watches.fetch_sub(1, Ordering::Relaxed);
     }
+    let _pass = Pass { crew: Arc::clone(crew), before: LED.replace(Some(Arc::clone(crew))) };
     leading(work)
 }
 
-/// Takes whatever work there is until there was none for a while, or until there is a second pass. A watch that outlasts its
-/// pass serves the next one too.
-fn watch(passes: &AtomicUsize) {
-    if LEADING.get() > 0 || WATCHING.replace(true) {
-        return;
+impl Crew {
+    /// Whether a single pass goes on, or none.
+    fn is_calm(&self) -> bool {
+        self.passes.load(Ordering::Acquire) <= 1
     }
-    let (mut looks, mut since) = (0_usize, Instant::now());
-    while passes.load(Ordering::Acquire) <= 1 {
-        if rayon::yield_now() == Some(rayon::Yield::Executed) {
-            since = Instant::now();
-            continue;
-        }
-        looks += 1;
-        if !looks.is_multiple_of(LOOKS) {
-            std::hint::spin_loop();
-        } else if since.elapsed() < VAIN {
-            std::thread::yield_now();
-        } else {
-            break;
+
+    /// Wakes the other threads if nobody keeps a watch.
+    fn wake(self: &Arc<Self>) {
+        if self.watches.load(Ordering::Relaxed) == 0 && !self.asked.swap(true, Ordering::Relaxed) {
+            let crew = Arc::clone(self);
+            rayon::spawn_broadcast(move |_| crew.watch());
         }
     }
-    WATCHING.set(false);
+
+    /// Takes whatever work there is until there was none for a while, or until there is a second pass. A watch that outlasts its
+    /// pass serves the next one too.
+    fn watch(&self) {
+        if LEADING.get() > 0 || WATCHING.replace(true) {
+            return;
+        }
+        self.watches.fetch_add(1, Ordering::Relaxed);
+        self.asked.store(false, Ordering::Relaxed);
+        let (mut looks, mut since) = (0_usize, Instant::now());
+        while self.is_calm() {
+            looks += 1;
+            if self.team.help()
+                || (looks.is_multiple_of(TASKS) && rayon::yield_now() == Some(rayon::Yield::Executed))
+            {
+                since = Instant::now();
+            } else if !looks.is_multiple_of(LOOKS) {
+                std::hint::spin_loop();
+            } else if since.elapsed() < VAIN {
+                std::thread::yield_now();
+            } else {
+                break;
+            }
+        }
+        self.watches.fetch_sub(1, Ordering::Relaxed);
+        WATCHING.set(false);
+    }
 }
 
 /// Does `work` to every task on the pool's threads. Each takes the next task when it is through with its own, so that the
-/// first may be long if the last are short; nobody falls asleep while the last ones are under way.
+/// first may be long if the last are short.
+pub(super) fn each<T: Send>(tasks: Vec<T>, work: impl Fn(T) + Sync) {
+    if tasks.len() < 2 || rayon::current_num_threads() < 2 {
+        return tasks.into_iter().for_each(work);
+    }
+    let tasks: Vec<_> = tasks.into_iter().map(|task| Mutex::new(Some(task))).collect();
+    let one = |i: usize| {
+        tasks.get(i).and_then(|task| lock(task).take()).map(&work);
+    };
+    let crew = LED.with_borrow(Clone::clone).filter(|crew| crew.is_calm());
+    let shared = crew.zip(u32::try_from(tasks.len()).ok()).is_some_and(|(crew, count)| {
+        crew.wake();
+        crew.team.run(count, &one)
+    });
+    if !shared {
+        (0..tasks.len()).into_par_iter().with_max_len(1).for_each(one);
+    }
+}
+
+/// As [`each`] for work that may fail.
 ///
 /// # Errors
 /// The first one of `work`; the other tasks are done nevertheless.
 pub(super) fn share<T: Send>(tasks: Vec<T>, work: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
-    let (count, threads) = (tasks.len(), rayon::current_num_threads());
-    if count < 2 || threads < 2 {
-        return tasks.into_iter().try_for_each(work);
-    }
-    let (tasks, failed, done) = (Mutex::new(tasks.into_iter()), Mutex::new(None), AtomicUsize::new(0));
-    let next = || lock(&tasks).next();
-    hands(threads.min(count), &|| {
-        while let Some(task) = next() {
-            if let Err(e) = work(task) {
-                lock(&failed).get_or_insert(e);
-            }
-            done.fetch_add(1, Ordering::Release);
-        }
-        let mut looks = 0;
-        while done.load(Ordering::Acquire) < count && looks < PATIENCE {
-            looks += 1;
-            std::hint::spin_loop();
+    let failed = Mutex::new(None);
+    each(tasks, |task| {
+        if let Err(e) = work(task) {
+            lock(&failed).get_or_insert(e);
         }
     });
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-}
-
-/// Calls `hand` so many times, side by side on the threads that are free.
-fn hands(count: usize, hand: &(impl Fn() + Sync)) {
-    if count < 2 {
-        return hand();
-    }
-    rayon::join(|| hands(count - count / 2, hand), || hands(count / 2, hand));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -128,30 +165,71 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::collections::HashSet;
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
 
     use rayon::prelude::*;
 
-    use super::{Passes, leading, pass, share};
+    use super::{Crew, VAIN, leading, lock, pass, share};
     use crate::error::Error;
 
     fn sum(n: u32) -> u64 {
         (0..n).into_par_iter().with_max_len(1).map(|i| u64::from(i * i)).sum()
     }
 
+    fn shared_sum(n: u32) -> u64 {
+        let sum = AtomicU64::new(0);
+        let add = |i| {
+            sum.fetch_add(u64::from(i * i), Ordering::Relaxed);
+            Ok(())
+        };
+        share((0..n).collect(), add).unwrap();
+        sum.into_inner()
+    }
+
+    /// Threads that wait for a watch nobody keeps would make this last for ever or alone.
+    #[test]
+    fn a_pass_gets_the_other_threads_again_after_a_long_silence() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        let crew = Arc::<Crew>::default();
+        for _ in 0..5 {
+            std::thread::sleep(3 * VAIN);
+            let threads = Mutex::new(HashSet::new());
+            let meet = |_| {
+                let mut known = lock(&threads);
+                known.insert(std::thread::current().id());
+                let all = known.len() == 3;
+                drop(known);
+                if !all {
+                    std::thread::sleep(VAIN);
+                }
+                Ok(())
+            };
+            // The pass itself falls silent too.
+            let work = || {
+                share((0..2).collect(), |_: usize| Ok(())).unwrap();
+                std::thread::sleep(3 * VAIN);
+                share((0..1000).collect(), |task: usize| if lock(&threads).len() < 3 { meet(task) } else { Ok(()) })
+            };
+            pool.install(|| pass(&crew, work)).unwrap();
+            assert_eq!(threads.into_inner().unwrap().len(), 3);
+        }
+    }
+
     #[test]
     fn passes_side_by_side_and_inside_each_other_end() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-        let (passes, done): (Passes, _) = (Arc::default(), AtomicUsize::new(0));
+        let (crew, done): (Arc<Crew>, _) = (Arc::default(), AtomicUsize::new(0));
         std::thread::scope(|threads| {
             for host in 0..4 {
-                let (pool, passes, done) = (&pool, &passes, &done);
+                let (pool, crew, done) = (&pool, &crew, &done);
                 threads.spawn(move || {
                     for _ in 0..200 {
                         let got = pool.install(|| match host {
                             0 => leading(|| sum(64)),
-                            _ => pass(passes, true, || (sum(64), sum(64)).0),
+                            1 => pass(crew, || sum(64)),
+                            _ => pass(crew, || (shared_sum(64), shared_sum(64)).0),
                         });
                         assert_eq!(got, 85344);
                         done.fetch_add(1, Ordering::Relaxed);
@@ -159,18 +237,18 @@ mod tests {
                 });
             }
         });
-        assert_eq!((done.into_inner(), passes.load(Ordering::Relaxed)), (800, 0));
+        assert_eq!((done.into_inner(), crew.passes.load(Ordering::Relaxed)), (800, 0));
     }
 
     #[test]
     fn a_pass_that_panics_ends_the_watch() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-        let passes = Passes::default();
+        let crew = Arc::<Crew>::default();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            pool.install(|| pass(&passes, true, || std::panic::panic_any(sum(4))));
+            pool.install(|| pass(&crew, || std::panic::panic_any(shared_sum(4))));
         }));
-        assert!(panicked.is_err() && passes.load(Ordering::Relaxed) == 0);
-        assert_eq!(pool.install(|| pass(&passes, true, || sum(64))), 85344);
+        assert!(panicked.is_err() && crew.passes.load(Ordering::Relaxed) == 0);
+        assert_eq!(pool.install(|| pass(&crew, || shared_sum(64))), 85344);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tract_onnx::prelude::{TypedSimplePlan, TypedSimpleState};
 
-use super::awake::{self, Passes};
+use super::awake::{self, Crew};
 use super::context::Context;
 use super::from_tract;
 use super::graph::{LayerParts, Parts, plan};
@@ -72,8 +72,8 @@ pub struct Decoder {
     plan: Arc<TypedSimplePlan>,
     /// States of the plan that no run uses: as many as ever ran side by side. They hold no past.
     idle: Mutex<Vec<TypedSimpleState>>,
-    /// Runs that go on at the moment.
-    pub(super) passes: Passes,
+    /// The pool's threads, as passes share them.
+    pub(super) crew: Arc<Crew>,
     pager: Option<Arc<Pager>>,
     /// Where the pasts of conversations have their pages from.
     pages: Arc<Pool>,
@@ -126,7 +126,7 @@ impl Decoder {
             parts,
             plan,
             idle: Mutex::default(),
-            passes: Passes::default(),
+            crew: Arc::default(),
             pager,
             pages,
             bytes,

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::awake::share;
 use super::scratch;
 use crate::error::Result;
-use crate::kernels::{Acts, Kernels, Panels};
+use crate::kernels::{ActRows, Kernels, Panels};
 use crate::weights::layout::PANEL_ROWS;
 use crate::weights::{Matrix, Pinned};
 
@@ -14,36 +14,40 @@ const TASK_BYTES: usize = 1 << 16;
 /// Where few rows of activations go over much memory, a task is this part of what is left for each thread: memory gives long
 /// stretches faster, and the last task, which the others wait for, is short.
 const PART: usize = 2;
-/// Bytes of weights from which on tasks are taken one by one: with fewer, who comes next is settled faster by halves.
-const ONE_BY_ONE: usize = 8 << 20;
-/// Tasks of one thread where it goes by halves.
-const TASKS: usize = 16;
 /// So many rows are few.
 const FEW: usize = 4;
 /// Tokens whose outputs are put in order together.
-const TOKENS: usize = 16;
+const TOKENS: usize = 8;
 /// Values that one thread puts in order before the others would have woken up.
-const ALONE: usize = 1 << 16;
+const ALONE: usize = 1 << 15;
 
-/// `y = W x`, `(tokens, rows)`. The result does not depend on the number of threads.
+/// One product, `y = W x`.
+pub(super) struct Product<'a> {
+    pub(super) w: &'a Matrix,
+    pub(super) x: ActRows<'a>,
+    /// `(tokens, rows)`
+    pub(super) y: &'a mut [f32],
+}
+
+/// `W x`, `(tokens, rows)`, in a [`scratch`] buffer: whoever does not pass it on gives it back.
+///
+/// # Errors
+/// As [`linear_all`].
+pub(super) fn linear(k: &Kernels, w: &Matrix, x: ActRows<'_>) -> Result<Vec<f32>> {
+    let mut y = scratch::take(x.tokens() * w.rows());
+    linear_all(k, &mut [Product { w, x, y: &mut y }])?;
+    Ok(y)
+}
+
+/// Several products in one go over the threads. The results do not depend on the number of threads.
 ///
 /// # Errors
 /// What bringing the weights into memory gives.
-pub(super) fn linear(k: &Kernels, w: &Matrix, x: &Acts) -> Result<Vec<f32>> {
-    Ok(linear_all(k, &[(w, x)])?.pop().unwrap_or_default())
-}
-
-/// As [`linear`] for several pairs of matrix and activations, in one go over the threads. The results are [`scratch`] buffers:
-/// whoever does not pass one on gives it back.
-///
-/// # Errors
-/// As there.
-pub(super) fn linear_all(k: &Kernels, jobs: &[(&Matrix, &Acts)]) -> Result<Vec<Vec<f32>>> {
-    let pinned = jobs.iter().map(|(w, _)| w.pin()).collect::<Result<Vec<_>>>()?;
-    let mut outputs: Vec<Vec<f32>> =
-        jobs.iter().map(|(w, x)| scratch::take(w.panels() * rows(w, x) * PANEL_ROWS)).collect();
-    let all: usize = jobs.iter().map(|(w, _)| w.panels() * w.panel_bytes()).sum();
-    let tasks = tasks(jobs, all, &pinned, &mut outputs);
+pub(super) fn linear_all(k: &Kernels, products: &mut [Product<'_>]) -> Result<()> {
+    let pinned = products.iter().map(|p| p.w.pin()).collect::<Result<Vec<_>>>()?;
+    let all: usize = products.iter().map(|p| p.w.panels() * p.w.panel_bytes()).sum();
+    let mut panels = scratch::take(products.iter().map(Product::in_panels).sum());
+    let tasks = tasks(products, all, &pinned, &mut panels);
     let work = |task: Task<'_>| {
         let w = task.pinned.matrix();
         let panels = task.out.len() / (rows(w, task.x) * PANEL_ROWS);
@@ -51,35 +55,51 @@ pub(super) fn linear_all(k: &Kernels, jobs: &[(&Matrix, &Acts)]) -> Result<Vec<V
             (k.matmul)(Panels { ty: w.ty(), cols: w.cols(), bytes }, task.x, task.out);
         })
     };
-    if all < ONE_BY_ONE { tasks.into_par_iter().try_for_each(work) } else { share(tasks, work) }?;
-    Ok(jobs.iter().zip(outputs).map(|((w, x), out)| ordered(w, x, out)).collect())
+    share(tasks, work)?;
+    order(products, &panels);
+    scratch::give(panels);
+    Ok(())
+}
+
+impl Product<'_> {
+    /// Whether panels give the output as it is: one row, and whole panels of it.
+    fn is_in_order(&self) -> bool {
+        rows(self.w, self.x) == 1 && self.y.len() == self.w.panels() * PANEL_ROWS
+    }
+
+    /// Values that are to be put in order.
+    fn in_panels(&self) -> usize {
+        if self.is_in_order() { 0 } else { self.w.panels() * rows(self.w, self.x) * PANEL_ROWS }
+    }
 }
 
 /// Some panels of one matrix and where their products go.
 struct Task<'a> {
     pinned: &'a Pinned<'a>,
-    x: &'a Acts,
+    x: ActRows<'a>,
     first: usize,
     out: &'a mut [f32],
 }
 
-/// Cuts the matrices, `all` bytes of them, into tasks in the order of memory.
+/// Cuts the matrices, `all` bytes of them, into tasks in the order of memory. What is not in order goes to `panels`.
 fn tasks<'a>(
-    jobs: &'a [(&Matrix, &Acts)],
+    products: &'a mut [Product<'_>],
     all: usize,
     pinned: &'a [Pinned<'a>],
-    outputs: &'a mut [Vec<f32>],
+    mut panels: &'a mut [f32],
 ) -> Vec<Task<'a>> {
     let threads = rayon::current_num_threads();
-    let few = jobs.iter().all(|(w, x)| rows(w, x) <= FEW);
+    let few = products.iter().all(|p| rows(p.w, p.x) <= FEW);
     let mut left = all;
     let mut tasks = Vec::new();
-    for ((pinned, (w, x)), out) in pinned.iter().zip(jobs).zip(outputs) {
+    for (pinned, p) in pinned.iter().zip(products) {
+        let (w, x) = (p.w, p.x);
         let (panel, most) = (w.panel_bytes().max(1), w.panels().div_ceil(threads).max(1));
-        let (mut first, mut rest) = (0, out.as_mut_slice());
+        let (own, others) = std::mem::take(&mut panels).split_at_mut(p.in_panels());
+        panels = others;
+        let (mut first, mut rest) = (0, if own.is_empty() { &mut *p.y } else { own });
         while !rest.is_empty() {
-            let part = if all < ONE_BY_ONE { all / TASKS } else { left / PART };
-            let bytes = if few { (part / threads).max(TASK_BYTES) } else { TASK_BYTES };
+            let bytes = if few { (left / PART / threads).max(TASK_BYTES) } else { TASK_BYTES };
             // Four panels suit the sets that take two or four at a time.
             let panels = (bytes / panel).clamp(1, most).next_multiple_of(4);
             let (own, others) = rest.split_at_mut((panels * rows(w, x) * PANEL_ROWS).min(rest.len()));
@@ -91,44 +111,63 @@ fn tasks<'a>(
 }
 
 /// Rows of activations that a matrix meets: types of integer blocks give one product for each plane, to be added.
-fn planes(w: &Matrix, x: &Acts) -> usize {
+fn planes(w: &Matrix, x: ActRows<'_>) -> usize {
     if w.ty().block_len() == 1 { 1 } else { x.planes().max(1) }
 }
 
-fn rows(w: &Matrix, x: &Acts) -> usize {
+fn rows(w: &Matrix, x: ActRows<'_>) -> usize {
     x.tokens() * planes(w, x)
 }
 
+/// Some neighbouring tokens of a product: what the panels gave, `(panels, tokens, planes, 8)`, and where it goes.
+struct Disordered<'a> {
+    from: &'a [[f32; PANEL_ROWS]],
+    all: usize,
+    planes: usize,
+    first: usize,
+    y: &'a mut [f32],
+    rows: usize,
+}
+
 /// (panels, tokens, planes, 8) → (tokens, rows)
-fn ordered(w: &Matrix, x: &Acts, mut out: Vec<f32>) -> Vec<f32> {
-    let (planes, all, rows) = (planes(w, x), rows(w, x), w.rows());
-    if all == 1 {
-        out.truncate(rows);
-        return out;
+fn order(products: &mut [Product<'_>], mut panels: &[f32]) {
+    let mut parts = Vec::new();
+    for p in products.iter_mut().filter(|p| !p.is_in_order()) {
+        let (own, others) = panels.split_at(p.in_panels());
+        panels = others;
+        let (all, planes, rows) = (rows(p.w, p.x), planes(p.w, p.x), p.w.rows());
+        // A few tokens of a large vocabulary are worth as much as many of a small layer.
+        let each = TOKENS.min(p.x.tokens().div_ceil(rayon::current_num_threads())).max(1);
+        let from = own.as_chunks().0;
+        let groups = p.y.chunks_mut(each * rows).enumerate();
+        parts.extend(groups.map(|(i, y)| Disordered { from, all, planes, first: i * each * planes, y, rows }));
     }
-    let mut ordered = scratch::take(x.tokens() * rows);
-    // A few tokens of a large vocabulary are worth as much as many of a small layer.
-    let each =
-        if ordered.len() <= ALONE { x.tokens() } else { TOKENS.min(x.tokens().div_ceil(rayon::current_num_threads())) };
-    ordered.par_chunks_mut(each.max(1) * rows).enumerate().for_each(|(group, ordered)| {
-        for (t, row) in ordered.chunks_exact_mut(rows).enumerate() {
-            let at = (group * each + t) * planes;
-            let (whole, rest) = row.as_chunks_mut::<PANEL_ROWS>();
-            let (from, _) = out.as_chunks::<PANEL_ROWS>();
-            let mut panel = from.iter().skip(at).step_by(all);
-            for (eight, from) in whole.iter_mut().zip(&mut panel) {
-                *eight = *from;
+    if parts.iter().map(|part| part.y.len()).sum::<usize>() <= ALONE {
+        parts.into_iter().for_each(Disordered::order);
+    } else {
+        parts.into_par_iter().for_each(Disordered::order);
+    }
+}
+
+impl Disordered<'_> {
+    /// Panel by panel, so that what is read lies side by side.
+    fn order(self) {
+        for (panel, from) in self.from.chunks_exact(self.all).enumerate() {
+            let to = panel * PANEL_ROWS..((panel + 1) * PANEL_ROWS).min(self.rows);
+            let own = from.iter().skip(self.first).step_by(self.planes);
+            for (y, from) in self.y.chunks_exact_mut(self.rows).zip(own) {
+                let y = &mut y[to.clone()];
+                match <&mut [f32; PANEL_ROWS]>::try_from(&mut *y) {
+                    Ok(y) => *y = *from,
+                    Err(_) => y.copy_from_slice(&from[..y.len()]),
+                }
             }
-            if let Some(from) = panel.next() {
-                let n = rest.len();
-                rest.copy_from_slice(&from[..n]);
-            }
-            if planes == 2 {
-                let fine = from.iter().skip(at + 1).step_by(all).flatten();
-                row.iter_mut().zip(fine).for_each(|(y, fine)| *y += fine);
+            if self.planes == 2 {
+                let fine = from.iter().skip(self.first + 1).step_by(2);
+                for (y, fine) in self.y.chunks_exact_mut(self.rows).zip(fine) {
+                    y[to.clone()].iter_mut().zip(fine).for_each(|(y, fine)| *y += fine);
+                }
             }
         }
-    });
-    scratch::give(out);
-    ordered
+    }
 }

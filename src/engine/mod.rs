@@ -16,6 +16,7 @@ mod ops;
 mod pass;
 mod profile;
 mod scratch;
+mod team;
 
 pub use context::{Context, RunControl};
 pub use decoder::{Decoder, DecoderOptions, LoadedBytes};

@@ -13,7 +13,7 @@ use super::awake;
 use super::context::{Context, RunControl};
 use super::decoder::Decoder;
 use super::kv::LayerCache;
-use super::ops::{AttentionState, Sequence, Turn};
+use super::ops::{AttentionState, Sequence, Turn, give};
 use super::{Stopped, from_tract};
 use crate::error::Result;
 use crate::model::Model;
@@ -28,9 +28,6 @@ pub(super) enum Keep {
     /// Every row.
     All,
 }
-
-/// Rows of a pass whose phases are so short that waking threads for each would show.
-const SHORT: usize = 16;
 
 /// A conversation and the ids that it grows by.
 pub(super) struct Seat<'a> {
@@ -119,9 +116,11 @@ fn execute(
             outputs
         })?;
         let logits = outputs.remove(0);
-        Ok(logits.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
+        let values = logits.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
+        give(logits);
+        Ok(values)
     };
-    decoder.pool.install(|| awake::pass(&decoder.passes, ids.len() <= SHORT, pass))
+    decoder.pool.install(|| awake::pass(&decoder.crew, pass))
 }
 
 /// Angles and temperatures of the rows of `sequences`. Chunked layers see differences inside one chunk only, so the rotation

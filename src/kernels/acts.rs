@@ -1,6 +1,8 @@
 //! Activations as the matmul kernels read them: single precision, and eight-bit blocks quantized once for every matrix
 //! that shares the input.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::Kernels;
@@ -59,7 +61,7 @@ impl Acts {
 
     /// Makes the eight-bit form, once. Does nothing for columns that are no multiple of 32, which no quantized matrix has.
     pub fn quantize(&mut self, kernels: &Kernels, precision: Precision) {
-        if self.is_quantized() || !self.cols.is_multiple_of(BLOCK) {
+        if !self.blocks.is_empty() || !self.cols.is_multiple_of(BLOCK) {
             return;
         }
         self.planes = if precision == Precision::Fine { 2 } else { 1 };
@@ -77,22 +79,15 @@ impl Acts {
         });
     }
 
-    /// The rows named by `tokens`, in that order, in both forms.
+    /// All rows, as kernels take them.
     #[must_use]
-    pub fn gather(&self, tokens: &[usize]) -> Self {
-        fn take<T: Copy>(from: &[T], width: usize, rows: &[usize]) -> Vec<T> {
-            if from.is_empty() {
-                Vec::new()
-            } else {
-                rows.iter().flat_map(|&r| &from[r * width..][..width]).copied().collect()
-            }
-        }
-        Self {
-            tokens: tokens.len(),
+    pub fn rows(&self) -> ActRows<'_> {
+        ActRows {
+            tokens: self.tokens,
             cols: self.cols,
             planes: self.planes,
-            values: take(&self.values, self.cols, tokens),
-            blocks: take(&self.blocks, self.planes * self.cols / BLOCK, tokens),
+            values: &self.values,
+            blocks: &self.blocks,
         }
     }
 
@@ -101,39 +96,88 @@ impl Acts {
     pub fn into_values(self) -> Vec<f32> {
         self.values
     }
+}
+
+/// Some rows of [`Acts`].
+#[derive(Clone, Copy, Debug)]
+pub struct ActRows<'a> {
+    tokens: usize,
+    cols: usize,
+    planes: usize,
+    values: &'a [f32],
+    pub(super) blocks: &'a [ActBlock],
+}
+
+/// The rows `tokens` of `all`, each `width` long; none where there are none.
+fn part<T>(all: &[T], width: usize, tokens: Range<usize>) -> &[T] {
+    if all.is_empty() { all } else { &all[tokens.start * width..tokens.end * width] }
+}
+
+impl<'a> ActRows<'a> {
+    /// The rows `tokens` of these.
+    #[must_use]
+    pub fn part(self, tokens: Range<usize>) -> Self {
+        Self {
+            tokens: tokens.len(),
+            values: part(self.values, self.cols, tokens.clone()),
+            blocks: part(self.blocks, self.blocks_of_row(), tokens),
+            ..self
+        }
+    }
+
+    /// A copy of the rows named by `tokens`, in that order: the eight-bit form where it exists, and the values too where
+    /// they are asked for or the only form.
+    #[must_use]
+    pub fn gather(self, tokens: &[usize], values: bool) -> Acts {
+        fn take<T: Copy + Default + Send + Sync>(all: &[T], width: usize, tokens: &[usize]) -> Vec<T> {
+            if all.is_empty() {
+                return Vec::new();
+            }
+            let mut rows = vec![T::default(); tokens.len() * width];
+            rows.par_chunks_mut(width).zip(tokens).for_each(|(to, t)| to.copy_from_slice(part(all, width, *t..t + 1)));
+            rows
+        }
+        let values = if values || !self.is_quantized() { take(self.values, self.cols, tokens) } else { Vec::new() };
+        let blocks = take(self.blocks, self.blocks_of_row(), tokens);
+        Acts { tokens: tokens.len(), cols: self.cols, planes: self.planes, values, blocks }
+    }
+
+    fn blocks_of_row(self) -> usize {
+        self.planes * self.cols / BLOCK
+    }
 
     /// Number of rows.
     #[must_use]
-    pub fn tokens(&self) -> usize {
+    pub fn tokens(self) -> usize {
         self.tokens
     }
 
     /// Rows of the eight-bit form for each token: 1, or 2 whose products are to be added.
     #[must_use]
-    pub fn planes(&self) -> usize {
+    pub fn planes(self) -> usize {
         self.planes
     }
 
     /// Rows that a matmul kernel computes for matrices of integer blocks.
-    pub(super) fn q_rows(&self) -> usize {
+    pub(super) fn q_rows(self) -> usize {
         self.tokens * self.planes
     }
 
     /// Values in a row.
     #[must_use]
-    pub fn cols(&self) -> usize {
+    pub fn cols(self) -> usize {
         self.cols
     }
 
     /// The single-precision values, `(tokens, cols)`.
     #[must_use]
-    pub fn values(&self) -> &[f32] {
-        &self.values
+    pub fn values(self) -> &'a [f32] {
+        self.values
     }
 
     /// Whether the eight-bit form exists.
     #[must_use]
-    pub fn is_quantized(&self) -> bool {
+    pub fn is_quantized(self) -> bool {
         !self.blocks.is_empty()
     }
 }

@@ -5,7 +5,7 @@
 //! lets all tokens of the call go by before the next ones; an output collects its segments in order.
 
 use super::scalar::matmul_shape;
-use super::{Acts, BLOCK, Panels};
+use super::{ActRows, BLOCK, Panels};
 use crate::quant::runs::{RUN, Run, Runs};
 use crate::weights::layout::{LARGEST, PANEL_ROWS, file_block};
 
@@ -61,7 +61,7 @@ fn add_run<T: Runs>(run: &Run, ints: &[i8; RUN], q: &[i8], scale: f32, sums: [i3
 }
 
 /// `Kernels::matmul` in plain loops.
-pub(super) fn matmul<T: Runs>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+pub(super) fn matmul<T: Runs>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     let (mut rows, mut ints) = ([[Run::ZERO; RUNS]; PANEL_ROWS], [[[0; RUN]; RUNS]; PANEL_ROWS]);
     let step = blocks_of::<T>() * PANEL_ROWS * T::BYTES;

@@ -7,7 +7,7 @@ use half::{bf16, f16};
 
 use super::acts::ActBlock;
 use super::{
-    Acts, Ahead, BLOCK, ByteKeys, ByteQueries, KEY_BLOCK, KV_BLOCK, Kernels, Keys, KvRows, Panels, byte_key_at,
+    ActRows, Ahead, BLOCK, ByteKeys, ByteQueries, KEY_BLOCK, KV_BLOCK, Kernels, Keys, KvRows, Panels, byte_key_at,
     decoded, key_at,
 };
 use crate::quant::{BlockType, runs};
@@ -18,7 +18,7 @@ pub(super) fn kernels() -> Kernels {
 }
 
 /// Shape checks that every set's `matmul` makes first: returns (bytes of a panel, rows of activations).
-pub(super) fn matmul_shape(w: Panels<'_>, x: &Acts, out: &[f32]) -> (usize, usize) {
+pub(super) fn matmul_shape(w: Panels<'_>, x: ActRows<'_>, out: &[f32]) -> (usize, usize) {
     let (width, block) = panel_block(w.ty);
     assert!(w.cols > 0 && w.cols == x.cols() && w.cols.is_multiple_of(width), "{} columns of {}", w.cols, w.ty);
     let panel = w.cols / width * block;
@@ -26,15 +26,16 @@ pub(super) fn matmul_shape(w: Panels<'_>, x: &Acts, out: &[f32]) -> (usize, usiz
     let panels = w.bytes.len() / panel;
     let rows = if width == 1 { x.tokens() } else { x.q_rows() };
     assert!(width == 1 || x.is_quantized(), "{} needs eight-bit activations", w.ty);
+    assert!(width > 1 || x.values().len() == rows * w.cols, "{} needs single-precision activations", w.ty);
     assert_eq!(out.len(), panels * rows * PANEL_ROWS, "output of {panels} panels, {rows} rows");
     (panel, rows)
 }
 
-fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+fn matmul(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     runs::with_runs!(w.ty, T => decoded::matmul::<T>(w, x, out), _ => matmul_panels(w, x, out));
 }
 
-fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+fn matmul_panels(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     let (panel, rows) = matmul_shape(w, x, out);
     if rows == 0 {
         return;
@@ -53,7 +54,7 @@ fn f16_at(bytes: &[u8], i: usize) -> f32 {
 }
 
 /// One row of one panel times one token: blocks in ascending order, each fused into a single accumulator.
-fn row_dot(ty: BlockType, panel: &[u8], row: usize, x: &Acts, token: usize) -> f32 {
+fn row_dot(ty: BlockType, panel: &[u8], row: usize, x: ActRows<'_>, token: usize) -> f32 {
     let (width, block) = panel_block(ty);
     let mut acc = 0.0f32;
     for (b, bytes) in panel.chunks_exact(block).enumerate() {

@@ -14,7 +14,7 @@ use super::norm::{self, Norm};
 use super::recognize::product;
 use crate::engine::ops::identity;
 use crate::engine::scratch;
-use crate::kernels::{Acts, Kernels, Panels};
+use crate::kernels::{ActRows, Acts, Kernels, Panels};
 use crate::weights::Matrix;
 use crate::weights::layout::PANEL_ROWS;
 
@@ -93,7 +93,7 @@ impl EvalOp for Linear {
             let mut out = out.try_as_plain_ram_mut()?;
             let mut normed = normed.as_mut().map(Tensor::try_as_plain_ram_mut).transpose()?;
             let normed = normed.as_mut().map(|n| n.as_slice_mut::<f32>()).transpose()?;
-            w.run(&acts, residual, out.as_slice_mut::<f32>()?, normed)?;
+            w.run(acts.rows(), residual, out.as_slice_mut::<f32>()?, normed)?;
             scratch::give(acts.into_values());
         }
         let all = normed.into_iter().chain((w.after.sum || w.after.norm.is_none()).then_some(out));
@@ -111,7 +111,7 @@ struct Rows<'a> {
 
 impl Weights {
     /// `residual`, `out` and `normed` are `(tokens, rows)`.
-    fn run(&self, x: &Acts, residual: Option<&[f32]>, out: &mut [f32], normed: Option<&mut [f32]>) -> TractResult<()> {
+    fn run(&self, x: ActRows<'_>, residual: Option<&[f32]>, out: &mut [f32], normed: Option<&mut [f32]>) -> TractResult<()> {
         let (m, tokens) = (&self.matrix, x.tokens());
         let pinned = m.pin().map_err(TractError::new)?;
         let share = m.panels().div_ceil(rayon::current_num_threads()).max(1);

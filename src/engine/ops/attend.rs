@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::Turn;
 use super::attention::AttentionPlan;
+use crate::engine::awake::each;
 use crate::engine::kv::{CachedKeys, KvType, LayerCache, PAGE, Run};
 use crate::engine::scratch;
 use crate::kernels::{self, Ahead, ByteQueries, KV_BLOCK};
@@ -68,8 +69,8 @@ fn rows_by_parts(p: &AttentionPlan, tiles: &[Tile<'_>], out: &mut [f32]) {
     let wide = if units.len() >= ENOUGH * rayon::current_num_threads() { p.kv_heads } else { 1 };
     let mut mixed = scratch::take(units.len() * row);
     let mut sums = vec![Sum::default(); units.len() * p.heads];
-    let tasks = mixed.par_chunks_mut(wide * group * d).zip(sums.par_chunks_mut(wide * group)).enumerate();
-    tasks.with_max_len(1).for_each(|(i, (mixed, sums))| {
+    let tasks = mixed.chunks_mut(wide * group * d).zip(sums.chunks_mut(wide * group)).enumerate();
+    each(tasks.collect(), |(i, (mixed, sums))| {
         let Some(&(tile, part)) = units.get(i * wide / p.kv_heads) else { return };
         let heads = i * wide % p.kv_heads;
         part_of_row(p, &queries[tile], &tiles[tile], part, heads..heads + wide, (mixed, sums));

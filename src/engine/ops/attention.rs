@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use super::attend::attend;
-use super::{Turn, filled, identity, rows_like, values};
+use super::{Turn, filled, identity, rows_like, tensors, values};
 use crate::engine::kv::{KvType, LayerCache};
 use crate::kernels::Kernels;
 
@@ -69,16 +69,19 @@ impl OpState for AttentionState {
         let turn = Turn::of(ctx)?;
         let (q, k, v) = args_3!(inputs);
         // Without a copy where nobody else holds the value.
-        let (mut q, mut k) = (q.into_tensor(), k.into_tensor());
-        let (mut q, mut k) = (q.try_as_plain_ram_mut()?, k.try_as_plain_ram_mut()?);
+        let (mut queries, mut keys) = (q.into_tensor(), k.into_tensor());
+        let (mut q, mut k) = (queries.try_as_plain_ram_mut()?, keys.try_as_plain_ram_mut()?);
         let (q, k) = (q.as_slice_mut()?, k.as_slice_mut()?);
         prepare(&self.plan, turn, q, k);
         self.append(turn, k, values(&v)?)?;
         let width = self.plan.heads * self.plan.head_dim;
-        filled(q.len() / width, width, |out| {
+        let mixed = filled(q.len() / width, width, |out| {
             attend(&self.plan, &self.seats, turn, q, out);
             Ok(())
-        })
+        });
+        [queries, keys].into_iter().for_each(tensors::give_tensor);
+        tensors::give(v);
+        mixed
     }
 
     fn reset_lanes(&mut self, _: &[LaneId]) -> TractResult<()> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use super::{filled, identity, rows_like};
@@ -31,11 +32,11 @@ impl EvalOp for Embed {
         let ids = ids.try_as_plain_ram()?.as_slice::<i64>()?;
         let cols = self.table.cols();
         filled(ids.len(), cols, |rows| {
-            for (id, row) in ids.iter().zip(rows.chunks_exact_mut(cols)) {
+            let rows = ids.par_iter().zip(rows.par_chunks_mut(cols));
+            Ok(rows.try_for_each(|(id, row)| {
                 let id = usize::try_from(*id).map_err(|_| Error::argument(format!("token id {id}")))?;
-                self.table.dequantize_row(id, row)?;
-            }
-            Ok(())
+                self.table.dequantize_row(id, row)
+            })?)
         })
     }
 }

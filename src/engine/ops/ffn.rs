@@ -5,12 +5,12 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
-use super::{acts, added, identity, rows_like};
+use super::{acts, added, identity, rows_like, tensors};
 use crate::engine::importance::Watch;
-use crate::engine::linear::{linear, linear_all};
+use crate::engine::linear::{Product, linear_all};
 use crate::engine::scratch;
 use crate::error::Result;
-use crate::kernels::{Acts, Kernels, Precision};
+use crate::kernels::{ActRows, Acts, Kernels, Precision};
 use crate::weights::Matrix;
 
 /// `W_down(silu(W_gate z) ⊙ (W_up z))`.
@@ -69,7 +69,8 @@ impl EvalOp for FeedForward {
         let (x, residual) = args_2!(inputs);
         let width = *x.shape().last().context("no columns")?;
         let acts = acts(&x, width, &self.kernels, self.precision)?;
-        let y = self.run(&acts)?;
+        tensors::give(x);
+        let y = self.run(acts.rows())?;
         scratch::give(acts.into_values());
         Ok(tvec!(added(&self.kernels, residual, y)?))
     }
@@ -82,35 +83,21 @@ impl TypedOp for FeedForward {
     as_op!();
 }
 
-/// Tokens up to which all experts run side by side: more would keep the products of all of them in memory at once.
-const TOGETHER: usize = 16;
+/// Values of one product of several experts: more would leave the caches before the next matrix reads them.
+const TOGETHER: usize = 1 << 19;
 
-/// One of a layer's experts; the shared one has no number.
-#[derive(Clone, Copy)]
-struct Part<'a> {
+/// The tokens that one expert gets, and the scale of each. The shared expert, which has no number, gets all of them.
+struct Group<'a> {
     w: &'a Mlp,
     expert: Option<usize>,
-}
-
-/// The tokens that one expert gets, and the scale of each.
-struct Group<'a> {
-    part: Part<'a>,
     tokens: Vec<usize>,
     scales: Vec<f32>,
 }
 
-impl Group<'_> {
-    /// Its rows of `x`; `None` when it gets all of them.
-    fn gather(&self, x: &Acts) -> Option<Acts> {
-        (self.tokens.len() < x.tokens()).then(|| x.gather(&self.tokens))
-    }
-}
-
 /// The experts that the router's `logits`, `(S, experts)`, choose for any token, in ascending order.
 fn by_expert<'a>(logits: &[f32], routed: &'a Routed) -> Vec<Group<'a>> {
-    let part = |(e, w)| Part { w, expert: Some(e) };
-    let experts = routed.experts.iter().enumerate().map(part);
-    let mut groups: Vec<_> = experts.map(|part| Group { part, tokens: Vec::new(), scales: Vec::new() }).collect();
+    let group = |(e, w)| Group { w, expert: Some(e), tokens: Vec::new(), scales: Vec::new() };
+    let mut groups: Vec<_> = routed.experts.iter().enumerate().map(group).collect();
     for (t, row) in logits.chunks_exact(routed.router.rows()).enumerate() {
         for (e, scale) in route(row, routed.used) {
             if let Some(group) = groups.get_mut(e) {
@@ -123,101 +110,141 @@ fn by_expert<'a>(logits: &[f32], routed: &'a Routed) -> Vec<Group<'a>> {
     groups
 }
 
+/// Cuts the groups into stretches that go over the threads together: `alone`, or as many as the caches hold.
+fn stretches<'a, 'b>(mut groups: &'b [Group<'a>], alone: bool) -> Vec<&'b [Group<'a>]> {
+    let mut stretches = Vec::new();
+    while !groups.is_empty() {
+        let mut values = 0;
+        let more = groups.iter().take_while(|group| {
+            values += group.tokens.len() * group.w.gate.rows();
+            values <= TOGETHER
+        });
+        let count = if alone { 1 } else { more.count().max(1) };
+        let (own, others) = groups.split_at(count);
+        stretches.push(own);
+        groups = others;
+    }
+    stretches
+}
+
+/// The first `n` of `rest`, which loses them.
+fn cut<'a>(rest: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
+    let (own, others) = std::mem::take(rest).split_at_mut(n);
+    *rest = others;
+    own
+}
+
+/// What the groups' last matrices meet, `(rows, ffn)`: the rows of one group after those of the other.
+struct Hidden<'a> {
+    groups: &'a [Group<'a>],
+    acts: Acts,
+}
+
+impl Hidden<'_> {
+    /// Each group with its rows.
+    fn by_group(&self) -> impl Iterator<Item = (&Group<'_>, ActRows<'_>)> {
+        let ends = self.groups.iter().scan(0, |end, group| {
+            *end += group.tokens.len();
+            Some(*end)
+        });
+        self.groups.iter().zip(ends).map(|(g, end)| (g, self.acts.rows().part(end - g.tokens.len()..end)))
+    }
+}
+
 impl FeedForward {
-    /// Shared expert plus routed experts, `(S, width)`; routed ones are added in ascending order.
-    fn run(&self, x: &Acts) -> Result<Vec<f32>> {
-        let shared = Part { w: &self.weights.shared, expert: None };
-        let Some(routed) = &self.weights.routed else { return self.mlp(shared, x, None) };
-        // Paged experts of several tokens come one by one: side by side all would be held at once, and a small budget would
-        // read a page again for the down matrix.
-        let paged = routed.experts.iter().any(|expert| expert.down.is_paged());
-        if x.tokens() == 1 || (x.tokens() <= TOGETHER && !paged) {
-            return self.side_by_side(shared, routed, x);
-        }
-        let logits = linear(&self.kernels, &routed.router, x)?; // (S, experts)
+    /// The dense layer, or the shared expert and the routed ones in ascending order, `(S, width)`.
+    fn run(&self, x: ActRows<'_>) -> Result<Vec<f32>> {
+        let (tokens, shared) = (x.tokens(), &self.weights.shared);
+        let mut y = scratch::take(tokens * shared.down.rows());
+        let all = [Group { w: shared, expert: None, tokens: (0..tokens).collect(), scales: vec![1.0; tokens] }];
+        let Some(routed) = &self.weights.routed else {
+            let hidden = self.hidden(&all, x, None)?;
+            self.down(Some(hidden), None, &mut y)?;
+            return Ok(y);
+        };
+        // The router goes over the threads with the shared expert's first matrices, which do not wait for it.
+        let mut logits = scratch::take(tokens * routed.router.rows());
+        let mut shared = Some(self.hidden(&all, x, Some(Product { w: &routed.router, x, y: &mut logits }))?);
         let groups = by_expert(&logits, routed);
         scratch::give(logits);
-        let mut y = self.mlp(shared, x, None)?;
-        for group in &groups {
-            let routed = match group.gather(x) {
-                Some(own) => self.mlp(group.part, &own, Some(&group.scales))?,
-                None => self.mlp(group.part, x, Some(&group.scales))?,
-            };
-            self.add_rows(&mut y, &group.tokens, &routed);
-            scratch::give(routed);
+        // Paged experts of several tokens come one by one: together all would be held at once, and a small budget would read a
+        // page again for the down matrix.
+        let alone = tokens > 1 && routed.experts.iter().any(|expert| expert.down.is_paged());
+        for groups in stretches(&groups, alone) {
+            let hidden = self.hidden(groups, x, None)?;
+            self.down(shared.take(), Some(hidden), &mut y)?;
         }
         Ok(y)
     }
 
-    /// Adds `rows` to those of `y` that `tokens` names.
-    fn add_rows(&self, y: &mut [f32], tokens: &[usize], rows: &[f32]) {
-        let width = self.weights.shared.down.rows();
-        for (t, row) in tokens.iter().zip(rows.chunks_exact(width)) {
-            (self.kernels.add)(&mut y[t * width..(t + 1) * width], row);
+    /// The groups up to their last matrices. `router` goes over the threads with their first ones.
+    fn hidden<'a>(&self, groups: &'a [Group<'a>], x: ActRows<'_>, router: Option<Product<'_>>) -> Result<Hidden<'a>> {
+        let tokens: Vec<usize> = groups.iter().flat_map(|group| &group.tokens).copied().collect();
+        let gathered = (!tokens.iter().copied().eq(0..x.tokens())).then(|| {
+            let float = |group: &Group<'_>| group.w.gate.ty().block_len() == 1 || group.w.up.ty().block_len() == 1;
+            x.gather(&tokens, self.watch.is_some() || groups.iter().any(float))
+        });
+        let x = gathered.as_ref().map_or(x, Acts::rows);
+        let ffn = self.ffn(groups);
+        let (mut gate, mut up) = (scratch::take(tokens.len() * ffn), scratch::take(tokens.len() * ffn));
+        let (mut gates, mut ups) = (gate.as_mut_slice(), up.as_mut_slice());
+        let mut products: Vec<_> = router.into_iter().collect();
+        let mut first = 0;
+        for group in groups {
+            let n = group.tokens.len();
+            let x = x.part(first..first + n);
+            first += n;
+            self.watch(&["gate", "up"], group, x, Some(&group.scales));
+            products.push(Product { w: &group.w.gate, x, y: cut(&mut gates, n * ffn) });
+            products.push(Product { w: &group.w.up, x, y: cut(&mut ups, n * ffn) });
         }
-    }
-
-    /// One expert over all tokens of `x`; its input is scaled by `scales`. Scaling both products of the scaled input,
-    /// `silu(σ·W_gate x) ⊙ (σ·W_up x)`, is the same and leaves the quantized input to be shared.
-    fn mlp(&self, part: Part<'_>, x: &Acts, scales: Option<&[f32]>) -> Result<Vec<f32>> {
-        self.watch(&["gate", "up"], part.expert, x, scales);
-        let mut both = linear_all(&self.kernels, &[(&part.w.gate, x), (&part.w.up, x)])?.into_iter();
-        let (gate, up) = (both.next().unwrap_or_default(), both.next().unwrap_or_default()); // (S, ffn)
-        let hidden = self.hidden(part, gate, up, scales);
-        let y = linear(&self.kernels, &part.w.down, &hidden);
-        scratch::give(hidden.into_values());
-        y
-    }
-
-    /// The shared expert and the chosen ones over a few tokens, in three goes over the threads: the router with what does not
-    /// wait for it, the chosen experts' first matrices, and the last matrices of all.
-    fn side_by_side(&self, shared: Part<'_>, routed: &Routed, x: &Acts) -> Result<Vec<f32>> {
-        let first = [(&routed.router, x), (&shared.w.gate, x), (&shared.w.up, x)];
-        let mut products = linear_all(&self.kernels, &first)?.into_iter();
-        let mut next = || products.next().unwrap_or_default();
-        let (logits, gate, up) = (next(), next(), next());
-        let groups = by_expert(&logits, routed);
-        scratch::give(logits);
-        self.watch(&["gate", "up"], None, x, None);
-        let mut hidden = vec![self.hidden(shared, gate, up, None)];
-        let gathered: Vec<Option<Acts>> = groups.iter().map(|group| group.gather(x)).collect();
-        let own = || groups.iter().zip(&gathered).map(|(group, own)| (group, own.as_ref().unwrap_or(x)));
-        let jobs: Vec<_> = own().flat_map(|(g, x)| [(&g.part.w.gate, x), (&g.part.w.up, x)]).collect();
-        let mut products = linear_all(&self.kernels, &jobs)?.into_iter();
-        for (group, x) in own() {
-            self.watch(&["gate", "up"], group.part.expert, x, Some(&group.scales));
-            let (gate, up) = (products.next().unwrap_or_default(), products.next().unwrap_or_default());
-            hidden.push(self.hidden(group.part, gate, up, Some(&group.scales)));
-        }
-        let parts = std::iter::once(shared).chain(groups.iter().map(|group| group.part));
-        let jobs: Vec<_> = parts.zip(&hidden).map(|(part, hidden)| (&part.w.down, hidden)).collect();
-        let mut downs = linear_all(&self.kernels, &jobs)?.into_iter();
-        let mut y = downs.next().unwrap_or_default();
-        for (group, routed) in groups.iter().zip(downs) {
-            self.add_rows(&mut y, &group.tokens, &routed);
-            scratch::give(routed);
-        }
-        hidden.into_iter().for_each(|acts| scratch::give(acts.into_values()));
-        Ok(y)
-    }
-
-    /// `silu(σ gate) ⊙ (σ up)`, ready for the down matrix.
-    fn hidden(&self, part: Part<'_>, mut gate: Vec<f32>, up: Vec<f32>, scales: Option<&[f32]>) -> Acts {
-        let ffn = part.w.gate.rows();
-        gate.par_chunks_mut(ffn).zip(up.par_chunks(ffn)).enumerate().for_each(|(t, (gate, up))| {
-            (self.kernels.silu_mul)(gate, up, scales.map_or(1.0, |s| s[t]));
+        linear_all(&self.kernels, &mut products)?;
+        // Scaling both products of the scaled input, `silu(σ·W_gate x) ⊙ (σ·W_up x)`, is the same as scaling the input and
+        // leaves it to be shared.
+        let scales: Vec<f32> = groups.iter().flat_map(|group| &group.scales).copied().collect();
+        gate.par_chunks_mut(ffn).zip(up.par_chunks(ffn)).zip(scales).for_each(|((gate, up), scale)| {
+            (self.kernels.silu_mul)(gate, up, scale);
         });
         scratch::give(up);
-        let mut hidden = Acts::new(gate, ffn);
-        self.watch(&["down"], part.expert, &hidden, None);
-        hidden.quantize(&self.kernels, self.precision);
-        hidden
+        let mut hidden = Hidden { groups, acts: Acts::new(gate, ffn) };
+        hidden.by_group().for_each(|(group, x)| self.watch(&["down"], group, x, None));
+        hidden.acts.quantize(&self.kernels, self.precision);
+        Ok(hidden)
     }
 
-    fn watch(&self, parts: &[&str], expert: Option<usize>, x: &Acts, scales: Option<&[f32]>) {
+    /// The last matrices: the shared expert's products go to `y`, `(S, width)`, and those of routed ones are added.
+    fn down(&self, shared: Option<Hidden<'_>>, routed: Option<Hidden<'_>>, y: &mut [f32]) -> Result<()> {
+        let width = self.weights.shared.down.rows();
+        let mut rows = scratch::take(routed.iter().map(|hidden| hidden.acts.rows().tokens() * width).sum());
+        let mut products = Vec::new();
+        for (hidden, mut rest) in [(&shared, &mut *y), (&routed, rows.as_mut_slice())] {
+            for (group, x) in hidden.iter().flat_map(Hidden::by_group) {
+                products.push(Product { w: &group.w.down, x, y: cut(&mut rest, x.tokens() * width) });
+            }
+        }
+        linear_all(&self.kernels, &mut products)?;
+        // In the order of tokens, those of one token in the order of experts.
+        let tokens = routed.iter().flat_map(|hidden| hidden.groups).flat_map(|group| &group.tokens);
+        let mut added: Vec<(usize, &[f32])> = tokens.copied().zip(rows.chunks_exact(width)).collect();
+        added.sort_by_key(|(token, _)| *token);
+        y.par_chunks_mut(width).enumerate().for_each(|(token, y)| {
+            let own = added.partition_point(|(other, _)| *other < token)..added.partition_point(|(other, _)| *other <= token);
+            added[own].iter().for_each(|(_, row)| (self.kernels.add)(y, row));
+        });
+        scratch::give(rows);
+        shared.into_iter().chain(routed).for_each(|hidden| scratch::give(hidden.acts.into_values()));
+        Ok(())
+    }
+
+    /// Rows of the groups' first matrices.
+    fn ffn(&self, groups: &[Group<'_>]) -> usize {
+        groups.first().map_or(self.weights.shared.gate.rows(), |group| group.w.gate.rows())
+    }
+
+    fn watch(&self, parts: &[&str], group: &Group<'_>, x: ActRows<'_>, scales: Option<&[f32]>) {
         let Some(watch) = &self.watch else { return };
         let routed = self.weights.routed.as_ref();
-        let expert = expert.zip(routed.map(|r| r.experts.len()));
+        let expert = group.expert.zip(routed.map(|r| r.experts.len()));
         for part in parts {
             watch.part(part, routed.is_some(), expert, (x.values(), x.cols()), scales);
         }

@@ -6,13 +6,16 @@ mod embed;
 mod ffn;
 mod projection;
 mod select;
+mod tensors;
 
 pub(super) use attention::{Attention, AttentionPlan, AttentionState};
 pub(super) use embed::Embed;
 pub(super) use ffn::{FeedForward, FeedForwardWeights, Mlp, Routed};
 pub(super) use projection::{Norm, Project};
 pub(super) use select::Select;
+pub(super) use tensors::give;
 
+use rayon::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use super::scratch;
@@ -71,25 +74,24 @@ fn values(t: &Tensor) -> TractResult<&[f32]> {
     t.try_as_plain_ram()?.as_slice::<f32>()
 }
 
-/// A `(rows, cols)` tensor that `fill` writes.
+/// A `(rows, cols)` tensor that `fill` writes, all of it.
 fn filled(rows: usize, cols: usize, fill: impl FnOnce(&mut [f32]) -> TractResult<()>) -> TractResult<TVec<TValue>> {
-    let mut tensor = Tensor::zero::<f32>(&[rows, cols])?;
+    let mut tensor = tensors::take(rows, cols)?;
     fill(tensor.try_as_plain_ram_mut()?.as_slice_mut()?)?;
     Ok(tvec!(tensor.into_tvalue()))
 }
 
-/// A `(rows, cols)` tensor of `values`, whose buffer goes back to the thread's.
-fn tensor(values: Vec<f32>, cols: usize) -> TractResult<TValue> {
-    let mut tensor = Tensor::zero::<f32>(&[values.len() / cols.max(1), cols])?;
-    tensor.try_as_plain_ram_mut()?.as_slice_mut()?.copy_from_slice(&values);
-    scratch::give(values);
-    Ok(tensor.into_tvalue())
-}
+/// Values from which on the threads add together.
+const ADDED: usize = 1 << 15;
 
 /// The residual stream plus what a layer adds to it; the stream's own tensor where nobody else holds it.
 fn added(kernels: &Kernels, residual: TValue, values: Vec<f32>) -> TractResult<TValue> {
     let mut tensor = residual.into_tensor();
-    (kernels.add)(tensor.try_as_plain_ram_mut()?.as_slice_mut()?, &values);
+    let mut plain = tensor.try_as_plain_ram_mut()?;
+    let sums = plain.as_slice_mut::<f32>()?;
+    let each = if sums.len() < ADDED { sums.len() } else { ADDED / 4 };
+    let parts = sums.par_chunks_mut(each.max(1)).zip(values.par_chunks(each.max(1)));
+    parts.for_each(|(sums, values)| (kernels.add)(sums, values));
     scratch::give(values);
     Ok(tensor.into_tvalue())
 }

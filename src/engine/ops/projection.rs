@@ -5,11 +5,11 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
-use super::{acts, added, filled, identity, rows_like, tensor, values};
+use super::{acts, added, filled, identity, rows_like, tensors, values};
 use crate::engine::importance::Watch;
-use crate::engine::linear::linear_all;
+use crate::engine::linear::{Product, linear, linear_all};
 use crate::engine::scratch;
-use crate::kernels::{Kernels, Precision};
+use crate::kernels::{Acts, Kernels, Precision};
 use crate::weights::Matrix;
 
 /// `(S, width)` → `w ⊙ x · (mean(x²) + eps)^(−1/2)`, row by row.
@@ -33,15 +33,17 @@ impl EvalOp for Norm {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let x = args_1!(inputs);
-        let x = values(&x)?;
+        let tensor = args_1!(inputs);
+        let x = values(&tensor)?;
         let width = self.weight.len();
-        filled(x.len() / width, width, |out| {
+        let normed = filled(x.len() / width, width, |out| {
             out.par_chunks_mut(width)
                 .zip(x.par_chunks(width))
                 .for_each(|(out, x)| (self.kernels.rms_norm)(x, Some(&self.weight), self.eps, out));
             Ok(())
-        })
+        });
+        tensors::give(tensor);
+        normed
     }
 }
 
@@ -52,8 +54,8 @@ impl TypedOp for Norm {
     as_op!();
 }
 
-/// `(S, cols)` → one `(S, rows)` output a matrix; the activations are quantized once for all of them. With `residual`, a
-/// second input `(S, rows)` is added to the first output.
+/// `(S, cols)` → one `(S, rows)` output a matrix; the activations are quantized once for all of them. With `residual` there is one matrix,
+/// and a second input `(S, rows)` is added to its output.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Project {
     pub(in super::super) kernels: Kernels,
@@ -84,17 +86,35 @@ impl EvalOp for Project {
             watch.shared(values(&x)?, cols);
         }
         let acts = acts(&x, cols, &self.kernels, self.precision)?;
-        let jobs: Vec<_> = self.weights.iter().map(|w| (w, &acts)).collect();
-        let mut residual = residual;
-        let products = linear_all(&self.kernels, &jobs)?;
+        tensors::give(x);
+        let outputs = match residual {
+            Some(residual) => {
+                let w = self.weights.first().context("no matrix")?;
+                let y = linear(&self.kernels, w, acts.rows())?;
+                tvec!(added(&self.kernels, residual, y)?)
+            }
+            None => self.products(&acts)?,
+        };
         scratch::give(acts.into_values());
-        let pairs = self.weights.iter().zip(products);
-        pairs
-            .map(|(w, y)| match residual.take() {
-                Some(residual) => added(&self.kernels, residual, y),
-                None => tensor(y, w.rows()),
-            })
-            .collect()
+        Ok(outputs)
+    }
+}
+
+impl Project {
+    /// One tensor a matrix.
+    fn products(&self, acts: &Acts) -> TractResult<TVec<TValue>> {
+        let x = acts.rows();
+        let mut outputs =
+            self.weights.iter().map(|w| tensors::take(x.tokens(), w.rows())).collect::<TractResult<TVec<_>>>()?;
+        {
+            let mut plain = outputs.iter_mut().map(Tensor::try_as_plain_ram_mut).collect::<TractResult<TVec<_>>>()?;
+            let pairs = self.weights.iter().zip(&mut plain);
+            let mut products = pairs
+                .map(|(w, y)| Ok(Product { w, x, y: y.as_slice_mut()? }))
+                .collect::<TractResult<TVec<_>>>()?;
+            linear_all(&self.kernels, &mut products)?;
+        }
+        Ok(outputs.into_iter().map(Tensor::into_tvalue).collect())
     }
 }
 

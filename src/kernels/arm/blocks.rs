@@ -4,7 +4,7 @@ use std::arch::aarch64::*;
 
 use super::super::acts::ActBlock;
 use super::super::scalar::matmul_shape;
-use super::super::{Acts, BLOCK, Panels};
+use super::super::{ActRows, BLOCK, Panels};
 use super::dot::{Dot, Half};
 use super::lanes::{Floats, Ints, four, two};
 use super::{by_tokens, codes, pairs};
@@ -16,7 +16,7 @@ use crate::weights::layout::{PANEL_ROWS, panel_block};
 const TOKEN_BLOCK: usize = 64;
 
 /// `Kernels::matmul` for Q8_0, Q4_0, Q4_K, Q6_K and the types whose panels have an order of their own.
-pub(super) fn matmul<D: Dot>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+pub(super) fn matmul<D: Dot>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     for first in (0..tokens).step_by(TOKEN_BLOCK) {
         let last = (first + TOKEN_BLOCK).min(tokens);
@@ -38,7 +38,7 @@ pub(super) fn matmul<D: Dot>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
 /// The features of `D`; `panel` is a whole panel of type `ty`, one that [`matmul`] names, and `x.cols()` columns; `x` is
 /// quantized; `t + N` rows exist; `out` holds `8 N` values.
 #[inline(always)]
-pub(super) unsafe fn tile<D: Dot, const N: usize>(ty: BlockType, panel: &[u8], x: &Acts, t: usize, out: &mut [f32]) {
+pub(super) unsafe fn tile<D: Dot, const N: usize>(ty: BlockType, panel: &[u8], x: ActRows<'_>, t: usize, out: &mut [f32]) {
     let rows = Rows::<N>::new(x, t);
     let blocks = panel.len() / panel_block(ty).1;
     // SAFETY: the caller's promises, passed on.
@@ -68,7 +68,7 @@ pub(super) struct Rows<const N: usize> {
 }
 
 impl<const N: usize> Rows<N> {
-    pub(super) fn new(x: &Acts, t: usize) -> Self {
+    pub(super) fn new(x: ActRows<'_>, t: usize) -> Self {
         let blocks = x.cols() / BLOCK;
         Self { blocks: std::array::from_fn(|i| x.blocks[(t + i) * blocks..].as_ptr()) }
     }

@@ -4,7 +4,7 @@ use std::arch::aarch64::*;
 
 use super::super::decoded::{RUNS, Rows as Decoded, SEGMENT, blocks_of, decode};
 use super::super::scalar::matmul_shape;
-use super::super::{Acts, Panels};
+use super::super::{ActRows, Panels};
 use super::blocks::{Rows, add_dots};
 use super::by_tokens;
 use super::dot::Dot;
@@ -13,7 +13,7 @@ use crate::quant::runs::{RUN, Run, Runs};
 use crate::weights::layout::PANEL_ROWS;
 
 /// `Kernels::matmul` for the types that have runs.
-pub(super) fn matmul<T: Runs, D: Dot>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+pub(super) fn matmul<T: Runs, D: Dot>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     out.fill(0.0);
     for (bytes, out) in w.bytes.chunks_exact(panel).zip(out.chunks_exact_mut((tokens * PANEL_ROWS).max(1))) {
@@ -28,7 +28,7 @@ pub(super) fn matmul<T: Runs, D: Dot>(w: Panels<'_>, x: &Acts, out: &mut [f32]) 
 /// # Safety
 /// The features of `D`; `bytes` is a whole panel as wide as `x`, which is quantized and has a row for each eight of `out`.
 #[inline(always)]
-pub(super) unsafe fn panel<T: Runs, D: Dot>(bytes: &[u8], x: &Acts, out: &mut [f32]) {
+pub(super) unsafe fn panel<T: Runs, D: Dot>(bytes: &[u8], x: ActRows<'_>, out: &mut [f32]) {
     let (mut rows, mut scratch) = ([[Run::ZERO; RUNS]; PANEL_ROWS], Scratch::ZERO);
     let tokens = out.len() / PANEL_ROWS;
     for (s, blocks) in bytes.chunks(blocks_of::<T>() * PANEL_ROWS * T::BYTES).enumerate() {

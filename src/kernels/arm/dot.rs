@@ -3,7 +3,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::super::{Acts, ByteKeys, ByteQueries};
+use super::super::{ActRows, ByteKeys, ByteQueries};
 use super::lanes::{Floats, Ints, two};
 use super::{blocks, decoded, mm, scores};
 use crate::quant::BlockType;
@@ -29,13 +29,13 @@ pub(super) trait Dot {
     ///
     /// # Safety
     /// As there, and the processor has the set's features.
-    unsafe fn tile<const N: usize>(ty: BlockType, panel: &[u8], x: &Acts, t: usize, out: &mut [f32]);
+    unsafe fn tile<const N: usize>(ty: BlockType, panel: &[u8], x: ActRows<'_>, t: usize, out: &mut [f32]);
 
     /// [`decoded::panel`].
     ///
     /// # Safety
     /// As there, and the processor has the set's features.
-    unsafe fn panel<T: Runs>(bytes: &[u8], x: &Acts, out: &mut [f32]);
+    unsafe fn panel<T: Runs>(bytes: &[u8], x: ActRows<'_>, out: &mut [f32]);
 
     /// [`scores::byte_scores`].
     ///
@@ -63,12 +63,12 @@ impl Dot for Neon {
         }
     }
 
-    unsafe fn tile<const N: usize>(ty: BlockType, panel: &[u8], x: &Acts, t: usize, out: &mut [f32]) {
+    unsafe fn tile<const N: usize>(ty: BlockType, panel: &[u8], x: ActRows<'_>, t: usize, out: &mut [f32]) {
         // SAFETY: the caller's promises, passed on.
         unsafe { blocks::tile::<Self, N>(ty, panel, x, t, out) }
     }
 
-    unsafe fn panel<T: Runs>(bytes: &[u8], x: &Acts, out: &mut [f32]) {
+    unsafe fn panel<T: Runs>(bytes: &[u8], x: ActRows<'_>, out: &mut [f32]) {
         // SAFETY: the caller's promises, passed on.
         unsafe { decoded::panel::<T, Self>(bytes, x, out) }
     }
@@ -121,13 +121,13 @@ impl Dot for DotProd {
     }
 
     #[target_feature(enable = "neon,dotprod")]
-    unsafe fn tile<const N: usize>(ty: BlockType, panel: &[u8], x: &Acts, t: usize, out: &mut [f32]) {
+    unsafe fn tile<const N: usize>(ty: BlockType, panel: &[u8], x: ActRows<'_>, t: usize, out: &mut [f32]) {
         // SAFETY: the caller's promises, passed on.
         unsafe { blocks::tile::<Self, N>(ty, panel, x, t, out) }
     }
 
     #[target_feature(enable = "neon,dotprod")]
-    unsafe fn panel<T: Runs>(bytes: &[u8], x: &Acts, out: &mut [f32]) {
+    unsafe fn panel<T: Runs>(bytes: &[u8], x: ActRows<'_>, out: &mut [f32]) {
         // SAFETY: the caller's promises, passed on.
         unsafe { decoded::panel::<T, Self>(bytes, x, out) }
     }
@@ -150,7 +150,7 @@ impl Dot for I8mm {
     }
 
     #[target_feature(enable = "neon,dotprod,i8mm")]
-    unsafe fn tile<const N: usize>(ty: BlockType, panel: &[u8], x: &Acts, t: usize, out: &mut [f32]) {
+    unsafe fn tile<const N: usize>(ty: BlockType, panel: &[u8], x: ActRows<'_>, t: usize, out: &mut [f32]) {
         if N != mm::TOKENS || !mm::has(ty) {
             // SAFETY: the caller's promises, passed on.
             return unsafe { blocks::tile::<Self, N>(ty, panel, x, t, out) };
@@ -165,7 +165,7 @@ impl Dot for I8mm {
     }
 
     #[target_feature(enable = "neon,dotprod,i8mm")]
-    unsafe fn panel<T: Runs>(bytes: &[u8], x: &Acts, out: &mut [f32]) {
+    unsafe fn panel<T: Runs>(bytes: &[u8], x: ActRows<'_>, out: &mut [f32]) {
         // SAFETY: the caller's promises, passed on.
         unsafe { decoded::panel::<T, Self>(bytes, x, out) }
     }

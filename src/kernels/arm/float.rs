@@ -1,7 +1,7 @@
 //! Matmul for F32, F16 and BF16.
 
 use super::super::scalar::matmul_shape;
-use super::super::{Acts, Panels};
+use super::super::{ActRows, Panels};
 use super::by_tokens;
 use super::lanes::Floats;
 use crate::quant::BlockType;
@@ -11,7 +11,7 @@ use crate::weights::layout::PANEL_ROWS;
 const PANELS: usize = 4;
 
 /// `Kernels::matmul` for the float types.
-pub(super) fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+pub(super) fn matmul(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     if tokens == 1 {
         for (bytes, out) in w.bytes.chunks(PANELS * panel).zip(out.chunks_mut(PANELS * PANEL_ROWS)) {

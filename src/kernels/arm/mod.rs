@@ -21,7 +21,7 @@ mod vectors;
 use std::arch::is_aarch64_feature_detected;
 
 use self::dot::{Dot, DotProd, I8mm, Neon};
-use super::{Acts, Kernels, Panels, scalar};
+use super::{ActRows, Kernels, Panels, scalar};
 use crate::quant::runs;
 use crate::weights::layout::{is_reordered, panel_block};
 
@@ -75,7 +75,7 @@ macro_rules! by_tokens {
 }
 use by_tokens;
 
-fn matmul<D: Dot>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+fn matmul<D: Dot>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     if panel_block(w.ty).0 == 1 {
         return float::matmul(w, x, out);
     }

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use super::super::acts::ActBlock;
 use super::super::scalar::matmul_shape;
-use super::super::{Acts, BLOCK, Kernels, Panels};
+use super::super::{ActRows, BLOCK, Kernels, Panels};
 use super::{by_rows, codes, common, decoded, mix, pairs, scores};
 use crate::quant::{BlockType, runs};
 use crate::weights::layout::codes::with_codes;
@@ -46,7 +46,7 @@ const TILE: usize = 4;
 /// Tokens whose activations stay in the second-level cache while panels go by.
 const TOKEN_BLOCK: usize = 64;
 
-fn matmul<const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+fn matmul<const V: u8>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     if is_reordered(w.ty) {
         return matmul_panels::<V>(w, x, out);
     }
@@ -62,7 +62,7 @@ fn matmul<const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     );
 }
 
-fn matmul_panels<const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+fn matmul_panels<const V: u8>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     if panel_block(w.ty).0 == 1 {
         return common::matmul_float(w, x, out);
@@ -94,7 +94,7 @@ fn matmul_panels<const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
 macro_rules! tile_with {
     ($name:ident, $v:expr, $features:literal) => {
         #[target_feature(enable = $features)]
-        unsafe fn $name<const N: usize>(w: Panels<'_>, x: &Acts, t: usize, out: &mut [f32]) {
+        unsafe fn $name<const N: usize>(w: Panels<'_>, x: ActRows<'_>, t: usize, out: &mut [f32]) {
             // SAFETY: the caller's promises, passed on.
             unsafe { products::<{ $v }, N>(w, x, t, out) }
         }
@@ -109,7 +109,7 @@ tile_with!(tile_evex, EVEX, "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c"
 /// # Safety
 /// AVX2, FMA and F16C, and what `V` names; `w` is whole panels of a type in the kernels' order, as wide as `x`, which is
 /// quantized; `t + N` rows exist.
-pub(super) unsafe fn tile<const V: u8, const N: usize>(w: Panels<'_>, x: &Acts, t: usize, out: &mut [f32]) -> usize {
+pub(super) unsafe fn tile<const V: u8, const N: usize>(w: Panels<'_>, x: ActRows<'_>, t: usize, out: &mut [f32]) -> usize {
     // SAFETY: the caller's promises, passed on.
     unsafe {
         match V {
@@ -127,7 +127,7 @@ pub(super) unsafe fn tile<const V: u8, const N: usize>(w: Panels<'_>, x: &Acts, 
 /// # Safety
 /// As there.
 #[inline(always)]
-unsafe fn products<const V: u8, const N: usize>(w: Panels<'_>, x: &Acts, t: usize, out: &mut [f32]) {
+unsafe fn products<const V: u8, const N: usize>(w: Panels<'_>, x: ActRows<'_>, t: usize, out: &mut [f32]) {
     let rows = Rows::<N>::new(x, t);
     let (width, bytes) = panel_block(w.ty);
     let blocks = w.cols / width;
@@ -165,7 +165,7 @@ pub(super) struct Rows<const N: usize> {
 }
 
 impl<const N: usize> Rows<N> {
-    pub(super) fn new(x: &Acts, t: usize) -> Self {
+    pub(super) fn new(x: ActRows<'_>, t: usize) -> Self {
         let blocks = x.cols() / BLOCK;
         Self { blocks: std::array::from_fn(|i| x.blocks[(t + i) * blocks..].as_ptr()) }
     }

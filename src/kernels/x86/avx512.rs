@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::super::scalar::matmul_shape;
-use super::super::{Acts, Kernels, Panels};
+use super::super::{ActRows, Kernels, Panels};
 use super::avx2::{self, EVEX, Rows};
 use super::avx512;
 use super::{by_rows, codes, common, decoded, float512, mix, pairs, scores, tiles};
@@ -40,7 +40,7 @@ const Q6_K: usize = 1680;
 /// Tokens whose activations stay in the second-level cache while panels go by.
 const TOKEN_BLOCK: usize = 64;
 
-fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+fn matmul(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     if is_reordered(w.ty) {
         return matmul_panels(w, x, out);
     }
@@ -56,7 +56,7 @@ fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
     );
 }
 
-fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+fn matmul_panels(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     if panel_block(w.ty).0 == 1 {
         return float512::matmul(w, x, out);
@@ -93,7 +93,7 @@ fn matmul_panels(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
 /// The set's features; `bytes` is four whole panels of `panel` bytes, of a type that has tiles; `x` is quantized and has the
 /// tokens.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn four(ty: BlockType, bytes: &[u8], panel: usize, x: &Acts, tokens: Range<usize>, out: &mut [f32]) {
+unsafe fn four(ty: BlockType, bytes: &[u8], panel: usize, x: ActRows<'_>, tokens: Range<usize>, out: &mut [f32]) {
     let mut t = tokens.start;
     while t < tokens.end {
         // SAFETY: the caller's promises; the tile's tokens exist.
@@ -117,7 +117,7 @@ unsafe fn four(ty: BlockType, bytes: &[u8], panel: usize, x: &Acts, tokens: Rang
 /// # Safety
 /// The set's features; `bytes` is one or two whole panels of `panel` bytes; `x` is quantized and has the tokens.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn two(ty: BlockType, bytes: &[u8], panel: usize, x: &Acts, tokens: Range<usize>, out: &mut [f32]) {
+unsafe fn two(ty: BlockType, bytes: &[u8], panel: usize, x: ActRows<'_>, tokens: Range<usize>, out: &mut [f32]) {
     let mut t = tokens.start;
     while t < tokens.end {
         // SAFETY: the caller's promises; the tile's tokens exist.
@@ -144,7 +144,7 @@ unsafe fn pair<const N: usize>(
     ty: BlockType,
     bytes: &[u8],
     panel: usize,
-    x: &Acts,
+    x: ActRows<'_>,
     t: usize,
     out: &mut [f32],
 ) -> usize {
@@ -168,7 +168,7 @@ unsafe fn strip<const N: usize, const P: usize>(
     ty: BlockType,
     bytes: &[u8],
     panel: usize,
-    x: &Acts,
+    x: ActRows<'_>,
     t: usize,
     out: &mut [f32],
 ) -> usize {

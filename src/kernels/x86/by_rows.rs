@@ -5,7 +5,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::super::scalar::matmul_shape;
-use super::super::{Acts, Panels};
+use super::super::{ActRows, Panels};
 use super::avx2::{EVEX, PLAIN, Rows, VEX, add_products, dpbusd};
 use super::decoded::{signed, singles};
 use crate::quant::points::{Points, RUNS, Signs};
@@ -32,7 +32,7 @@ macro_rules! eight {
 ///
 /// # Safety
 /// AVX2, FMA and F16C, and what `V` names.
-pub(super) unsafe fn matmul<const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) -> bool {
+pub(super) unsafe fn matmul<const V: u8>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) -> bool {
     if !(1..=FEW).contains(&x.q_rows()) {
         return false;
     }
@@ -54,7 +54,7 @@ pub(super) unsafe fn matmul<const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32
 
 /// # Safety
 /// As [`matmul`].
-unsafe fn matmul_of<T: Points, const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+unsafe fn matmul_of<T: Points, const V: u8>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     // SAFETY: the caller's promise, passed on.
     unsafe {
         match V {
@@ -69,7 +69,7 @@ unsafe fn matmul_of<T: Points, const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [
 macro_rules! matmul_with {
     ($name:ident, $v:expr, $features:literal) => {
         #[target_feature(enable = $features)]
-        unsafe fn $name<T: Points>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+        unsafe fn $name<T: Points>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
             // SAFETY: the caller's promise, passed on.
             unsafe {
                 match x.q_rows() {
@@ -87,7 +87,7 @@ matmul_with!(matmul_evex, EVEX, "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f
 /// # Safety
 /// AVX2, FMA and F16C, and what `V` names.
 #[inline(always)]
-unsafe fn panels<T: Points, const V: u8, const N: usize>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+unsafe fn panels<T: Points, const V: u8, const N: usize>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     assert_eq!(tokens, N, "as many rows as outputs");
     let x = Rows::<N>::new(x, 0);

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::super::scalar;
-use super::super::{Acts, Ahead, Panels};
+use super::super::{ActRows, Ahead, Panels};
 use crate::quant::BlockType;
 use crate::weights::layout::PANEL_ROWS;
 
@@ -50,7 +50,7 @@ unsafe fn weights(ty: BlockType, p: *const u8) -> __m256 {
 }
 
 /// `out` is `(panels, tokens, 8)`; the shapes were checked by `matmul_shape`.
-pub(super) fn matmul_float(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+pub(super) fn matmul_float(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     // Panels that share a pass: enough independent sums to hide the latency of a fused multiply-add.
     const PANELS: usize = 4;
     let (tokens, cols) = (x.tokens(), w.cols);

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::super::decoded::{RUNS, Rows as Decoded, SEGMENT, blocks_of, decode};
 use super::super::scalar::matmul_shape;
-use super::super::{Acts, Panels};
+use super::super::{ActRows, Panels};
 use super::avx2::{EVEX, PLAIN, Rows, VEX, add_products, dpbusd};
 use crate::quant::runs::{RUN, Run, Runs};
 use crate::weights::layout::PANEL_ROWS;
@@ -151,7 +151,7 @@ const TILE: usize = 4;
 ///
 /// # Safety
 /// AVX2, FMA and F16C, and what `V` names; not EVEX, whose matmul is [`matmul_avx512`].
-pub(super) unsafe fn matmul_avx2<T: Runs, const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+pub(super) unsafe fn matmul_avx2<T: Runs, const V: u8>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     // SAFETY: the caller's promise, passed on.
     unsafe { if V == PLAIN { matmul_plain::<T>(w, x, out) } else { matmul_vex::<T>(w, x, out) } }
 }
@@ -160,7 +160,7 @@ pub(super) unsafe fn matmul_avx2<T: Runs, const V: u8>(w: Panels<'_>, x: &Acts, 
 macro_rules! matmul_with {
     ($name:ident, $v:expr, $features:literal) => {
         #[target_feature(enable = $features)]
-        unsafe fn $name<T: Runs>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+        unsafe fn $name<T: Runs>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
             // SAFETY: the caller's promise, passed on.
             unsafe { products_avx2::<T, { $v }>(w, x, out) }
         }
@@ -170,7 +170,7 @@ matmul_with!(matmul_plain, PLAIN, "avx2,fma,f16c");
 matmul_with!(matmul_vex, VEX, "avxvnni,avx2,fma,f16c");
 
 #[inline(always)]
-unsafe fn products_avx2<T: Runs, const V: u8>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+unsafe fn products_avx2<T: Runs, const V: u8>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     out.fill(0.0);
     for (bytes, out) in w.bytes.chunks_exact(panel).zip(out.chunks_exact_mut((tokens * PANEL_ROWS).max(1))) {
@@ -184,7 +184,7 @@ unsafe fn products_avx2<T: Runs, const V: u8>(w: Panels<'_>, x: &Acts, out: &mut
 /// # Safety
 /// AVX2, FMA and F16C, and what `V` names; `bytes` is a whole panel as wide as `x`, which is quantized and has a row for each eight of `out`.
 #[inline(always)]
-unsafe fn panel_avx2<T: Runs, const V: u8>(bytes: &[u8], x: &Acts, out: &mut [f32]) {
+unsafe fn panel_avx2<T: Runs, const V: u8>(bytes: &[u8], x: ActRows<'_>, out: &mut [f32]) {
     let (mut rows, mut scratch) = ([[Run::ZERO; RUNS]; PANEL_ROWS], Scratch::<1>::ZERO);
     for (s, blocks) in bytes.chunks(blocks_of::<T>() * PANEL_ROWS * T::BYTES).enumerate() {
         // SAFETY: the caller's promises; a segment's runs exist in each row of `x`.
@@ -266,7 +266,7 @@ unsafe fn dots_avx2<T: Runs, const V: u8, const N: usize>(
 /// # Safety
 /// AVX-512 F, BW, VL and VNNI, AVX2, FMA and F16C.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-pub(super) unsafe fn matmul_avx512<T: Runs>(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+pub(super) unsafe fn matmul_avx512<T: Runs>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     out.fill(0.0);
     for (bytes, out) in w.bytes.chunks(2 * panel).zip(out.chunks_mut((2 * tokens * PANEL_ROWS).max(1))) {
@@ -286,7 +286,7 @@ pub(super) unsafe fn matmul_avx512<T: Runs>(w: Panels<'_>, x: &Acts, out: &mut [
 /// # Safety
 /// As [`matmul_avx512`]; whole panels as wide as `x`, which is quantized and has a row for each sixteen of `out`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn pair_avx512<T: Runs>((a, b): (&[u8], &[u8]), x: &Acts, out: &mut [f32]) {
+unsafe fn pair_avx512<T: Runs>((a, b): (&[u8], &[u8]), x: ActRows<'_>, out: &mut [f32]) {
     let (mut rows, mut scratch) = ([[Run::ZERO; RUNS]; PANEL_ROWS], Scratch::<2>::ZERO);
     let step = blocks_of::<T>() * PANEL_ROWS * T::BYTES;
     let (low, high) = out.split_at_mut(out.len() / 2);

@@ -3,13 +3,13 @@
 
 use std::arch::x86_64::*;
 
-use super::super::{Acts, Panels};
+use super::super::{ActRows, Panels};
 use super::common;
 use crate::quant::BlockType;
 use crate::weights::layout::PANEL_ROWS;
 
 /// `out` is `(panels, tokens, 8)`; the shapes were checked by `matmul_shape`.
-pub(super) fn matmul(w: Panels<'_>, x: &Acts, out: &mut [f32]) {
+pub(super) fn matmul(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     let (tokens, cols) = (x.tokens(), w.cols);
     if tokens < 2 {
         return common::matmul_float(w, x, out);
