@@ -6,7 +6,7 @@
 //! the pool. They are the pool's own threads; nobody spins on a thread that another pass needs or while two passes share the pool.
 
 use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,8 @@ pub(super) struct Crew {
     passes: AtomicUsize,
     /// Threads that keep a watch, and lead nothing on top of it.
     watches: AtomicUsize,
-    /// Whether they were asked to and none has begun.
-    asked: AtomicBool,
+    /// Threads that were asked to and have not looked up yet.
+    asked: AtomicUsize,
     team: Team,
 }
 
@@ -89,12 +89,22 @@ impl Crew {
         self.passes.load(Ordering::Acquire) <= 1
     }
 
-    /// Wakes the other threads if nobody keeps a watch.
+    /// Asks the other threads to keep a watch, if one of them does not. Called by the thread that leads.
     fn wake(self: &Arc<Self>) {
-        if self.watches.load(Ordering::Relaxed) == 0 && !self.asked.swap(true, Ordering::Relaxed) {
-            let crew = Arc::clone(self);
-            rayon::spawn_broadcast(move |_| crew.watch());
+        let others = rayon::current_num_threads().saturating_sub(1);
+        let leader = rayon::current_thread_index();
+        let awake = self.watches.load(Ordering::Relaxed) >= others || self.asked.load(Ordering::Relaxed) > 0;
+        if awake || leader.is_none() {
+            return;
         }
+        self.asked.store(others, Ordering::Relaxed);
+        let crew = Arc::clone(self);
+        rayon::spawn_broadcast(move |thread| {
+            if Some(thread.index()) != leader {
+                crew.asked.fetch_sub(1, Ordering::Relaxed);
+                crew.watch();
+            }
+        });
     }
 
     /// Takes whatever work there is until there was none for a while, or until there is a second pass. A watch that outlasts its
@@ -104,13 +114,10 @@ impl Crew {
             return;
         }
         self.watches.fetch_add(1, Ordering::Relaxed);
-        self.asked.store(false, Ordering::Relaxed);
         let (mut looks, mut since) = (0_usize, Instant::now());
         while self.is_calm() {
             looks += 1;
-            if self.team.help()
-                || (looks.is_multiple_of(TASKS) && rayon::yield_now() == Some(rayon::Yield::Executed))
-            {
+            if self.team.help() || (looks.is_multiple_of(TASKS) && rayon::yield_now() == Some(rayon::Yield::Executed)) {
                 since = Instant::now();
             } else if !looks.is_multiple_of(LOOKS) {
                 std::hint::spin_loop();
@@ -253,24 +260,25 @@ mod tests {
 
     #[test]
     fn every_task_is_done_once_and_the_first_error_is_told() {
-        for threads in [1, 2, 5] {
+        for (threads, in_pass) in [(1, true), (2, false), (2, true), (5, true)] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let crew = Arc::<Crew>::default();
+            let share = |tasks, work: &(dyn Fn(i32) -> Result<(), Error> + Sync)| {
+                pool.install(|| if in_pass { pass(&crew, || share(tasks, work)) } else { share(tasks, work) })
+            };
             for count in [0, 1, 2, 7, 300] {
                 let done: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
-                let one = |task: &AtomicUsize| {
-                    task.fetch_add(1, Ordering::Relaxed);
+                let one = |task: i32| {
+                    done[task as usize].fetch_add(1, Ordering::Relaxed);
                     Ok(())
                 };
-                assert!(pool.install(|| share(done.iter().collect(), one)).is_ok());
+                assert!(share((0..count).collect(), &one).is_ok());
                 assert!(done.iter().all(|task| task.load(Ordering::Relaxed) == 1));
             }
-            let failing = |task: i32| if task == 3 { Err(Error::internal("three")) } else { Ok(()) };
-            let told = pool.install(|| share((0..9).collect(), failing));
-            assert!(told.is_err_and(|e| e.to_string().contains("three")));
+            let failing = |task| if task == 3 { Err(Error::internal("three")) } else { Ok(()) };
+            assert!(share((0..9).collect(), &failing).is_err_and(|e| e.to_string().contains("three")));
             let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                pool.install(|| {
-                    share((0..9).collect(), |task: i32| if task == 5 { std::panic::panic_any(5) } else { Ok(()) })
-                })
+                share((0..9).collect(), &|task| if task == 5 { std::panic::panic_any(5) } else { Ok(()) })
             }));
             assert!(panicked.is_err());
         }

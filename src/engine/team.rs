@@ -1,6 +1,9 @@
 //! Threads that share the tasks of one phase after the other, each phase one number in memory: to join in costs a thread one trip
 //! of a cache line between processors, where a job of a general pool costs several.
-#![expect(unsafe_code, reason = "work that borrows from the leader's stack is called by threads that no scope encloses")]
+#![expect(
+    unsafe_code,
+    reason = "work that borrows from the leader's stack is called by threads that no scope encloses"
+)]
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -42,7 +45,12 @@ unsafe impl Send for Team {}
 
 impl Default for Team {
     fn default() -> Self {
-        Self { state: Line::default(), led: AtomicBool::new(false), phase: UnsafeCell::new(None), panic: Mutex::default() }
+        Self {
+            state: Line::default(),
+            led: AtomicBool::new(false),
+            phase: UnsafeCell::new(None),
+            panic: Mutex::default(),
+        }
     }
 }
 

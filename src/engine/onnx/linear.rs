@@ -111,7 +111,13 @@ struct Rows<'a> {
 
 impl Weights {
     /// `residual`, `out` and `normed` are `(tokens, rows)`.
-    fn run(&self, x: ActRows<'_>, residual: Option<&[f32]>, out: &mut [f32], normed: Option<&mut [f32]>) -> TractResult<()> {
+    fn run(
+        &self,
+        x: ActRows<'_>,
+        residual: Option<&[f32]>,
+        out: &mut [f32],
+        normed: Option<&mut [f32]>,
+    ) -> TractResult<()> {
         let (m, tokens) = (&self.matrix, x.tokens());
         let pinned = m.pin().map_err(TractError::new)?;
         let share = m.panels().div_ceil(rayon::current_num_threads()).max(1);

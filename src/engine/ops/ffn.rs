@@ -228,7 +228,8 @@ impl FeedForward {
         let mut added: Vec<(usize, &[f32])> = tokens.copied().zip(rows.chunks_exact(width)).collect();
         added.sort_by_key(|(token, _)| *token);
         y.par_chunks_mut(width).enumerate().for_each(|(token, y)| {
-            let own = added.partition_point(|(other, _)| *other < token)..added.partition_point(|(other, _)| *other <= token);
+            let own =
+                added.partition_point(|(other, _)| *other < token)..added.partition_point(|(other, _)| *other <= token);
             added[own].iter().for_each(|(_, row)| (self.kernels.add)(y, row));
         });
         scratch::give(rows);

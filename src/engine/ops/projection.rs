@@ -109,9 +109,8 @@ impl Project {
         {
             let mut plain = outputs.iter_mut().map(Tensor::try_as_plain_ram_mut).collect::<TractResult<TVec<_>>>()?;
             let pairs = self.weights.iter().zip(&mut plain);
-            let mut products = pairs
-                .map(|(w, y)| Ok(Product { w, x, y: y.as_slice_mut()? }))
-                .collect::<TractResult<TVec<_>>>()?;
+            let mut products =
+                pairs.map(|(w, y)| Ok(Product { w, x, y: y.as_slice_mut()? })).collect::<TractResult<TVec<_>>>()?;
             linear_all(&self.kernels, &mut products)?;
         }
         Ok(outputs.into_iter().map(Tensor::into_tvalue).collect())

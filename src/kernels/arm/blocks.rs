@@ -38,7 +38,13 @@ pub(super) fn matmul<D: Dot>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
 /// The features of `D`; `panel` is a whole panel of type `ty`, one that [`matmul`] names, and `x.cols()` columns; `x` is
 /// quantized; `t + N` rows exist; `out` holds `8 N` values.
 #[inline(always)]
-pub(super) unsafe fn tile<D: Dot, const N: usize>(ty: BlockType, panel: &[u8], x: ActRows<'_>, t: usize, out: &mut [f32]) {
+pub(super) unsafe fn tile<D: Dot, const N: usize>(
+    ty: BlockType,
+    panel: &[u8],
+    x: ActRows<'_>,
+    t: usize,
+    out: &mut [f32],
+) {
     let rows = Rows::<N>::new(x, t);
     let blocks = panel.len() / panel_block(ty).1;
     // SAFETY: the caller's promises, passed on.

@@ -109,7 +109,12 @@ tile_with!(tile_evex, EVEX, "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c"
 /// # Safety
 /// AVX2, FMA and F16C, and what `V` names; `w` is whole panels of a type in the kernels' order, as wide as `x`, which is
 /// quantized; `t + N` rows exist.
-pub(super) unsafe fn tile<const V: u8, const N: usize>(w: Panels<'_>, x: ActRows<'_>, t: usize, out: &mut [f32]) -> usize {
+pub(super) unsafe fn tile<const V: u8, const N: usize>(
+    w: Panels<'_>,
+    x: ActRows<'_>,
+    t: usize,
+    out: &mut [f32],
+) -> usize {
     // SAFETY: the caller's promises, passed on.
     unsafe {
         match V {

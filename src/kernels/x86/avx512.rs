@@ -27,6 +27,7 @@ pub(in super::super) fn kernels() -> Option<Kernels> {
         attn_scores_q8: scores::attn_scores_q8_avx512,
         attn_mix: mix::attn_mix_avx512,
         exps: float512::exps,
+        silu_mul: float512::silu_mul,
         ..base
     })
 }
@@ -236,9 +237,10 @@ pub(super) unsafe fn quad(q: *const i8, at: usize) -> __m512i {
     _mm512_set1_epi32(unsafe { q.add(at).cast::<i32>().read_unaligned() })
 }
 
-/// A kernel over `P` pairs of panels, block by block: `$body` adds block `$n` at `$a` and `$b` to `$acc`.
+/// A kernel over `P` pairs of panels, block by block: `$body` adds block `$n` at `$a` and `$b` to `$acc`,
+/// and calls `$ask` for each of its runs.
 macro_rules! by_blocks {
-    ($(#[$doc:meta])* $name:ident, $bytes:expr, |$a:ident, $b:ident, $n:ident, $rows:ident, $acc:ident| $body:block) => {
+    ($(#[$doc:meta])* $name:ident, $bytes:expr, |$a:ident, $b:ident, $n:ident, $rows:ident, $acc:ident, $ask:ident| $body:block) => {
         $(#[$doc])*
         ///
         /// # Safety
@@ -251,12 +253,16 @@ macro_rules! by_blocks {
         ) -> [[__m512; N]; P] {
             let mut acc = [[_mm512_setzero_ps(); N]; P];
             for $n in 0..blocks {
-                common::ask_group(panels[0][0], 2 * P * $bytes, $n, blocks);
                 for p in 0..P {
                     // SAFETY: block `n` of each panel and of each row exist.
                     unsafe {
                         let ($a, $b) = (panels[p][0].add($bytes * $n), panels[p][1].add($bytes * $n));
                         let $acc = &mut acc[p];
+                        // While run `sub` of the block's `subs` is computed.
+                        let $ask = |sub: usize, subs: usize| {
+                            let at = (P * $n + p) * subs + sub;
+                            common::ask_group(panels[0][0], 2 * $bytes / subs, at, P * subs * blocks);
+                        };
                         $body
                     }
                 }
@@ -298,7 +304,8 @@ pub(super) unsafe fn nibbles(a: *const u8, b: *const u8) -> [__m512i; 8] {
     w
 }
 
-by_blocks!(q4_0, Q4_0, |a, b, n, rows, acc| {
+by_blocks!(q4_0, Q4_0, |a, b, n, rows, acc, ask| {
+    ask(0, 1);
     let d = scales(a, b);
     let dots = dots!(N, nibbles(a.add(16), b.add(16)), rows, n);
     for i in 0..N {
@@ -309,7 +316,8 @@ by_blocks!(q4_0, Q4_0, |a, b, n, rows, acc| {
     }
 });
 
-by_blocks!(q8_0, Q8_0, |a, b, n, rows, acc| {
+by_blocks!(q8_0, Q8_0, |a, b, n, rows, acc, ask| {
+    ask(0, 1);
     let d = scales(a, b);
     // w + 128 is unsigned; 128 times the block's sum comes off below.
     let mut w = [_mm512_setzero_si512(); 8];
@@ -340,9 +348,10 @@ pub(super) unsafe fn q4_k_factors(a: *const u8, b: *const u8, head: [__m512; 2],
     (_mm512_mul_ps(head[0], small(32)), _mm512_mul_ps(head[1], small(96)))
 }
 
-by_blocks!(q4_k, Q4_K, |a, b, n, rows, acc| {
+by_blocks!(q4_k, Q4_K, |a, b, n, rows, acc, ask| {
     let head = [scales(a, b), scales(a.add(16), b.add(16))];
     for sub in 0..8 {
+        ask(sub, 8);
         let at = 8 * n + sub;
         let dots = dots!(N, nibbles(a.add(160 + 128 * sub), b.add(160 + 128 * sub)), rows, at);
         let (scale, min) = q4_k_factors(a, b, head, sub);
@@ -369,23 +378,27 @@ unsafe fn six_bits(a: *const u8, b: *const u8) -> [__m512i; 8] {
     w
 }
 
-by_blocks!(q6_k, Q6_K, |a, b, n, rows, acc| {
+by_blocks!(q6_k, Q6_K, |a, b, n, rows, acc, ask| {
     let d = scales(a, b);
     for sub in 0..8 {
+        ask(sub, 8);
         let (at, chunks) = (8 * n + sub, 144 + 192 * sub);
-        let dots = dots!(N, six_bits(a.add(chunks), b.add(chunks)), rows, at);
-        // 128 · 16 · 32 · 127, twice, stays below 2^24: exact in single precision.
+        let w = six_bits(a.add(chunks), b.add(chunks));
         let scale = [0, 1].map(|h| {
             let small = 16 + 8 * (2 * sub + h);
-            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes(a.add(small), b.add(small))))
+            _mm512_cvtepi8_epi32(bytes(a.add(small), b.add(small)))
         });
         for i in 0..N {
-            let half = |h: usize| {
-                let offset = _mm512_set1_epi32(32 * rows.sum(i, at, h));
-                _mm512_mul_ps(scale[h], _mm512_cvtepi32_ps(_mm512_sub_epi32(dots[i][h], offset)))
-            };
-            let dot = _mm512_add_ps(half(0), half(1));
-            acc[i] = _mm512_fmadd_ps(dot, _mm512_mul_ps(d, _mm512_set1_ps(rows.scale(i, at))), acc[i]);
+            let mut dots = [0, 1].map(|h| _mm512_set1_epi32(-32 * rows.sum(i, at, h)));
+            for c in 0..4 {
+                for h in 0..2 {
+                    dots[h] = _mm512_dpbusd_epi32(dots[h], w[c + 4 * h], avx512::quad(rows.q(i, at), 16 * h + 4 * c));
+                }
+            }
+            // 128 · 16 · 32 · 127, twice, stays below 2^24: in single precision every step would be exact too.
+            let dot = _mm512_add_epi32(_mm512_mullo_epi32(scale[0], dots[0]), _mm512_mullo_epi32(scale[1], dots[1]));
+            let scale = _mm512_mul_ps(d, _mm512_set1_ps(rows.scale(i, at)));
+            acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc[i]);
         }
     }
 });

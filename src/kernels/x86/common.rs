@@ -26,11 +26,13 @@ pub(super) fn ask<T>(next: *const T, at: usize) {
     unsafe { _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(at).cast()) };
 }
 
-/// Asks for a part of the panels behind those at `panels`, in the order of memory, while block `n` of `blocks` is computed:
-/// `bytes` are a block's in all panels.
+/// Asks for a part of the panels behind those at `panels`, in the order of memory, while run `at` of `runs` of their columns is
+/// computed: `bytes` are a run's in all panels. A few lines at a time: behind more, what is computed would have to wait.
 #[inline(always)]
-pub(super) fn ask_group(panels: *const u8, bytes: usize, n: usize, blocks: usize) {
-    (0..bytes).step_by(64).for_each(|line| ask(panels, (blocks + n) * bytes + line));
+pub(super) fn ask_group(panels: *const u8, bytes: usize, at: usize, runs: usize) {
+    // Runs that end within a line leave it to the next one.
+    let (from, to) = ((runs + at) * bytes, (runs + at + 1) * bytes);
+    (from.next_multiple_of(64)..to).step_by(64).for_each(|line| ask(panels, line));
 }
 
 #[inline]

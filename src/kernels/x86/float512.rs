@@ -147,3 +147,26 @@ unsafe fn exps_avx512(x: &mut [f32]) -> (f32, f32) {
     let high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(sum), 1));
     (most, common::fold(_mm256_add_ps(_mm512_castps512_ps256(sum), high)))
 }
+
+/// `Kernels::silu_mul`.
+pub(super) fn silu_mul(gate: &mut [f32], up: &[f32], scale: f32) {
+    assert_eq!(gate.len(), up.len(), "one up value a gate value");
+    // SAFETY: the set's features as its constructor found; equal lengths.
+    unsafe { silu_mul_avx512(gate, up, scale) }
+}
+
+#[target_feature(enable = "avx512f,avx2,fma,f16c")]
+unsafe fn silu_mul_avx512(gate: &mut [f32], up: &[f32], scale: f32) {
+    let (s, one) = (_mm512_set1_ps(scale), _mm512_set1_ps(1.0));
+    for (g, u) in gate.chunks_mut(16).zip(up.chunks(16)) {
+        let some = __mmask16::MAX >> (16 - g.len());
+        // SAFETY: the lanes of the values that are there.
+        unsafe {
+            let x = _mm512_mul_ps(_mm512_maskz_loadu_ps(some, g.as_ptr()), s);
+            let up = _mm512_mul_ps(_mm512_maskz_loadu_ps(some, u.as_ptr()), s);
+            let minus = _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x), _mm512_set1_epi32(i32::MIN)));
+            let silu = _mm512_div_ps(x, _mm512_add_ps(one, exp(minus)));
+            _mm512_mask_storeu_ps(g.as_mut_ptr(), some, _mm512_mul_ps(silu, up));
+        }
+    }
+}

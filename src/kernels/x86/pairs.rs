@@ -186,9 +186,10 @@ unsafe fn two_bits_pair(a: *const u8, b: *const u8) -> [__m512i; 8] {
     w
 }
 
-avx512::by_blocks!(q2_k_avx512, Q2_K, |a, b, n, rows, acc| {
+avx512::by_blocks!(q2_k_avx512, Q2_K, |a, b, n, rows, acc, ask| {
     let (d, dmin) = (avx512::scales(a, b), avx512::scales(a.add(16), b.add(16)));
     for sub in 0..8 {
+        ask(sub, 8);
         let (at, chunks) = (8 * n + sub, Q2_K_CHUNKS + 64 * sub);
         let codes = [0, 1].map(|h| {
             let small = Q2_K_SCALES + 8 * (2 * sub + h);
@@ -209,10 +210,11 @@ avx512::by_blocks!(q2_k_avx512, Q2_K, |a, b, n, rows, acc| {
     }
 });
 
-avx512::by_blocks!(q3_k_avx512, Q3_K, |a, b, n, rows, acc| {
+avx512::by_blocks!(q3_k_avx512, Q3_K, |a, b, n, rows, acc, ask| {
     let four = _mm512_set1_epi8(4);
     let d = avx512::scales(a, b);
     for sub in 0..8 {
+        ask(sub, 8);
         let (at, chunks) = (8 * n + sub, Q3_K_CHUNKS + 96 * sub);
         let scale = |h: usize| {
             let (low, shift, high, shift2) = six_bits(2 * sub + h);

@@ -217,10 +217,10 @@ unsafe fn products<F: Form, const N: usize, const P: usize>(
             for p in 0..P {
                 block[p] = [panels[p][0].add(F::BYTES * n), panels[p][1].add(F::BYTES * n)];
             }
-            ask_group(panels[0][0], 2 * P * F::BYTES, n, blocks);
             let heads: [F::Head; P] = std::array::from_fn(|p| F::head(block[p][0], block[p][1]));
             for sub in 0..F::SUBS {
                 let at = F::SUBS * n + sub;
+                ask_group(panels[0][0], 2 * P * F::BYTES / F::SUBS, at, F::SUBS * blocks);
                 let mut dots = [[_mm512_setzero_si512(); N]; P];
                 if F::SHIFT != 0 {
                     for i in 0..N {

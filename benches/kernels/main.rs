@@ -2,7 +2,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints")]
 #![allow(clippy::expect_used, clippy::exit, reason = "a program that may end where it cannot go on")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod others;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -13,11 +15,13 @@ use palisade::weights::AlignedBytes;
 use palisade::weights::layout::{PANEL_ROWS, pack_panel, panel_bytes};
 
 const HELP: &str = "\
-Speed of the matrix kernels on one thread, a table.
+Speed of the kernels on one thread: a table of matrix products, and one of all others.
 
-  cargo bench --bench kernels -- [--set NAME]... [--columns N] [--tokens N] [--seconds S] [TYPE]...
+  cargo bench --bench kernels -- [--set NAME]... [--columns N] [--tokens N] [--seconds S] [TYPE or KERNEL]...
 
-  TYPE         a block type to measure, in any case: q4_k, IQ2_XXS; without one, all
+  TYPE         a block type whose products are measured, in any case: q4_k, IQ2_XXS
+  KERNEL       another kernel: scores, mix (of attention), exps, quantize, rms_norm, silu_mul, add; without a type and a
+               kernel, all of both
   --set NAME   a kernel set to measure; without one, all that this processor runs
   --columns N  columns of the matrices, a multiple of 256 (2048); Llama 4 Scout's widths are 5120 and 8192, and so wide
                that a panel fills the first-level cache
@@ -27,9 +31,11 @@ Speed of the matrix kernels on one thread, a table.
 
   cache     GB/s of weights for one token, the weights in the second-level cache
   memory    the same, the weights far larger than any cache; /read is its share of what plain reading reaches
-  GMAC/s    products with addition for several tokens, the weights in the second-level cache; /peak is its share of what the set's instructions reach with
-            operands in registers, 8-bit dot products or for the float types multiply-adds
+  GMAC/s    products with addition for several tokens, the weights in the second-level cache; /peak is its share of what the
+            set's instructions reach with operands in registers, 8-bit dot products or for the float types multiply-adds
   x scalar  times as fast as the scalar set for one token and for several
+In the second table GB/s are of the keys or values of one head that five queries share (128 wide, Llama 4 Scout's), or of
+the row of 5,120 values, which stays in the first-level cache.
 Each number is the best of its rounds. The scalar set never waits for memory and has no column for it.";
 
 /// Columns of the matrices unless told otherwise: few enough for eight panels of every type in the second-level cache.
@@ -40,8 +46,12 @@ const TOKENS: usize = 64;
 const CACHED: usize = 384 << 10;
 const LARGE: usize = 160 << 20;
 
+/// What a set's instructions reach: 8-bit dot products and single-precision multiply-adds, billions a second.
+type Peaks = (Option<f64>, Option<f64>);
+
 struct Options {
     types: Vec<BlockType>,
+    others: Vec<&'static str>,
     sets: Vec<Kernels>,
     cols: usize,
     tokens: usize,
@@ -61,17 +71,22 @@ fn main() {
             println!("{} reaches {dots:.0} GMAC/s in 8-bit dot products, {floats:.0} in single precision", k.name);
         }
     }
-    println!(
-        "\n{:8} {:>11} {:>9} {:>9} {:>6} {:>9} {:>6} {:>9} {:>9}",
-        "type", "set", "cache", "memory", "/read", "GMAC/s", "/peak", "x scalar", "x scalar"
-    );
+    if !options.types.is_empty() {
+        println!(
+            "\n{:8} {:>11} {:>9} {:>9} {:>6} {:>9} {:>6} {:>9} {:>9}",
+            "type", "set", "cache", "memory", "/read", "GMAC/s", "/peak", "x scalar", "x scalar"
+        );
+    }
     for &ty in &options.types {
         measure(ty, &options, &peaks, read);
+    }
+    if !options.others.is_empty() {
+        others::measure(&options.others, &options, &peaks, read);
     }
 }
 
 /// The lines of one type.
-fn measure(ty: BlockType, options: &Options, peaks: &[(Option<f64>, Option<f64>)], read: f64) {
+fn measure(ty: BlockType, options: &Options, peaks: &[Peaks], read: f64) {
     let weights = Weights::new(ty, options.cols);
     let [one, many] = [1, options.tokens].map(|tokens| activations(tokens, options.cols));
     let mut scalar = None;
@@ -192,7 +207,8 @@ impl Options {
 
 fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     let time = Duration::from_millis(60);
-    let mut options = Options { types: Vec::new(), sets: Vec::new(), cols: COLS, tokens: TOKENS, time };
+    let mut options =
+        Options { types: Vec::new(), others: Vec::new(), sets: Vec::new(), cols: COLS, tokens: TOKENS, time };
     while let Some(arg) = args.next() {
         match arg.as_str() {
             // What `cargo bench` adds.
@@ -219,11 +235,17 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
                 let seconds = args.next().and_then(|s| s.parse().ok()).filter(|s| (0.0..=60.0).contains(s));
                 options.time = Duration::from_secs_f64(seconds.ok_or("--seconds needs a number from 0 to 60")?);
             }
-            name => options.types.push(BlockType::from_name(name).ok_or_else(|| format!("no block type {name}"))?),
+            name => match others::names().find(|other| *other == name) {
+                Some(other) => options.others.push(other),
+                None => {
+                    options.types.push(BlockType::from_name(name).ok_or_else(|| format!("no type or kernel {name}"))?)
+                }
+            },
         }
     }
-    if options.types.is_empty() {
+    if options.types.is_empty() && options.others.is_empty() {
         options.types = BlockType::ALL.to_vec();
+        options.others = others::names().collect();
     }
     if options.sets.is_empty() {
         options.sets = kernels::available();
