@@ -8,7 +8,7 @@ Synthetic files are made from a seed in FOLDER (`palisade synth`) and kept there
 engine in turn: `palisade bench`, llama.cpp (llama-cpp-python with its defaults, which repack in memory) and, where its
 `llama-bench` is given, ik_llama.cpp (repacked, `-rtr 1`). The limits of the machine are measured before and after by
 `cargo bench --bench limits`. Writes benches/RESULTS.md and benches/results/compare.json: medians, spreads, ratios, bytes touched
-by a token and what share of the read bandwidth they make.
+by a token, and what share of the read bandwidth and of the peak of integer dot products each row makes.
 """
 
 import argparse
@@ -184,13 +184,25 @@ def line(row, test, of, more):
         theirs = found.get(who)
         cells.append(text(theirs) if theirs else "–")
         cells.append(f"{(mine[0] / theirs[0] if more else theirs[0] / mine[0]):.2f} ×" if theirs else "–")
-    share = ""
-    if test == "decode":
-        rate = row["touched"] * mine[0] / 1e9
-        reads = {who: statistics.median(x["read_gb_s"][str(min(row["threads"], 2))] for x in near) for who, near in row["limits"].items()}
-        limit = reads.pop("palisade")
-        share = f"{rate:.1f} of {limit:.1f} GB/s, {100 * rate / limit:.0f} %; {', '.join(f'{x:.1f}' for x in reads.values())}"
-    return f"| {row['file']} | {test} | {row['threads']} | " + " | ".join(cells) + f" | {share} |"
+    return f"| {row['file']} | {test} | {row['threads']} | " + " | ".join(cells) + f" | {limit(row, test, mine[0])} |"
+
+
+def limit(row, test, mine):
+    """What a row comes to of what the machine could do, as it was measured right after the runs of each engine."""
+    middle = lambda values: statistics.median(list(values))
+    if test.startswith("prefill"):
+        what = "float_gmac_s" if row["file"].endswith("f16") else "dot_gmac_s"
+        rate = middle(run["prefill_gmac_s"] for run in row["runs"]["palisade"])
+        most = row["threads"] * middle(x[what] for x in row["limits"]["palisade"])
+        return f"{rate:.0f} of {most:.0f} GMAC/s, {100 * rate / most:.0f} %"
+    if test != "decode":
+        return ""
+    reads = {who: middle(x["read_gb_s"][str(min(row["threads"], 2))] for x in near) for who, near in row["limits"].items()}
+    rates = {who: row["touched"] / 1e9 * middle(run["decode_tps"] for run in runs) for who, runs in row["runs"].items()}
+    rates["palisade"] = row["touched"] / 1e9 * mine
+    own = f"{row['touched'] / 1e6:.0f} MB; {rates['palisade']:.1f} of {reads['palisade']:.1f} GB/s, {100 * rates['palisade'] / reads['palisade']:.0f} %"
+    peers = [f"{100 * rates[who] / reads[who]:.0f} % of {reads[who]:.1f}" for who in ("llama.cpp", "ik_llama.cpp") if who in reads]
+    return f"{own}; {', '.join(peers)}"
 
 
 def report(doc):
@@ -198,14 +210,16 @@ def report(doc):
         "# Speed beside the peers", "",
         "Written by `python benches/compare.py`. Tokens per second, median of the rounds (least–most); every round ran each engine in a",
         "process of its own, in turn. llama.cpp with its defaults (repacked in memory), ik_llama.cpp repacked. Ratios say how many times as fast",
-        "Palisade is; sequences are tokens a second of all together. The last column is what a decoded token's weights",
-        "make of the read bandwidth of as many threads, measured right after Palisade's run in every round, and behind it that bandwidth",
-        "after the runs of llama.cpp and ik_llama.cpp: where they differ, the engines ran on different machines, so to speak.", "",
+        "Palisade is; sequences are tokens a second of all together. The last column is what the limit of as many threads leaves, measured",
+        "right after Palisade's run in every round: for prefill, products with addition of the matrices against 8-bit dot products with",
+        "operands in registers (F16: multiply-adds in single precision); for decode, the bytes of weights that a token touches, what they make",
+        "of the bandwidth of plain reading, and then the same of llama.cpp and ik_llama.cpp, against the bandwidth right after their runs:",
+        "where it differs, the engines ran on different machines, so to speak.", "",
         f"{doc['date']}, {doc['processor']}, llama-cpp-python {doc['llama_cpp_python']}. Limits before and after: reading "
         + ", ".join(f"{doc['limits'][w]['read_gb_s']['1']:.1f} / {doc['limits'][w]['read_gb_s']['2']:.1f} GB/s" for w in ("before", "after"))
         + " on one / two threads; integer dot products "
         + ", ".join(f"{doc['limits'][w]['dot_gmac_s']:.0f} GMAC/s" for w in ("before", "after")) + " on one.", "",
-        "| file | test | threads | Palisade | llama.cpp | ratio | ik_llama.cpp | ratio | bandwidth |", "|---|---|---|---|---|---|---|---|---|",
+        "| file | test | threads | Palisade | llama.cpp | ratio | ik_llama.cpp | ratio | of the limit |", "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in doc["rows"]:
         lines += lines_of(row)

@@ -30,9 +30,8 @@ pub(super) fn ask<T>(next: *const T, at: usize) {
 /// computed: `bytes` are a run's in all panels. A few lines at a time: behind more, what is computed would have to wait.
 #[inline(always)]
 pub(super) fn ask_group(panels: *const u8, bytes: usize, at: usize, runs: usize) {
-    // Runs that end within a line leave it to the next one.
-    let (from, to) = ((runs + at) * bytes, (runs + at + 1) * bytes);
-    (from.next_multiple_of(64)..to).step_by(64).for_each(|line| ask(panels, line));
+    // As many lines for every run, so that no loop is left of this: where runs end within a line, it is asked for twice.
+    (0..bytes).step_by(64).for_each(|line| ask(panels, (runs + at) * bytes + line));
 }
 
 #[inline]
