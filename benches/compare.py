@@ -55,9 +55,9 @@ class Row(NamedTuple):
 
 ROWS = [Row(f, prompt=p) for f in FILES for p in (512, 128)]
 ROWS += [Row(f, prompt=128, decoded=32, threads=1) for f in ("mini-q4_0", "llama1b-q4_0", "slice-q4_0")]
-ROWS += [Row("mini-q4_0", "depth", 1, 32, d, kv) for d in (4096, 16384) for kv in ("f16", "q8_0")]
 ROWS += [Row(f, "batched", 64, 16, sequences="4,16") for f in ("slice-q4_0", "mini-q4_0", "llama1b-q4_0")]
 ROWS += [Row(f, "ttft", 512, 1) for f in ("slice-q4_0", "llama1b-q4_0", "mini-q4_0")]
+ROWS += [Row("mini-q4_0", "depth", 1, 32, d, kv) for d in (4096, 16384) for kv in ("f16", "q8_0")]
 QUICK = ("mini-q4_0:p512:t2", "mini-q4_0:depth4096-*", "mini-q4_0:batched:t2", "mini-q4_0:ttft:t2", "llama1b-q4_0:p128:t1")
 
 
@@ -130,7 +130,10 @@ def main():
         print("\n".join(row.name for row in rows))
         return
     rounds = 1 if o.quick else o.rounds
+    data, table = (o.out.with_suffix(".json"), o.out.with_suffix(".md")) if o.out else (HERE / "results" / "compare.json", HERE / "RESULTS.md")
     results, before = [], limits()
+    doc = {"date": datetime.date.today().isoformat(), "processor": processor(), "llama_cpp_python": importlib.metadata.version("llama-cpp-python"),
+           "limits": {"before": before, "after": before}, "rows": results}
     for row in rows:
         path = o.folder / f"{row.file}.gguf"
         if not fits(o.palisade, row.file, path):
@@ -147,15 +150,19 @@ def main():
                     near[who].append(limits())
         results.append(row._asdict() | {"name": row.name, "touched": touched(o.palisade, path), "runs": runs, "limits": near})
         print("\n".join(lines_of(results[-1])), flush=True)
-    doc = {"date": datetime.date.today().isoformat(), "processor": processor(), "llama_cpp_python": importlib.metadata.version("llama-cpp-python"),
-           "limits": {"before": before, "after": limits()}, "rows": results}
-    if o.quick:
-        print(report(doc))
-        return
-    data, table = (o.out.with_suffix(".json"), o.out.with_suffix(".md")) if o.out else (HERE / "results" / "compare.json", HERE / "RESULTS.md")
-    data.write_text(json.dumps(doc, indent=1) + "\n")
-    table.write_text(report(doc))
-    print(f"written to {table}")
+        doc["limits"]["after"] = limits()
+        # After every row: a run that is cut off leaves what it has.
+        if not o.quick:
+            put(data, json.dumps(doc, indent=1) + "\n")
+            put(table, report(doc))
+    print(report(doc) if o.quick else f"written to {table}")
+
+
+def put(path, text):
+    """Writes the whole file or none of it."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    new.replace(path)
 
 
 def spread(values):
