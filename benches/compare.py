@@ -2,7 +2,7 @@
 
     pip install llama-cpp-python
     cargo build --release
-    python benches/compare.py FOLDER [--ik LLAMA_BENCH] [--rows 'mini-q4_0,*:batched*'] [--quick] [--list] [--rounds 3]
+    python benches/compare.py FOLDER [--ik LLAMA_BENCH] [--rows 'mini-q4_0,*:batched*'] [--keep] [--quick] [--list] [--rounds 3]
 
 Synthetic files are made from a seed in FOLDER (`palisade synth`) and kept there. Every round starts a fresh process of each
 engine in turn: `palisade bench`, llama.cpp (llama-cpp-python with its defaults, which repack in memory) and, where its
@@ -121,6 +121,7 @@ def main():
     a.add_argument("--quick", action="store_true", help="one round of a few rows on the small files")
     a.add_argument("--list", action="store_true", help="only names the rows")
     a.add_argument("--rounds", type=int, default=3)
+    a.add_argument("--keep", action="store_true", help="keep the other rows of the results that are there, with their dates")
     a.add_argument("--out", type=Path, help="write FILE.json and FILE.md in the place of the results in this folder")
     a.add_argument("-r", "--repeat", type=int, default=2, help="measurements in one process")
     a.add_argument("--palisade", default=str(HERE.parent / "target/release/palisade"))
@@ -131,9 +132,14 @@ def main():
         return
     rounds = 1 if o.quick else o.rounds
     data, table = (o.out.with_suffix(".json"), o.out.with_suffix(".md")) if o.out else (HERE / "results" / "compare.json", HERE / "RESULTS.md")
-    results, before = [], limits()
-    doc = {"date": datetime.date.today().isoformat(), "processor": processor(), "llama_cpp_python": importlib.metadata.version("llama-cpp-python"),
-           "limits": {"before": before, "after": before}, "rows": results}
+    before, today = limits(), datetime.date.today().isoformat()
+    doc = {"processor": processor(), "llama_cpp_python": importlib.metadata.version("llama-cpp-python"),
+           "limits": {"before": before, "after": before}, "rows": []}
+    if o.keep:
+        old = json.loads(data.read_text())
+        if any(old[key] != doc[key] for key in ("processor", "llama_cpp_python")):
+            sys.exit(f"{data}: rows of another processor or llama.cpp cannot stand beside new ones")
+        doc["rows"] = old["rows"]
     for row in rows:
         path = o.folder / f"{row.file}.gguf"
         if not fits(o.palisade, row.file, path):
@@ -148,8 +154,10 @@ def main():
                 runs[who].append(measure(who, commands[who]))
                 if row.kind == "plain":
                     near[who].append(limits())
-        results.append(row._asdict() | {"name": row.name, "touched": touched(o.palisade, path), "runs": runs, "limits": near})
-        print("\n".join(lines_of(results[-1])), flush=True)
+        found = row._asdict() | {"name": row.name, "date": today, "touched": touched(o.palisade, path), "runs": runs, "limits": near}
+        others = {other["name"]: other for other in doc["rows"]} | {row.name: found}
+        doc["rows"] = [others[r.name] for r in ROWS if r.name in others]
+        print("\n".join(lines_of(found)), flush=True)
         doc["limits"]["after"] = limits()
         # After every row: a run that is cut off leaves what it has.
         if not o.quick:
@@ -213,16 +221,17 @@ def limit(row, test, mine):
 
 
 def report(doc):
+    days = [row["date"] for row in doc["rows"]]
     lines = [
         "# Speed beside the peers", "",
-        "Written by `python benches/compare.py`. Tokens per second, median of the rounds (least–most); every round ran each engine in a",
+        "Written by `python benches/compare.py`. Tokens per second, median of the rounds (least–most); every round of a row ran each engine in a",
         "process of its own, in turn. llama.cpp with its defaults (repacked in memory), ik_llama.cpp repacked. Ratios say how many times as fast",
         "Palisade is; sequences are tokens a second of all together. The last column is what the limit of as many threads leaves, measured",
         "right after Palisade's run in every round: for prefill, products with addition of the matrices against 8-bit dot products with",
         "operands in registers (F16: multiply-adds in single precision); for decode, the bytes of weights that a token touches, what they make",
         "of the bandwidth of plain reading, and then the same of llama.cpp and ik_llama.cpp, against the bandwidth right after their runs:",
         "where it differs, the engines ran on different machines, so to speak.", "",
-        f"{doc['date']}, {doc['processor']}, llama-cpp-python {doc['llama_cpp_python']}. Limits before and after: reading "
+        f"{' to '.join(sorted({min(days), max(days)}))}, {doc['processor']}, llama-cpp-python {doc['llama_cpp_python']}. Limits before and after: reading "
         + ", ".join(f"{doc['limits'][w]['read_gb_s']['1']:.1f} / {doc['limits'][w]['read_gb_s']['2']:.1f} GB/s" for w in ("before", "after"))
         + " on one / two threads; integer dot products "
         + ", ".join(f"{doc['limits'][w]['dot_gmac_s']:.0f} GMAC/s" for w in ("before", "after")) + " on one.", "",

@@ -49,6 +49,8 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     ["scores", "mix"].into_iter().chain(ROWS.iter().map(|(name, _)| *name))
 }
 
+type Go = dyn Fn(&Kernels, usize) -> f32;
+
 /// One kernel over one kind of values.
 struct Job {
     name: String,
@@ -61,7 +63,7 @@ struct Job {
     /// Pages of the past; one for a row.
     pages: usize,
     /// Goes over the first so many pages.
-    run: Box<dyn Fn(&Kernels, usize) -> f32>,
+    run: Box<Go>,
 }
 
 /// Prints the lines of the kernels of these names.
@@ -78,7 +80,7 @@ pub(crate) fn measure(names: &[&str], options: &Options, peaks: &[Peaks], read: 
             let cached = rate(few);
             let plain = k.name == "scalar";
             let memory = (!plain && job.pages > 1).then(|| rate(job.pages) * job.bytes as f64);
-            let macs = (job.macs > 0).then(|| cached * job.macs as f64);
+            let macs = (job.macs > 0).then_some(cached * job.macs as f64);
             let peak = if job.whole { dots } else { floats };
             scalar = if plain { Some(cached) } else { scalar };
             println!(

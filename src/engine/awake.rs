@@ -93,11 +93,13 @@ impl Crew {
     fn wake(self: &Arc<Self>) {
         let others = rayon::current_num_threads().saturating_sub(1);
         let leader = rayon::current_thread_index();
-        let awake = self.watches.load(Ordering::Relaxed) >= others || self.asked.load(Ordering::Relaxed) > 0;
-        if awake || leader.is_none() {
+        let awake = self.watches.load(Ordering::Relaxed) >= others;
+        if awake
+            || leader.is_none()
+            || self.asked.compare_exchange(0, others, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
             return;
         }
-        self.asked.store(others, Ordering::Relaxed);
         let crew = Arc::clone(self);
         rayon::spawn_broadcast(move |thread| {
             if Some(thread.index()) != leader {
@@ -203,23 +205,19 @@ mod tests {
         for _ in 0..5 {
             std::thread::sleep(3 * VAIN);
             let threads = Mutex::new(HashSet::new());
-            let meet = |_| {
-                let mut known = lock(&threads);
-                known.insert(std::thread::current().id());
-                let all = known.len() == 3;
-                drop(known);
-                if !all {
-                    std::thread::sleep(VAIN);
-                }
+            let meet = |_: i32| {
+                lock(&threads).insert(std::thread::current().id());
+                std::thread::sleep(VAIN / 4);
                 Ok(())
             };
-            // The pass itself falls silent too.
+            // The pass itself falls silent too. A thread that was just about to fall asleep may miss a phase.
             let work = || {
-                share((0..2).collect(), |_: usize| Ok(())).unwrap();
+                share((0..2).collect(), meet).unwrap();
                 std::thread::sleep(3 * VAIN);
-                share((0..1000).collect(), |task: usize| if lock(&threads).len() < 3 { meet(task) } else { Ok(()) })
+                lock(&threads).clear();
+                (0..1000).take_while(|_| lock(&threads).len() < 3).for_each(|_| share((0..3).collect(), meet).unwrap());
             };
-            pool.install(|| pass(&crew, work)).unwrap();
+            pool.install(|| pass(&crew, work));
             assert_eq!(threads.into_inner().unwrap().len(), 3);
         }
     }

@@ -185,7 +185,7 @@ impl FeedForward {
             x.gather(&tokens, self.watch.is_some() || groups.iter().any(float))
         });
         let x = gathered.as_ref().map_or(x, Acts::rows);
-        let ffn = self.ffn(groups);
+        let ffn = groups.first().map_or(0, |group| group.w.gate.rows());
         let (mut gate, mut up) = (scratch::take(tokens.len() * ffn), scratch::take(tokens.len() * ffn));
         let (mut gates, mut ups) = (gate.as_mut_slice(), up.as_mut_slice());
         let mut products: Vec<_> = router.into_iter().collect();
@@ -237,11 +237,6 @@ impl FeedForward {
         Ok(())
     }
 
-    /// Rows of the groups' first matrices.
-    fn ffn(&self, groups: &[Group<'_>]) -> usize {
-        groups.first().map_or(self.weights.shared.gate.rows(), |group| group.w.gate.rows())
-    }
-
     fn watch(&self, parts: &[&str], group: &Group<'_>, x: ActRows<'_>, scales: Option<&[f32]>) {
         let Some(watch) = &self.watch else { return };
         let routed = self.weights.routed.as_ref();
@@ -269,7 +264,20 @@ fn route(logits: &[f32], used: usize) -> Vec<(usize, f32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::route;
+    use super::{Group, Mlp, TOGETHER, route, stretches};
+    use crate::weights::Matrix;
+
+    #[test]
+    fn groups_go_together_as_far_as_the_caches_hold_them() {
+        let w = Matrix::from_values(&[0.0; 8], 1).unwrap();
+        let w = Mlp { gate: w.clone(), up: w.clone(), down: w };
+        let group = |tokens| Group { w: &w, expert: Some(0), tokens: vec![0; tokens], scales: vec![1.0; tokens] };
+        let groups = [TOGETHER / 8, 1, 1, TOGETHER / 8 + 5, 2].map(group);
+        let counts = |alone| stretches(&groups, alone).iter().map(|groups| groups.len()).collect::<Vec<_>>();
+        assert_eq!(counts(false), [1, 2, 1, 1]);
+        assert_eq!(counts(true), [1; 5]);
+        assert!(stretches(&[], false).is_empty());
+    }
 
     #[test]
     fn equal_logits_route_to_the_lowest_expert() {
