@@ -54,8 +54,8 @@ impl TypedOp for Norm {
     as_op!();
 }
 
-/// `(S, cols)` → one `(S, rows)` output a matrix; the activations are quantized once for all of them. With `residual` there is one matrix,
-/// and a second input `(S, rows)` is added to its output.
+/// `(S, cols)` → one `(S, rows)` output a matrix; the activations are quantized once for all of them. With `residual` there is
+/// one matrix, and a second input `(S, rows)` is added to its output.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Project {
     pub(in super::super) kernels: Kernels,
