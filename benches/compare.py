@@ -136,6 +136,8 @@ def main():
     doc = {"processor": processor(), "llama_cpp_python": importlib.metadata.version("llama-cpp-python"),
            "limits": {"before": before, "after": before}, "rows": []}
     if o.keep:
+        if not data.exists():
+            sys.exit(f"{data} is not there: nothing to keep")
         old = json.loads(data.read_text())
         if any(old[key] != doc[key] for key in ("processor", "llama_cpp_python")):
             sys.exit(f"{data}: rows of another processor or llama.cpp cannot stand beside new ones")
@@ -221,7 +223,7 @@ def limit(row, test, mine):
 
 
 def report(doc):
-    days = [row["date"] for row in doc["rows"]]
+    days = [row["date"] for row in doc["rows"]] or [datetime.date.today().isoformat()]
     lines = [
         "# Speed beside the peers", "",
         "Written by `python benches/compare.py`. Tokens per second, median of the rounds (least–most); every round of a row ran each engine in a",
@@ -231,7 +233,7 @@ def report(doc):
         "operands in registers (F16: multiply-adds in single precision); for decode, the bytes of weights that a token touches, what they make",
         "of the bandwidth of plain reading, and then the same of llama.cpp and ik_llama.cpp, against the bandwidth right after their runs:",
         "where it differs, the engines ran on different machines, so to speak.", "",
-        f"{' to '.join(sorted({min(days), max(days)}))}, {doc['processor']}, llama-cpp-python {doc['llama_cpp_python']}. Limits before and after: reading "
+        f"{' to '.join(sorted({min(days), max(days)}))}, {doc['processor']}, llama-cpp-python {doc['llama_cpp_python']}. Limits before and after the last run: reading "
         + ", ".join(f"{doc['limits'][w]['read_gb_s']['1']:.1f} / {doc['limits'][w]['read_gb_s']['2']:.1f} GB/s" for w in ("before", "after"))
         + " on one / two threads; integer dot products "
         + ", ".join(f"{doc['limits'][w]['dot_gmac_s']:.0f} GMAC/s" for w in ("before", "after")) + " on one.", "",

@@ -4,9 +4,9 @@
 use std::cell::RefCell;
 
 /// Buffers that one thread keeps. The engine's threads, which do all the work, end with the engine.
-const MOST: usize = 8;
-/// Values of the largest buffer that is kept: 16 MiB, a feed-forward layer of Scout over 512 tokens.
-const LARGEST: usize = 4 << 20;
+pub(super) const MOST: usize = 8;
+/// Values of the largest buffer that is kept: 36 MiB, the first products of Scout's widest layer over 256 tokens.
+pub(super) const LARGEST: usize = 9 << 20;
 
 thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
@@ -29,7 +29,7 @@ pub(super) fn take(n: usize) -> Vec<f32> {
 
 /// Gives a buffer back; the smallest goes when there are too many, and very large ones at once.
 pub(super) fn give(buffer: Vec<f32>) {
-    if buffer.capacity() > LARGEST {
+    if buffer.capacity() == 0 || buffer.capacity() > LARGEST {
         return;
     }
     FREE.with_borrow_mut(|free| {

@@ -1,5 +1,5 @@
-//! Threads that share the tasks of one phase after the other, each phase one number in memory: to join in costs a thread one trip
-//! of a cache line between processors, where a job of a general pool costs several.
+//! Threads that share the tasks of one phase after the other: one number says which tasks nobody has taken and how many are
+//! through, so that a thread is through with one and has the next in one step.
 #![expect(
     unsafe_code,
     reason = "work that borrows from the leader's stack is called by threads that no scope encloses"

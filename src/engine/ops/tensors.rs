@@ -5,10 +5,7 @@ use std::cell::RefCell;
 
 use tract_onnx::tract_hir::internal::*;
 
-/// Tensors that one thread keeps.
-const MOST: usize = 8;
-/// Values of the largest one that is kept: 16 MiB, what attention of Scout mixes for 768 tokens.
-const LARGEST: usize = 4 << 20;
+use crate::engine::scratch::{LARGEST, MOST};
 
 thread_local! {
     static FREE: RefCell<Vec<Tensor>> = const { RefCell::new(Vec::new()) };
