@@ -35,7 +35,8 @@ Speed of the kernels on one thread: a table of matrix products, and one of all o
             set's instructions reach with operands in registers, 8-bit dot products or for the float types multiply-adds
   x scalar  times as fast as the scalar set for one token and for several
 In the second table GB/s are of the keys or values of one head that five queries share (128 wide, Llama 4 Scout's), or of
-the row of 5,120 values, which stays in the first-level cache.
+the row of 5,120 values, which stays in the first-level cache; there /read is the share of what plain reading of a row in
+that cache reaches, which a kernel that computes more than a sum, or writes, does not.
 Each number is the best of its rounds. The scalar set never waits for memory and has no column for it.";
 
 /// Columns of the matrices unless told otherwise: few enough for eight panels of every type in the second-level cache.

@@ -48,7 +48,25 @@ pub(super) struct ActBlock {
     /// The sum of `q`, negated: it folds a weight's constant offset into one multiplication a block.
     pub(super) less: i32,
     /// The sums of the two halves of `q`.
-    pub(super) sums: [i32; 2],
+    pub(super) sums: [Pair; 2],
+}
+
+/// The sum of some quads of bytes: of their first two bytes, and of the others. Products of bytes come together two by two.
+pub type Pair = [i16; 2];
+
+/// The sum of the quads of `q`.
+pub(super) fn pair(q: &[i8]) -> Pair {
+    let of = |at: usize| q.chunks_exact(4).map(|quad| i16::from(quad[at]) + i16::from(quad[at + 1])).sum();
+    [of(0), of(2)]
+}
+
+impl ActBlock {
+    /// The sum of half `h` of `q`.
+    #[inline(always)]
+    pub(super) fn sum(&self, h: usize) -> i32 {
+        let [a, b] = self.sums[h];
+        i32::from(a) + i32::from(b)
+    }
 }
 
 impl Acts {
@@ -187,12 +205,13 @@ const PIECE: usize = 8 * BLOCK;
 
 /// The first plane of up to [`PIECE`] columns.
 fn quantize_piece(kernels: &Kernels, x: &[f32], blocks: &mut [ActBlock]) {
-    let (mut q, mut scales, mut sums) = ([0; PIECE], [0.0; PIECE / BLOCK], [0; PIECE / 16]);
+    let (mut q, mut scales, mut sums) = ([0; PIECE], [0.0; PIECE / BLOCK], [Pair::default(); PIECE / 16]);
     let n = x.len();
     (kernels.quantize)(x, &mut q[..n], &mut scales[..n / BLOCK], &mut sums[..n / 16]);
     let codes = q.as_chunks::<BLOCK>().0.iter().zip(scales).zip(sums.as_chunks::<2>().0);
     for (block, ((q, scale), sums)) in blocks.iter_mut().zip(codes) {
-        *block = ActBlock { q: *q, scale, less: -(sums[0] + sums[1]), sums: *sums };
+        *block = ActBlock { q: *q, scale, less: 0, sums: *sums };
+        block.less = -(block.sum(0) + block.sum(1));
     }
 }
 
@@ -206,7 +225,7 @@ fn residual(x: &[f32], first: &[ActBlock], second: &mut [ActBlock]) {
             *q = (left * FINE).round_ties_even().clamp(-127.0, 127.0) as i8;
         }
         let (low, high) = block.q.split_at(BLOCK / 2);
-        block.sums = [low, high].map(|half| half.iter().map(|&v| i32::from(v)).sum());
-        block.less = -(block.sums[0] + block.sums[1]);
+        block.sums = [low, high].map(pair);
+        block.less = -(block.sum(0) + block.sum(1));
     }
 }

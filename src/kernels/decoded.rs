@@ -85,7 +85,7 @@ pub(super) fn matmul<T: Runs>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
                     for (r, (run, ints)) in row[..runs].iter().zip(ints).enumerate() {
                         let at = (t * x.cols() + s * SEGMENT) / BLOCK + r;
                         let block = &x.blocks[at];
-                        *acc = add_run::<T>(run, ints, &block.q, block.scale, block.sums, *acc);
+                        *acc = add_run::<T>(run, ints, &block.q, block.scale, [0, 1].map(|h| block.sum(h)), *acc);
                     }
                 }
             }

@@ -12,7 +12,7 @@ mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use acts::{ActRows, Acts, BLOCK, Precision};
+pub use acts::{ActRows, Acts, BLOCK, Pair, Precision};
 pub use keys::{ByteKeys, KEY_BLOCK, Keys, byte_key_at, key_at, key_values, lay_keys};
 pub(crate) use scalar::exp;
 
@@ -145,9 +145,9 @@ pub struct Kernels {
     /// `out[panel][token][row] = Σ_col w[panel][row][col] · x[token][col]`; `out` is `(panels, tokens, 8)`, for types of
     /// integer blocks `(panels, tokens · planes, 8)`.
     pub matmul: fn(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]),
-    /// Quantizes one row to blocks of 32: `q = round(x / scale)` with `scale = max|x| / 127`; `sums` holds the sum of `q` over
-    /// each 16 columns.
-    pub quantize: fn(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [i32]),
+    /// Quantizes one row to blocks of 32: `q = round(x / scale)` with `scale = max|x| / 127`; `sums` holds the sums of `q`
+    /// over each 16 columns.
+    pub quantize: fn(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [Pair]),
     /// `out = w ⊙ x · (mean(x²) + eps)^(−1/2)`; without `w` the weightless norm.
     pub rms_norm: fn(x: &[f32], w: Option<&[f32]>, eps: f32, out: &mut [f32]),
     /// `gate ← silu(scale · gate) ⊙ (scale · up)`.

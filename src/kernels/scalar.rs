@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use half::{bf16, f16};
 
-use super::acts::ActBlock;
+use super::acts::{ActBlock, pair};
 use super::{
-    ActRows, Ahead, BLOCK, ByteKeys, ByteQueries, KEY_BLOCK, KV_BLOCK, Kernels, Keys, KvRows, Panels, byte_key_at,
+    ActRows, Ahead, BLOCK, ByteKeys, ByteQueries, KEY_BLOCK, KV_BLOCK, Kernels, Keys, KvRows, Pair, Panels, byte_key_at,
     decoded, key_at,
 };
 use crate::quant::{BlockType, runs};
@@ -65,27 +65,28 @@ fn row_dot(ty: BlockType, panel: &[u8], row: usize, x: ActRows<'_>, token: usize
         }
         for sub in 0..width / BLOCK {
             let at = (token * x.cols() + b * width) / BLOCK + sub;
-            let ActBlock { q, scale: s, sums, .. } = &x.blocks[at];
+            let block = &x.blocks[at];
+            let (ActBlock { q, scale: s, less, .. }, half_sum) = (block, |h| block.sum(h));
             acc = match ty {
                 BlockType::Q8_0 => {
                     let dot = dot(q, |j| i32::from(bytes[16 + 32 * (j / 4) + 4 * row + j % 4].cast_signed()));
                     (dot as f32).mul_add(f16_at(bytes, row) * *s, acc)
                 }
                 BlockType::Q4_0 => {
-                    let dot = dot(q, |j| nibble(&bytes[16..], row, j)) - 8 * (sums[0] + sums[1]);
+                    let dot = dot(q, |j| nibble(&bytes[16..], row, j)) + 8 * less;
                     (dot as f32).mul_add(f16_at(bytes, row) * *s, acc)
                 }
                 BlockType::Q4K => {
                     let dot = dot(q, |j| nibble(&bytes[160 + 128 * sub..], row, j));
                     let scale = f16_at(bytes, row) * f32::from(bytes[32 + 8 * sub + row]);
                     let min = f16_at(&bytes[16..], row) * f32::from(bytes[96 + 8 * sub + row]);
-                    let share = (-min).mul_add((sums[0] + sums[1]) as f32, scale * dot as f32);
+                    let share = min.mul_add(*less as f32, scale * dot as f32);
                     share.mul_add(*s, acc)
                 }
                 _ => {
                     let chunks = &bytes[144 + 192 * sub..];
                     let half = |h: usize| {
-                        let dot = dot(&q[16 * h..16 * h + 16], |j| six_bits(chunks, row, 16 * h + j)) - 32 * sums[h];
+                        let dot = dot(&q[16 * h..16 * h + 16], |j| six_bits(chunks, row, 16 * h + j)) - 32 * half_sum(h);
                         i32::from(bytes[16 + 8 * (2 * sub + h) + row].cast_signed()) * dot
                     };
                     ((half(0) + half(1)) as f32).mul_add(f16_at(bytes, row) * *s, acc)
@@ -120,17 +121,18 @@ fn six_bits(chunks: &[u8], row: usize, j: usize) -> i32 {
     nibble(chunks, row, j) | i32::from(pairs) << 4
 }
 
-pub(super) fn quantize(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+pub(super) fn quantize(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [Pair]) {
     let blocks = x.chunks_exact(BLOCK).zip(q.chunks_exact_mut(BLOCK));
     for (((x, q), scale), sums) in blocks.zip(scales).zip(sums.chunks_exact_mut(2)) {
         let max = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
         *scale = if x.iter().any(|v| v.is_nan()) { f32::NAN } else { max / 127.0 };
         for (q, v) in q.iter_mut().zip(x) {
-            *q = (v * inverse).round_ties_even() as i8;
+            // Below 3.7e-37 the inverse is infinite.
+            *q = (v * inverse).round_ties_even().max(-127.0) as i8;
         }
         for (sum, q) in sums.iter_mut().zip(q.chunks_exact(16)) {
-            *sum = q.iter().map(|&v| i32::from(v)).sum();
+            *sum = pair(q);
         }
     }
 }

@@ -284,7 +284,7 @@ fn every_set_quantizes_as_scalar_does() {
     cases.push((0..64).map(|i| if i == 3 { f32::INFINITY } else { 1.0 }).collect());
     for x in cases {
         let run = |k: &Kernels| {
-            let (mut q, mut s, mut sums) = (vec![0; x.len()], vec![0.0; x.len() / 32], vec![0; x.len() / 16]);
+            let (mut q, mut s, mut sums) = (vec![0; x.len()], vec![0.0; x.len() / 32], vec![Pair::default(); x.len() / 16]);
             (k.quantize)(&x, &mut q, &mut s, &mut sums);
             (q, s.iter().map(|s| s.to_bits()).collect::<Vec<_>>(), sums)
         };
@@ -432,7 +432,7 @@ fn every_set_scores_eight_bits_as_scalar_does() {
                 let (mut q, mut rows) = (values(heads * width, 1), values(n * width, 2));
                 (q[0], rows[0], rows[n * width - 1]) = (3e4, -3e4, 3e4);
                 let (mut q8, mut q_scales, mut sums) =
-                    (vec![0; q.len()], vec![0.0; q.len() / 32], vec![0; q.len() / 16]);
+                    (vec![0; q.len()], vec![0.0; q.len() / 32], vec![Pair::default(); q.len() / 16]);
                 scalar::quantize(&q, &mut q8, &mut q_scales, &mut sums);
                 let (mut r8, mut r_scales) = (vec![0; rows.len()], vec![0; rows.len() / KV_BLOCK]);
                 quantize_kv(&rows, &mut r8, &mut r_scales);

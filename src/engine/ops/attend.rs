@@ -13,7 +13,7 @@ use super::attention::AttentionPlan;
 use crate::engine::awake::each;
 use crate::engine::kv::{CachedKeys, KvType, LayerCache, PAGE, Run};
 use crate::engine::scratch;
-use crate::kernels::{self, Ahead, ByteQueries, KV_BLOCK};
+use crate::kernels::{self, Ahead, ByteQueries, KV_BLOCK, Pair};
 
 /// Query rows that go over keys and values together.
 const TILE_ROWS: usize = 32;
@@ -248,7 +248,7 @@ impl<'a> Queries<'a> {
         let n = if p.kv == KvType::Q8_0 { values.len() } else { 0 };
         let (mut q, mut scales) = (vec![0; n], vec![0.0; n / KV_BLOCK]);
         if n > 0 {
-            (p.kernels.quantize)(values, &mut q, &mut scales, &mut vec![0; n / 16]);
+            (p.kernels.quantize)(values, &mut q, &mut scales, &mut vec![Pair::default(); n / 16]);
         }
         Self { values, q, scales }
     }

@@ -116,7 +116,7 @@ impl<const N: usize> Rows<N> {
     #[inline(always)]
     pub(super) unsafe fn half_sum(&self, i: usize, b: usize, h: usize) -> i32 {
         // SAFETY: the caller's promise.
-        unsafe { (*self.blocks[i].add(b)).sums[h] }
+        unsafe { (*self.blocks[i].add(b)).sum(h) }
     }
 
     /// The sum of the block.

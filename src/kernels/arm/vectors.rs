@@ -2,11 +2,11 @@
 
 use std::arch::aarch64::*;
 
-use super::super::scalar;
+use super::super::{Pair, scalar};
 use super::lanes::{Floats, Ints};
 
 /// `Kernels::quantize`.
-pub(super) fn quantize(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+pub(super) fn quantize(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [Pair]) {
     assert!(x.len().is_multiple_of(32) && q.len() == x.len(), "blocks of 32");
     assert!(scales.len() == x.len() / 32 && sums.len() == x.len() / 16, "one scale and two sums a block");
     let blocks = x.as_chunks::<32>().0.iter().zip(q.as_chunks_mut::<32>().0);
@@ -29,9 +29,11 @@ pub(super) fn quantize(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [
             // SAFETY: NEON; sixteen of the 32 integers, `h` being 0 or 1.
             unsafe {
                 let eight = |v: Ints| vqmovn_s16(vcombine_s16(vqmovn_s32(v.0[0]), vqmovn_s32(v.0[1])));
-                let bytes = vcombine_s8(eight(ints[2 * h]), eight(ints[2 * h + 1]));
+                let bytes = vmaxq_s8(vcombine_s8(eight(ints[2 * h]), eight(ints[2 * h + 1])), vdupq_n_s8(-127));
                 vst1q_s8(q.as_mut_ptr().add(16 * h), bytes);
-                sums[h] = i32::from(vaddlvq_s8(bytes));
+                let pairs = vpaddlq_s8(bytes);
+                let (low, high) = (vget_low_s16(pairs), vget_high_s16(pairs));
+                sums[h] = [vaddv_s16(vuzp1_s16(low, high)), vaddv_s16(vuzp2_s16(low, high))];
             }
         }
     }

@@ -8,7 +8,7 @@ use super::super::scalar::matmul_shape;
 use super::super::{ActRows, Kernels, Panels};
 use super::avx2::{self, EVEX, Rows};
 use super::avx512;
-use super::{by_rows, codes, common, decoded, float512, mix, pairs, scores, tiles};
+use super::{by_rows, codes, common, decoded, float256, float512, mix, pairs, scores, tiles};
 use crate::quant::{BlockType, runs};
 use crate::weights::layout::codes::with_codes;
 use crate::weights::layout::{PANEL_ROWS, is_reordered, panel_block};
@@ -60,7 +60,8 @@ fn matmul(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
 fn matmul_panels(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     if panel_block(w.ty).0 == 1 {
-        return float512::matmul(w, x, out);
+        // 512 bits were no faster where a processor does one such multiply-add a cycle or two of 256.
+        return float256::matmul(w, x, out);
     }
     if tokens == 1 {
         // One panel after the other on 256 bits: memory gives one long stretch half as fast again as several side by side, and

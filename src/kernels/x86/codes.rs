@@ -3,11 +3,12 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::{self, PLAIN, Rows, add_products, dpbusd};
+use super::avx2::{self, Rows};
 use super::avx512;
 use crate::weights::layout::codes::{Codes, Head, NIBBLES};
 
 /// Scales and minima of a block as bytes: (four sub-blocks, panel, sub-block, row).
+#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Small<const P: usize> {
     scales: [[[u8; 32]; P]; 2],
@@ -74,108 +75,31 @@ fn powers(e: __m256i) -> __m256 {
     _mm256_castsi256_ps(_mm256_blendv_epi8(bits, small, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e)))
 }
 
-/// What the codes stand for where they are places in a table.
-fn table<T: Codes>(change: impl Fn(i8) -> i8) -> [i8; 16] {
-    T::TABLE.map_or([0; 16], |table| table.map(change))
-}
-
-/// One panel, with dot-product instructions where `V` says so.
+/// Scales and minima of sub-block `sub` of a panel.
 ///
 /// # Safety
-/// The features of `V`; `blocks` blocks of the panel and of each row exist.
+/// AVX2, FMA and F16C; the block's head exists and is read to `small`.
 #[inline(always)]
-pub(super) unsafe fn short<T: Codes, const V: u8, const N: usize>(
-    panel: *const u8,
-    blocks: usize,
-    rows: &Rows<N>,
-) -> [__m256; N] {
-    // SAFETY: block `b` of the panel exists and has its sub-blocks; so has each row.
+pub(super) unsafe fn short_factors<T: Codes>(block: *const u8, small: &Small<1>, sub: usize) -> (__m256, __m256) {
+    // SAFETY: the caller's promises; eight bytes in `small`.
     unsafe {
-        let wide = |table: [i8; 16]| _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
-        // With dot products of unsigned bytes the levels are 128 more.
-        let (levels, sizes) =
-            (wide(table::<T>(|l| if V != PLAIN { l ^ -128 } else { l })), wide(table::<T>(i8::wrapping_abs)));
-        let less = if T::TABLE.is_some() { if V != PLAIN { 128 } else { 0 } } else { i32::from(T::LESS) };
-        let (low, one, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi8(16), _mm256_set1_epi16(1));
-        let mut small = Small::<1>::ZERO;
-        let mut acc = [_mm256_setzero_ps(); N];
-        for b in 0..blocks {
-            let block = panel.add(T::PANEL * b);
-            small.read::<T>(0, block);
-            for sub in 0..T::SUBS {
-                let (at, chunks) = (T::SUBS * b + sub, block.add(T::CHUNKS + T::STEP * sub));
-                let bits = if T::FIFTH { avx2::load(chunks.add(NIBBLES)) } else { low };
-                let fifths = [
-                    _mm256_slli_epi16(bits, 4),
-                    _mm256_slli_epi16(bits, 3),
-                    _mm256_slli_epi16(bits, 2),
-                    _mm256_slli_epi16(bits, 1),
-                    bits,
-                    _mm256_srli_epi16(bits, 1),
-                    _mm256_srli_epi16(bits, 2),
-                    _mm256_srli_epi16(bits, 3),
-                ];
-                let mut dots = [_mm256_setzero_si256(); N];
-                for h in 0..2 {
-                    let mut narrow = [_mm256_setzero_si256(); N];
-                    for c in 0..4 {
-                        let bytes = avx2::load(chunks.add(32 * c));
-                        let mut w = _mm256_and_si256(if h == 0 { bytes } else { _mm256_srli_epi16(bytes, 4) }, low);
-                        if T::FIFTH {
-                            w = _mm256_or_si256(w, _mm256_and_si256(fifths[4 * h + c], one));
-                        }
-                        let size = _mm256_shuffle_epi8(sizes, w);
-                        if T::TABLE.is_some() {
-                            w = _mm256_shuffle_epi8(levels, w);
-                        }
-                        for i in 0..N {
-                            let quad = avx2::quad(rows.q(i, at), 16 * h + 4 * c);
-                            if V != PLAIN {
-                                dots[i] = dpbusd::<V>(dots[i], w, quad);
-                            } else if T::TABLE.is_some() {
-                                // |w| · ±q: 127 · 127 · 2 = 32,258 fits sixteen bits.
-                                dots[i] = add_products(dots[i], size, _mm256_sign_epi8(quad, w));
-                            } else {
-                                // 31 · 127 · 2, four times, is 31,496: sixteen bits hold it.
-                                narrow[i] = _mm256_add_epi16(narrow[i], _mm256_maddubs_epi16(w, quad));
-                            }
-                        }
-                    }
-                    if V == PLAIN && T::TABLE.is_none() {
-                        for i in 0..N {
-                            dots[i] = _mm256_add_epi32(dots[i], _mm256_madd_epi16(narrow[i], ones));
-                        }
-                    }
-                }
-                let bytes = |of| _mm_loadl_epi64(Small::<1>::at(of, 0, sub).cast());
-                let zero = _mm256_setzero_ps();
-                let (scale, min) = match T::HEAD {
-                    Head::Halves if T::MINS => (avx2::scales(block), _mm256_sub_ps(zero, avx2::scales(block.add(16)))),
-                    Head::Halves => (avx2::scales(block), zero),
-                    Head::Powers => (powers(_mm256_cvtepu8_epi32(_mm_loadl_epi64(block.cast()))), zero),
-                    Head::Signed => {
-                        let codes = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes(&small.scales)));
-                        (_mm256_mul_ps(avx2::scales(block), codes), zero)
-                    }
-                    Head::SixBits => {
-                        let scale = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes(&small.scales)));
-                        let min = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes(&small.mins)));
-                        let (d, dmin) = (avx2::scales(block), avx2::scales(block.add(16)));
-                        (_mm256_mul_ps(d, scale), _mm256_mul_ps(dmin, min))
-                    }
-                };
-                for i in 0..N {
-                    let sum_less = rows.less(i, at);
-                    let dot = _mm256_add_epi32(dots[i], _mm256_set1_epi32(less * sum_less));
-                    let mut share = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(dot));
-                    if T::MINS {
-                        share = _mm256_fmadd_ps(min, _mm256_set1_ps(sum_less as f32), share);
-                    }
-                    acc[i] = _mm256_fmadd_ps(share, _mm256_set1_ps(rows.scale(i, at)), acc[i]);
-                }
+        let bytes = |of| _mm_loadl_epi64(Small::<1>::at(of, 0, sub).cast());
+        let zero = _mm256_setzero_ps();
+        match T::HEAD {
+            Head::Halves if T::MINS => (avx2::scales(block), _mm256_sub_ps(zero, avx2::scales(block.add(16)))),
+            Head::Halves => (avx2::scales(block), zero),
+            Head::Powers => (powers(_mm256_cvtepu8_epi32(_mm_loadl_epi64(block.cast()))), zero),
+            Head::Signed => {
+                let codes = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes(&small.scales)));
+                (_mm256_mul_ps(avx2::scales(block), codes), zero)
+            }
+            Head::SixBits => {
+                let scale = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes(&small.scales)));
+                let min = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes(&small.mins)));
+                let (d, dmin) = (avx2::scales(block), avx2::scales(block.add(16)));
+                (_mm256_mul_ps(d, scale), _mm256_mul_ps(dmin, min))
             }
         }
-        acc
     }
 }
 

@@ -1,11 +1,9 @@
-//! What both x86-64 sets share: float matmul, quantization of activations, norms, exponentials, in AVX2 + FMA + F16C.
+//! What both x86-64 sets share: quantization of activations, norms, exponentials, in AVX2 + FMA + F16C.
 
 use std::arch::x86_64::*;
 
 use super::super::scalar;
-use super::super::{ActRows, Ahead, Panels};
-use crate::quant::BlockType;
-use crate::weights::layout::PANEL_ROWS;
+use super::super::{Ahead, Pair};
 
 /// Whether the processor has what every function here needs.
 pub(super) fn supported() -> bool {
@@ -34,104 +32,7 @@ pub(super) fn ask_group(panels: *const u8, bytes: usize, at: usize, runs: usize)
     (0..bytes).step_by(64).for_each(|line| ask(panels, (runs + at) * bytes + line));
 }
 
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn weights(ty: BlockType, p: *const u8) -> __m256 {
-    // SAFETY: the caller points at eight values of that type inside a panel.
-    unsafe {
-        match ty {
-            BlockType::F32 => _mm256_loadu_ps(p.cast()),
-            BlockType::F16 => _mm256_cvtph_ps(_mm_loadu_si128(p.cast())),
-            _ => {
-                let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
-                _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16))
-            }
-        }
-    }
-}
-
-/// `out` is `(panels, tokens, 8)`; the shapes were checked by `matmul_shape`.
-pub(super) fn matmul_float(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
-    // Panels that share a pass: enough independent sums to hide the latency of a fused multiply-add.
-    const PANELS: usize = 4;
-    let (tokens, cols) = (x.tokens(), w.cols);
-    let size = w.bytes.len() / (out.len() / (tokens.max(1) * PANEL_ROWS)).max(1);
-    let group = if tokens == 1 { PANELS } else { 1 };
-    for (bytes, out) in w.bytes.chunks(group * size).zip(out.chunks_mut(group * tokens * PANEL_ROWS)) {
-        if tokens == 1 {
-            // SAFETY: AVX2 as this table's constructor found; whole panels of `cols` columns, `8` outputs for each.
-            unsafe {
-                match bytes.len() / size {
-                    4 => panels_by_token::<4>(w.ty, bytes, cols, x.values(), out),
-                    3 => panels_by_token::<3>(w.ty, bytes, cols, x.values(), out),
-                    2 => panels_by_token::<2>(w.ty, bytes, cols, x.values(), out),
-                    _ => panels_by_token::<1>(w.ty, bytes, cols, x.values(), out),
-                }
-            }
-            continue;
-        }
-        let mut t = 0;
-        while t < tokens {
-            let (x, out) = (&x.values()[t * cols..], &mut out[t * PANEL_ROWS..]);
-            // SAFETY: as above, with one panel; the tile's tokens exist.
-            t += unsafe {
-                match tokens - t {
-                    12.. => panel_by_tokens::<12>(w.ty, bytes, cols, x, out),
-                    8.. => panel_by_tokens::<8>(w.ty, bytes, cols, x, out),
-                    4.. => panel_by_tokens::<4>(w.ty, bytes, cols, x, out),
-                    2.. => panel_by_tokens::<2>(w.ty, bytes, cols, x, out),
-                    _ => panel_by_tokens::<1>(w.ty, bytes, cols, x, out),
-                }
-            };
-        }
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn panels_by_token<const P: usize>(ty: BlockType, panels: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
-    let (size, step) = (panels.len() / P, panels.len() / P / cols);
-    let mut acc = [_mm256_setzero_ps(); P];
-    // SAFETY: `P` panels of `cols` steps each, `cols` activations, `8 P` outputs.
-    unsafe {
-        for k in 0..cols {
-            let value = _mm256_set1_ps(*x.as_ptr().add(k));
-            for (p, acc) in acc.iter_mut().enumerate() {
-                *acc = _mm256_fmadd_ps(weights(ty, panels.as_ptr().add(p * size + k * step)), value, *acc);
-            }
-        }
-        for (p, acc) in acc.iter().enumerate() {
-            _mm256_storeu_ps(out.as_mut_ptr().add(p * PANEL_ROWS), *acc);
-        }
-    }
-}
-
-/// Answers `N`.
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn panel_by_tokens<const N: usize>(
-    ty: BlockType,
-    panel: &[u8],
-    cols: usize,
-    x: &[f32],
-    out: &mut [f32],
-) -> usize {
-    let step = panel.len() / cols;
-    let mut acc = [_mm256_setzero_ps(); N];
-    // SAFETY: one panel of `cols` steps, `N` rows of `cols` activations, `8 N` outputs.
-    unsafe {
-        for k in 0..cols {
-            let w = weights(ty, panel.as_ptr().add(k * step));
-            for (t, acc) in acc.iter_mut().enumerate() {
-                *acc = _mm256_fmadd_ps(w, _mm256_set1_ps(*x.as_ptr().add(t * cols + k)), *acc);
-            }
-        }
-        for (t, acc) in acc.iter().enumerate() {
-            _mm256_storeu_ps(out.as_mut_ptr().add(t * PANEL_ROWS), *acc);
-        }
-    }
-    N
-}
-
-pub(super) fn quantize(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+pub(super) fn quantize(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [Pair]) {
     assert!(x.len().is_multiple_of(32) && q.len() == x.len(), "blocks of 32");
     assert!(scales.len() == x.len() / 32 && sums.len() == x.len() / 16, "one scale and two sums a block");
     // SAFETY: this table is only handed out when the processor has AVX2; the lengths were checked.
@@ -139,7 +40,7 @@ pub(super) fn quantize(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn quantize_avx2(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+unsafe fn quantize_avx2(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [Pair]) {
     let positive = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fff_ffff));
     let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     for b in 0..scales.len() {
@@ -169,13 +70,11 @@ unsafe fn quantize_avx2(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut 
             let r = v.map(|v| _mm256_cvtps_epi32(_mm256_mul_ps(v, inverse)));
             let halves = _mm256_packs_epi16(_mm256_packs_epi32(r[0], r[1]), _mm256_packs_epi32(r[2], r[3]));
             _mm256_storeu_si256(q.as_mut_ptr().add(32 * b).cast(), _mm256_permutevar8x32_epi32(halves, order));
-            for h in 0..2 {
-                let s = _mm256_add_epi32(r[2 * h], r[2 * h + 1]);
-                let s = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-                let s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0b01_00_11_10));
-                let s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0b10_11_00_01));
-                sums[2 * b + h] = _mm_cvtsi128_si32(s);
-            }
+            // Of each half what stands at one place of the quads, then places two by two.
+            let places = [_mm256_add_epi32(r[0], r[1]), _mm256_add_epi32(r[2], r[3])]
+                .map(|s| _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)));
+            let pairs = _mm_hadd_epi32(places[0], places[1]);
+            _mm_storel_epi64(sums.as_mut_ptr().add(2 * b).cast(), _mm_packs_epi32(pairs, pairs));
         }
     }
 }

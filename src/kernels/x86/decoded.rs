@@ -12,14 +12,14 @@ use crate::weights::layout::PANEL_ROWS;
 /// A segment of `P` panels side by side: integers in chunks of four columns by `8 P` rows, as in `weights::layout`, factors
 /// one for each half of a run and row.
 #[repr(C, align(64))]
-struct Scratch<const P: usize> {
-    q: [[[[u8; 32]; P]; 8]; RUNS],
-    scale: [[[[f32; PANEL_ROWS]; P]; 2]; RUNS],
-    min: [[[[f32; PANEL_ROWS]; P]; 2]; RUNS],
+pub(super) struct Scratch<const P: usize> {
+    pub(super) q: [[[[u8; 32]; P]; 8]; RUNS],
+    pub(super) scale: [[[[f32; PANEL_ROWS]; P]; 2]; RUNS],
+    pub(super) min: [[[[f32; PANEL_ROWS]; P]; 2]; RUNS],
 }
 
 impl<const P: usize> Scratch<P> {
-    const ZERO: Self = Self {
+    pub(super) const ZERO: Self = Self {
         q: [[[[0; 32]; P]; 8]; RUNS],
         scale: [[[[0.0; PANEL_ROWS]; P]; 2]; RUNS],
         min: [[[[0.0; PANEL_ROWS]; P]; 2]; RUNS],

@@ -8,11 +8,14 @@ mod by_rows;
 mod codes;
 mod common;
 mod decoded;
+mod float256;
 mod float512;
+mod forms;
 mod mix;
 mod mix_direct;
 mod pairs;
 mod scores;
+mod strips;
 mod tiles;
 
 pub(super) use avx2::kernels as avx2;
