@@ -7,8 +7,8 @@ use half::{bf16, f16};
 
 use super::acts::{ActBlock, pair};
 use super::{
-    ActRows, Ahead, BLOCK, ByteKeys, ByteQueries, KEY_BLOCK, KV_BLOCK, Kernels, Keys, KvRows, Pair, Panels, byte_key_at,
-    decoded, key_at,
+    ActRows, Ahead, BLOCK, ByteKeys, ByteQueries, KEY_BLOCK, KV_BLOCK, Kernels, Keys, KvRows, Pair, Panels,
+    byte_key_at, decoded, key_at,
 };
 use crate::quant::{BlockType, runs};
 use crate::weights::layout::{PANEL_ROWS, panel_block};
@@ -86,7 +86,8 @@ fn row_dot(ty: BlockType, panel: &[u8], row: usize, x: ActRows<'_>, token: usize
                 _ => {
                     let chunks = &bytes[144 + 192 * sub..];
                     let half = |h: usize| {
-                        let dot = dot(&q[16 * h..16 * h + 16], |j| six_bits(chunks, row, 16 * h + j)) - 32 * half_sum(h);
+                        let dot =
+                            dot(&q[16 * h..16 * h + 16], |j| six_bits(chunks, row, 16 * h + j)) - 32 * half_sum(h);
                         i32::from(bytes[16 + 8 * (2 * sub + h) + row].cast_signed()) * dot
                     };
                     ((half(0) + half(1)) as f32).mul_add(f16_at(bytes, row) * *s, acc)

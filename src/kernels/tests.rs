@@ -284,7 +284,8 @@ fn every_set_quantizes_as_scalar_does() {
     cases.push((0..64).map(|i| if i == 3 { f32::INFINITY } else { 1.0 }).collect());
     for x in cases {
         let run = |k: &Kernels| {
-            let (mut q, mut s, mut sums) = (vec![0; x.len()], vec![0.0; x.len() / 32], vec![Pair::default(); x.len() / 16]);
+            let (mut q, mut s, mut sums) =
+                (vec![0; x.len()], vec![0.0; x.len() / 32], vec![Pair::default(); x.len() / 16]);
             (k.quantize)(&x, &mut q, &mut s, &mut sums);
             (q, s.iter().map(|s| s.to_bits()).collect::<Vec<_>>(), sums)
         };

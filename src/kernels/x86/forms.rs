@@ -355,7 +355,13 @@ impl Form for Q3K {
 impl<T: Codes> Form for Coded<T> {
     const BYTES: usize = T::PANEL;
     const RUNS: usize = T::SUBS;
-    const BITS: usize = if T::TABLE.is_some() { 8 } else if T::FIFTH { 5 } else { 4 };
+    const BITS: usize = if T::TABLE.is_some() {
+        8
+    } else if T::FIFTH {
+        5
+    } else {
+        4
+    };
     const SHIFT: i32 = if T::TABLE.is_some() || T::LESS == 0 { 0 } else { T::LESS.ilog2() as i32 };
     const MINS: bool = T::MINS;
     type Head = Small<1>;

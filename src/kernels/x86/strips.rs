@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::super::scalar::matmul_shape;
 use super::super::{ActRows, BLOCK, Panels};
 use super::avx2::{PLAIN, Rows, add_products, dpbusd, quad};
+use super::common::ask;
 use super::decoded::Scratch;
 use super::forms::{Factors, Form, Order};
 use crate::weights::layout::PANEL_ROWS;
@@ -313,12 +314,22 @@ pub(super) unsafe fn many<F: Form, const V: u8>(w: Panels<'_>, x: ActRows<'_>, o
                         lay_out::<F, V>(&mut scratch, p, blocks, runs.len());
                     }
                 }
+                // What is laid out next, asked for little by little while this is multiplied.
+                let next = if runs.end < all { runs.end / F::RUNS * F::BYTES } else { SHARE * panel };
+                let lines = (RUNS / F::RUNS * F::BYTES).div_ceil(64);
                 t = first;
                 while t < last {
+                    // Evenly: a token alone would pay for all weights.
+                    let n = (last - t).div_ceil((last - t).div_ceil(most::<F, V>()));
+                    for line in (t - first) * lines / (last - first)..(t - first + n) * lines / (last - first) {
+                        for p in 0..SHARE {
+                            ask(bytes.as_ptr(), next + p * panel + 64 * line);
+                        }
+                    }
                     let (w, runs, out) = (&scratch, runs.clone(), out.as_mut_ptr());
                     // SAFETY: the caller's promises; the runs are laid out, the rows have them, and `out` has the panels.
                     t += unsafe {
-                        match (last - t).min(most::<F, V>()) {
+                        match n {
                             6 => strip::<F, V, 6>(w, runs, x, t, out),
                             5 => strip::<F, V, 5>(w, runs, x, t, out),
                             4 => strip::<F, V, 4>(w, runs, x, t, out),
