@@ -3,12 +3,15 @@
     pip install llama-cpp-python
     cargo build --release
     python benches/compare.py FOLDER [--ik LLAMA_BENCH] [--rows 'mini-q4_0,*:batched*'] [--keep] [--quick] [--list] [--rounds 3]
+    python benches/compare.py FOLDER --kernels avx2 --ik LLAMA_BENCH_WITHOUT_AVX512 --out benches/results/avx2
 
 Synthetic files are made from a seed in FOLDER (`palisade synth`) and kept there. Every round starts a fresh process of each
 engine in turn: `palisade bench`, llama.cpp (llama-cpp-python with its defaults, which repack in memory) and, where its
 `llama-bench` is given, ik_llama.cpp (repacked, `-rtr 1`). The limits of the machine are measured before and after by
 `cargo bench --bench limits`. Writes benches/RESULTS.md and benches/results/compare.json: medians, spreads, ratios, bytes touched
-by a token, and what share of the read bandwidth and of the peak of integer dot products each row makes.
+by a token, and what share of the read bandwidth and of the peak of integer dot products each row makes. With `--kernels`, Palisade
+runs with that set of those that the processor has, beside an ik_llama.cpp that was built for no more (cmake -DGGML_NATIVE=OFF
+-DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON); llama-cpp-python is as it was built, and is left out.
 """
 
 import argparse
@@ -85,10 +88,11 @@ def engines(o, path, row):
     repeat = 1 if row.kind == "ttft" else o.repeat
     sizes = ["-p", str(row.prompt), "-n", str(row.decoded), "-t", str(row.threads), "-d", str(row.depth), "-r", str(repeat)]
     sizes += ["--kv", row.kv] + (["--sequences", row.sequences] if row.sequences else [])
-    found = {
-        "palisade": [o.palisade, "bench", str(path), *sizes, "--json"],
-        "llama.cpp": [sys.executable, str(HERE / "peers.py"), str(path), *sizes, "--only-llama-cpp"],
-    }
+    found = {"palisade": [o.palisade, "bench", str(path), *sizes, "--json"]}
+    if o.kernels:
+        found["palisade"] += ["--kernels", o.kernels]
+    else:
+        found["llama.cpp"] = [sys.executable, str(HERE / "peers.py"), str(path), *sizes, "--only-llama-cpp"]
     # llama-bench has neither several sequences nor the time to load.
     if o.ik and row.kind in ("plain", "depth"):
         found["ik_llama.cpp"] = [o.ik, "-m", str(path), "-t", str(row.threads), "-r", str(repeat), "-rtr", "1", "-mmp", "0", "-o", "json"]
@@ -107,9 +111,9 @@ def measure(who, command):
     return {"prefill_tps": speed.get("prefill_tps"), "decode_tps": speed.get("decode_tps"), "peak_rss_bytes": None, "load_ms": None}
 
 
-def limits():
+def limits(kernels):
     """What the machine reads and multiplies at this moment: a virtual one may move within the hour."""
-    done = subprocess.run(["cargo", "bench", "--quiet", "--bench", "limits"], cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(["cargo", "bench", "--quiet", "--bench", "limits", "--", *([kernels] if kernels else [])], cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -118,6 +122,7 @@ def main():
     a.add_argument("folder", type=Path)
     a.add_argument("--ik")
     a.add_argument("--rows", default=",".join(FILES), help="files, or patterns of the names that --list gives")
+    a.add_argument("--kernels", help="the kernel set that Palisade runs with, for example avx2")
     a.add_argument("--quick", action="store_true", help="one round of a few rows on the small files")
     a.add_argument("--list", action="store_true", help="only names the rows")
     a.add_argument("--rounds", type=int, default=3)
@@ -130,17 +135,19 @@ def main():
     if o.list:
         print("\n".join(row.name for row in rows))
         return
+    if o.kernels and not (o.out or o.quick):
+        sys.exit("--kernels wants --out: rows of one set cannot stand beside those of the best")
     rounds = 1 if o.quick else o.rounds
     data, table = (o.out.with_suffix(".json"), o.out.with_suffix(".md")) if o.out else (HERE / "results" / "compare.json", HERE / "RESULTS.md")
-    before, today = limits(), datetime.date.today().isoformat()
+    before, today = limits(o.kernels), datetime.date.today().isoformat()
     doc = {"processor": processor(), "llama_cpp_python": importlib.metadata.version("llama-cpp-python"),
-           "limits": {"before": before, "after": before}, "rows": []}
+           "kernels": o.kernels, "limits": {"before": before, "after": before}, "rows": []}
     if o.keep:
         if not data.exists():
             sys.exit(f"{data} is not there: nothing to keep")
         old = json.loads(data.read_text())
-        if any(old[key] != doc[key] for key in ("processor", "llama_cpp_python")):
-            sys.exit(f"{data}: rows of another processor or llama.cpp cannot stand beside new ones")
+        if any(old.get(key) != doc[key] for key in ("processor", "llama_cpp_python", "kernels")):
+            sys.exit(f"{data}: rows of another processor, llama.cpp or kernel set cannot stand beside new ones")
         doc["rows"] = old["rows"]
     for row in rows:
         path = o.folder / f"{row.file}.gguf"
@@ -155,12 +162,12 @@ def main():
             for who in sorted(commands, reverse=r % 2 == 1):
                 runs[who].append(measure(who, commands[who]))
                 if row.kind == "plain":
-                    near[who].append(limits())
+                    near[who].append(limits(o.kernels))
         found = row._asdict() | {"name": row.name, "date": today, "touched": touched(o.palisade, path), "runs": runs, "limits": near}
         others = {other["name"]: other for other in doc["rows"]} | {row.name: found}
         doc["rows"] = [others[r.name] for r in ROWS if r.name in others]
         print("\n".join(lines_of(found)), flush=True)
-        doc["limits"]["after"] = limits()
+        doc["limits"]["after"] = limits(o.kernels)
         # After every row: a run that is cut off leaves what it has.
         if not o.quick:
             put(data, json.dumps(doc, indent=1) + "\n")
@@ -233,6 +240,7 @@ def report(doc):
         "operands in registers (F16: multiply-adds in single precision); for decode, the bytes of weights that a token touches, what they make",
         "of the bandwidth of plain reading, and then the same of llama.cpp and ik_llama.cpp, against the bandwidth right after their runs:",
         "where it differs, the engines ran on different machines, so to speak.", "",
+        *([f"Palisade with its {doc['kernels']} kernels alone, ik_llama.cpp built for no more.", ""] if doc.get("kernels") else []),
         f"{' to '.join(sorted({min(days), max(days)}))}, {doc['processor']}, llama-cpp-python {doc['llama_cpp_python']}. Limits before and after the last run: reading "
         + ", ".join(f"{doc['limits'][w]['read_gb_s']['1']:.1f} / {doc['limits'][w]['read_gb_s']['2']:.1f} GB/s" for w in ("before", "after"))
         + " on one / two threads; integer dot products "

@@ -151,7 +151,8 @@ fn the_largest_integers_do_not_overflow() {
             for at in places {
                 block[*at..at + 2].copy_from_slice(&half::f16::from_f32(0.01).to_le_bytes());
             }
-            let w = laid_out(ty, 8, 256, &block.repeat(8 * 256 / ty.block_len()));
+            // Two panels that go together and one by itself.
+            let w = laid_out(ty, 24, 256, &block.repeat(24 * 256 / ty.block_len()));
             for activation in [1.0, -1.0] {
                 let mut x = Acts::new(vec![activation; 5 * 256], 256);
                 x.quantize(&scalar::kernels(), Precision::Fast);

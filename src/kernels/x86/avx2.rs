@@ -98,15 +98,12 @@ macro_rules! with_form {
 
 /// The kernels in functions that have the instructions of `V`.
 macro_rules! kernels_with {
-    ($few:ident, $v:expr, $features:literal) => {
+    ($few:ident, $many:ident, $v:expr, $features:literal) => {
         #[target_feature(enable = $features)]
         unsafe fn $few<const N: usize>(w: Panels<'_>, x: ActRows<'_>, t: usize, out: &mut [f32]) {
             // SAFETY: the caller's promises, passed on.
             unsafe { with_form!(w.ty, F => strips::few::<F, { $v }, N>(w, x, t, out)) };
         }
-    };
-    ($few:ident, $many:ident, $v:expr, $features:literal) => {
-        kernels_with!($few, $v, $features);
 
         #[target_feature(enable = $features)]
         unsafe fn $many(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
@@ -117,7 +114,7 @@ macro_rules! kernels_with {
 }
 kernels_with!(few_plain, many_plain, PLAIN, "avx2,fma,f16c");
 kernels_with!(few_vex, many_vex, VEX, "avxvnni,avx2,fma,f16c");
-kernels_with!(few_evex, EVEX, "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c");
+kernels_with!(few_evex, many_evex, EVEX, "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c");
 
 /// Panels times `N` tokens from token `t` on; `out` is `(panels, all tokens, 8)`.
 ///
@@ -138,10 +135,16 @@ pub(super) unsafe fn tile<const V: u8, const N: usize>(w: Panels<'_>, x: ActRows
 /// All panels times all tokens, which are more than a few.
 ///
 /// # Safety
-/// As [`tile`], and not [`EVEX`], which has tiles of its own; `out` is `(panels, tokens, 8)`.
-unsafe fn strips<const V: u8>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
+/// As [`tile`]; `out` is `(panels, tokens, 8)`.
+pub(super) unsafe fn strips<const V: u8>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     // SAFETY: the caller's promises, passed on.
-    unsafe { if V == PLAIN { many_plain(w, x, out) } else { many_vex(w, x, out) } }
+    unsafe {
+        match V {
+            PLAIN => many_plain(w, x, out),
+            VEX => many_vex(w, x, out),
+            _ => many_evex(w, x, out),
+        }
+    }
 }
 
 /// Where the quantized rows of `N` neighbouring tokens begin.
@@ -256,4 +259,40 @@ pub(super) unsafe fn dpbusd<const V: u8>(acc: __m256i, w: __m256i, q: __m256i) -
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn add_products(acc: __m256i, w: __m256i, q: __m256i) -> __m256i {
     _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, q), _mm256_set1_epi16(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Acts, Panels, Precision, scalar};
+    use super::{EVEX, strips};
+    use crate::quant::BlockType;
+    use crate::weights::layout::{PANEL_ROWS, is_reordered, panel_block};
+
+    /// Strips with dot-product instructions, which the set for AVX-512 leaves to its own tiles for most types.
+    #[test]
+    #[expect(clippy::print_stdout, reason = "a test that could not run says so")]
+    fn strips_with_dot_products_multiply_as_scalar_does() {
+        if super::super::avx512::kernels().is_none() {
+            println!("not run: this processor has no AVX-512 VNNI");
+            return;
+        }
+        let in_order = [BlockType::Q4_0, BlockType::Q8_0, BlockType::Q4K, BlockType::Q6K];
+        for ty in BlockType::ALL.into_iter().filter(|ty| is_reordered(*ty) || in_order.contains(ty)) {
+            let cols = 768;
+            // Any bytes are blocks; below 124 none makes a half that is no number.
+            let bytes: Vec<u8> =
+                (0..3 * cols / panel_block(ty).0 * panel_block(ty).1).map(|i| (i * 37 % 119) as u8).collect();
+            for tokens in [5, 7, 13, 70] {
+                let mut x =
+                    Acts::new((0..tokens * cols).map(|i| ((i * 29 % 211) as f32 - 105.0) / 50.0).collect(), cols);
+                x.quantize(&scalar::kernels(), Precision::Fast);
+                let w = Panels { ty, cols, bytes: &bytes };
+                let mut outs = [(); 2].map(|()| vec![f32::NAN; 3 * tokens * PANEL_ROWS]);
+                (scalar::kernels().matmul)(w, x.rows(), &mut outs[0]);
+                // SAFETY: the set's features were found; whole panels as wide as the quantized rows.
+                unsafe { strips::<EVEX>(w, x.rows(), &mut outs[1]) };
+                assert!(outs[0].iter().all(|v| v.is_finite()) && outs[0] == outs[1], "{ty}, {tokens} tokens");
+            }
+        }
+    }
 }

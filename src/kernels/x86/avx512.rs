@@ -38,6 +38,8 @@ pub(super) const Q8_0: usize = 272;
 pub(super) const Q4_K: usize = 1184;
 const Q6_K: usize = 1680;
 
+/// Tokens that are few.
+const FEW: usize = 4;
 /// Tokens whose activations stay in the second-level cache while panels go by.
 const TOKEN_BLOCK: usize = 64;
 
@@ -70,6 +72,11 @@ fn matmul_panels(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
         // quantized and as wide as the panels.
         unsafe { avx2::tile::<EVEX, 1>(w, x, 0, out) };
         return;
+    }
+    if tokens > FEW && w.ty == BlockType::Q3K {
+        // Its third bits cost more than its products: they are put in their places once for all tokens.
+        // SAFETY: as above.
+        return unsafe { avx2::strips::<EVEX>(w, x, out) };
     }
     // What shares a pass: four panels where the type has tiles of them, otherwise two.
     let share = if tiles::has(w.ty) { 4 } else { 2 };

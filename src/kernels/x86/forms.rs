@@ -17,15 +17,15 @@ pub(super) struct Factors {
     pub(super) min: [__m256; 2],
 }
 
-/// How a run's share joins the sum of a row, which decides what is rounded. `s` is the scale of the activations.
+/// What is multiplied first where a run joins the sum of a row, which decides what is rounded. `s` is the scale of the activations.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     /// `dot · (scale · s)`
-    ScalesFirst,
+    Scales,
     /// `(scale · dot − min · sum) · s`, for halves one after the other.
-    ShareFirst,
+    Share,
     /// `(scale₀ · dot₀ + scale₁ · dot₁) · (min₀ · s)`, the scales being whole numbers and the sum of products exact.
-    WholeFirst,
+    Whole,
 }
 
 /// A type whose panels need no decoding. Its functions become part of the kernel, which has the features; called, they would pass
@@ -43,7 +43,7 @@ pub(super) trait Form {
     const HALVES: bool = false;
     /// Whether there are minima.
     const MINS: bool = false;
-    const ORDER: Order = Order::ShareFirst;
+    const ORDER: Order = Order::Share;
     /// What is read once a block.
     type Head: Copy;
 
@@ -120,7 +120,7 @@ impl Form for Q4_0 {
     const RUNS: usize = 1;
     const BITS: usize = 4;
     const SHIFT: i32 = 3;
-    const ORDER: Order = Order::ScalesFirst;
+    const ORDER: Order = Order::Scales;
     type Head = ();
 
     #[inline(always)]
@@ -143,7 +143,7 @@ impl Form for Q8_0 {
     const BYTES: usize = 272;
     const RUNS: usize = 1;
     const BITS: usize = 8;
-    const ORDER: Order = Order::ScalesFirst;
+    const ORDER: Order = Order::Scales;
     type Head = ();
 
     #[inline(always)]
@@ -196,7 +196,7 @@ impl Form for Q6K {
     const BITS: usize = 6;
     const SHIFT: i32 = 5;
     const HALVES: bool = true;
-    const ORDER: Order = Order::WholeFirst;
+    const ORDER: Order = Order::Whole;
     type Head = __m256;
 
     #[inline(always)]

@@ -218,10 +218,10 @@ unsafe fn add_run<F: Form, const V: u8, const N: usize, const P: usize>(
                     share = _mm256_fmadd_ps(min[1], less[1], share);
                 }
                 acc[p][i] = match F::ORDER {
-                    Order::ScalesFirst => _mm256_fmadd_ps(dot[0], _mm256_mul_ps(scale[0], s), acc[p][i]),
-                    Order::ShareFirst => _mm256_fmadd_ps(share, s, acc[p][i]),
+                    Order::Scales => _mm256_fmadd_ps(dot[0], _mm256_mul_ps(scale[0], s), acc[p][i]),
+                    Order::Share => _mm256_fmadd_ps(share, s, acc[p][i]),
                     // 128 · 16 · 32 · 127, twice, stays below 2^24: the share is exact.
-                    Order::WholeFirst => _mm256_fmadd_ps(share, _mm256_mul_ps(min[0], s), acc[p][i]),
+                    Order::Whole => _mm256_fmadd_ps(share, _mm256_mul_ps(min[0], s), acc[p][i]),
                 };
             }
         }
@@ -368,7 +368,7 @@ unsafe fn lay_out<F: Form, const V: u8>(to: &mut Scratch<SHARE>, p: usize, block
                 let Factors { scale, min } = F::factors(block, &head, r);
                 for h in 0..if F::HALVES { 2 } else { 1 } {
                     _mm256_storeu_ps(to.scale[at][h][p].as_mut_ptr(), scale[h]);
-                    if F::MINS || F::ORDER == Order::WholeFirst {
+                    if F::MINS || F::ORDER == Order::Whole {
                         _mm256_storeu_ps(to.min[at][h][p].as_mut_ptr(), min[h]);
                     }
                 }
