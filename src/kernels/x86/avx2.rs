@@ -160,6 +160,12 @@ impl<const N: usize> Rows<N> {
         Self { first: x.blocks[t * blocks..(t + N) * blocks].as_ptr(), blocks }
     }
 
+    /// `N` rows of which each begins `blocks` blocks behind the one before.
+    #[inline(always)]
+    pub(super) fn apart(rows: &[ActBlock], blocks: usize) -> Self {
+        Self { first: rows[..N * blocks].as_ptr(), blocks }
+    }
+
     /// Block `b` of token `i`.
     ///
     /// # Safety

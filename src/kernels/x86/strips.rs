@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::super::acts::ActBlock;
 use super::super::scalar::matmul_shape;
 use super::super::{ActRows, BLOCK, Panels};
 use super::avx2::{PLAIN, Rows, add_products, dpbusd, quad};
@@ -14,10 +15,11 @@ use crate::weights::layout::PANEL_ROWS;
 
 /// Panels that share the activations which a tile of many tokens loads.
 const SHARE: usize = 2;
-/// Runs of 32 columns that are laid out at a time: with the activations of [`TOKEN_BLOCK`] tokens they fit the first-level cache.
+/// Runs of 32 columns that are laid out at a time.
 const RUNS: usize = 8;
-/// Tokens whose activations stay in the second-level cache while panels go by.
-const TOKEN_BLOCK: usize = 64;
+/// Tokens whose activations for so many columns are put side by side, in the first-level cache, while panels go by: rows lie pages
+/// apart, often in the same places of the cache.
+const TOKEN_BLOCK: usize = 48;
 
 /// Where the bytes and factors of a run of some panels are.
 trait Source {
@@ -285,62 +287,99 @@ pub(super) unsafe fn few<F: Form, const V: u8, const N: usize>(
 pub(super) unsafe fn many<F: Form, const V: u8>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     let all = w.cols / BLOCK;
-    let mut scratch = Scratch::<SHARE>::ZERO;
+    let mut laid = Scratch::<SHARE>::ZERO;
+    let mut rows = [ActBlock::default(); TOKEN_BLOCK * RUNS];
     for first in (0..tokens).step_by(TOKEN_BLOCK) {
         let last = (first + TOKEN_BLOCK).min(tokens);
-        for (bytes, out) in w.bytes.chunks(SHARE * panel).zip(out.chunks_mut(SHARE * tokens * PANEL_ROWS)) {
-            let mut t = first;
-            while t < last && bytes.len() < SHARE * panel {
-                // A panel by itself, at the end.
-                let w = Panels { bytes, ..w };
-                // SAFETY: the caller's promises.
-                t += unsafe {
-                    match last - t {
-                        4.. => few::<F, V, 4>(w, x, t, out),
-                        2.. => few::<F, V, 2>(w, x, t, out),
-                        _ => few::<F, V, 1>(w, x, t, out),
-                    }
-                };
+        for from in (0..all).step_by(RUNS) {
+            let runs = (all - from).min(RUNS);
+            for (row, t) in rows.chunks_exact_mut(RUNS).zip(first..last) {
+                row[..runs].copy_from_slice(&x.blocks[t * all + from..][..runs]);
             }
-            if t > first {
-                continue;
-            }
-            for from in (0..all).step_by(RUNS) {
-                let runs = from..(from + RUNS).min(all);
-                for p in 0..SHARE {
-                    // SAFETY: the caller's promises; the panels have the runs.
-                    unsafe {
-                        let blocks = bytes.as_ptr().add(p * panel + from / F::RUNS * F::BYTES);
-                        lay_out::<F, V>(&mut scratch, p, blocks, runs.len());
+            let outs = out.chunks_mut(SHARE * tokens * PANEL_ROWS);
+            for (pair, (bytes, out)) in w.bytes.chunks(SHARE * panel).zip(outs).enumerate() {
+                if bytes.len() < SHARE * panel {
+                    // A panel by itself, at the end, which takes whole rows.
+                    if from == 0 {
+                        // SAFETY: the caller's promises.
+                        unsafe { one_panel::<F, V>(Panels { bytes, ..w }, x, first..last, out) };
                     }
+                    continue;
                 }
-                // What is laid out next, asked for little by little while this is multiplied.
-                let next = if runs.end < all { runs.end / F::RUNS * F::BYTES } else { SHARE * panel };
-                let lines = (RUNS / F::RUNS * F::BYTES).div_ceil(64);
-                t = first;
-                while t < last {
-                    // Evenly: a token alone would pay for all weights.
-                    let n = (last - t).div_ceil((last - t).div_ceil(most::<F, V>()));
-                    for line in (t - first) * lines / (last - first)..(t - first + n) * lines / (last - first) {
-                        for p in 0..SHARE {
-                            ask(bytes.as_ptr(), next + p * panel + 64 * line);
-                        }
+                // What is laid out next: the same runs of the next panels, or the first panels' next ones.
+                let next = if (pair + 2) * SHARE * panel <= w.bytes.len() {
+                    bytes.as_ptr().wrapping_add(SHARE * panel + from / F::RUNS * F::BYTES)
+                } else {
+                    w.bytes.as_ptr().wrapping_add((from + RUNS) / F::RUNS * F::BYTES)
+                };
+                let rows = &rows[..(last - first) * RUNS];
+                // SAFETY: the caller's promises; the panels and the rows have the runs, and `out` has the tokens of both panels.
+                unsafe {
+                    for p in 0..SHARE {
+                        let blocks = bytes.as_ptr().add(p * panel + from / F::RUNS * F::BYTES);
+                        lay_out::<F, V>(&mut laid, p, blocks, runs);
                     }
-                    let (w, runs, out) = (&scratch, runs.clone(), out.as_mut_ptr());
-                    // SAFETY: the caller's promises; the runs are laid out, the rows have them, and `out` has the panels.
-                    t += unsafe {
-                        match n {
-                            6 => strip::<F, V, 6>(w, runs, x, t, out),
-                            5 => strip::<F, V, 5>(w, runs, x, t, out),
-                            4 => strip::<F, V, 4>(w, runs, x, t, out),
-                            3 => strip::<F, V, 3>(w, runs, x, t, out),
-                            2 => strip::<F, V, 2>(w, runs, x, t, out),
-                            _ => strip::<F, V, 1>(w, runs, x, t, out),
-                        }
-                    };
+                    let first = out[first * PANEL_ROWS..].as_mut_ptr();
+                    let to = Sums { first, panel: tokens * PANEL_ROWS, fresh: from == 0 };
+                    strips::<F, V>(&laid, runs, rows, to, |line, p| ask(next, p * panel + 64 * line));
                 }
             }
         }
+    }
+}
+
+/// All rows, strip by strip, while `ask` is called little by little for each line of [`RUNS`] runs of each panel.
+///
+/// # Safety
+/// As [`strip`], for as many tokens as there are rows.
+#[inline(always)]
+unsafe fn strips<F: Form, const V: u8>(
+    w: &Scratch<SHARE>,
+    runs: usize,
+    rows: &[ActBlock],
+    to: Sums,
+    ask: impl Fn(usize, usize),
+) {
+    let (all, lines) = (rows.len() / RUNS, (RUNS / F::RUNS * F::BYTES).div_ceil(64));
+    let mut t = 0;
+    while t < all {
+        // Evenly: a token alone would pay for all weights.
+        let n = (all - t).div_ceil((all - t).div_ceil(most::<F, V>()));
+        for line in t * lines / all..(t + n) * lines / all {
+            (0..SHARE).for_each(|p| ask(line, p));
+        }
+        // SAFETY: the caller's promises.
+        unsafe {
+            let (rows, to) = (&rows[t * RUNS..], Sums { first: to.first.add(t * PANEL_ROWS), ..to });
+            match n {
+                6 => strip::<F, V, 6>(w, runs, rows, to),
+                5 => strip::<F, V, 5>(w, runs, rows, to),
+                4 => strip::<F, V, 4>(w, runs, rows, to),
+                3 => strip::<F, V, 3>(w, runs, rows, to),
+                2 => strip::<F, V, 2>(w, runs, rows, to),
+                _ => strip::<F, V, 1>(w, runs, rows, to),
+            }
+        }
+        t += n;
+    }
+}
+
+/// Some tokens, four by four.
+///
+/// # Safety
+/// As [`few`].
+#[inline(always)]
+unsafe fn one_panel<F: Form, const V: u8>(w: Panels<'_>, x: ActRows<'_>, tokens: Range<usize>, out: &mut [f32]) {
+    let mut t = tokens.start;
+    while t < tokens.end {
+        // SAFETY: the caller's promises.
+        t += unsafe {
+            match tokens.end - t {
+                4.. => few::<F, V, 4>(w, x, t, out),
+                2.. => few::<F, V, 2>(w, x, t, out),
+                _ => few::<F, V, 1>(w, x, t, out),
+            }
+        };
     }
 }
 
@@ -377,41 +416,42 @@ unsafe fn lay_out<F: Form, const V: u8>(to: &mut Scratch<SHARE>, p: usize, block
     }
 }
 
-/// What the runs `runs` of each row, which are laid out, give with `N` tokens from token `t` on, added to what earlier ones gave.
-/// Answers `N`.
+/// Where the sums of a strip are kept between runs.
+#[derive(Clone, Copy)]
+struct Sums {
+    /// Those of the first token and panel.
+    first: *mut f32,
+    /// Values of a panel.
+    panel: usize,
+    /// Whether there are none yet.
+    fresh: bool,
+}
+
+/// What `runs` runs that are laid out give with the first `N` rows of as many, [`RUNS`] apart, added to what earlier ones gave.
 ///
 /// # Safety
-/// The features of `V`; the runs and the tokens exist; `out` points at [`SHARE`] panels of all tokens.
+/// The features of `V`; `to` points at eight values for each of `N` neighbouring tokens in [`SHARE`] panels.
 #[inline(always)]
-unsafe fn strip<F: Form, const V: u8, const N: usize>(
-    w: &Scratch<SHARE>,
-    runs: Range<usize>,
-    x: ActRows<'_>,
-    t: usize,
-    out: *mut f32,
-) -> usize {
-    let rows = Rows::<N>::new(x, t);
-    let panel = x.q_rows() * PANEL_ROWS;
-    // SAFETY: the caller's promises; eight values for each token of a panel.
+unsafe fn strip<F: Form, const V: u8, const N: usize>(w: &Scratch<SHARE>, runs: usize, rows: &[ActBlock], to: Sums) {
+    let rows = Rows::<N>::apart(rows, RUNS);
+    // SAFETY: the caller's promises.
     unsafe {
-        let out = out.add(t * PANEL_ROWS);
         let mut acc = [[_mm256_setzero_ps(); N]; SHARE];
-        if runs.start > 0 {
+        if !to.fresh {
             for p in 0..SHARE {
                 for i in 0..N {
-                    acc[p][i] = _mm256_loadu_ps(out.add(p * panel + i * PANEL_ROWS));
+                    acc[p][i] = _mm256_loadu_ps(to.first.add(p * to.panel + i * PANEL_ROWS));
                 }
             }
         }
-        for (r, at) in runs.enumerate() {
-            let laid = Laid { q: &w.q[r % RUNS], scale: &w.scale[r % RUNS], min: &w.min[r % RUNS] };
-            add_run::<F, V, N, SHARE>(&laid, &rows, at, &mut acc);
+        for r in 0..runs.min(RUNS) {
+            let laid = Laid { q: &w.q[r], scale: &w.scale[r], min: &w.min[r] };
+            add_run::<F, V, N, SHARE>(&laid, &rows, r, &mut acc);
         }
         for p in 0..SHARE {
             for i in 0..N {
-                _mm256_storeu_ps(out.add(p * panel + i * PANEL_ROWS), acc[p][i]);
+                _mm256_storeu_ps(to.first.add(p * to.panel + i * PANEL_ROWS), acc[p][i]);
             }
         }
     }
-    N
 }
