@@ -66,7 +66,7 @@ fn row_dot(ty: BlockType, panel: &[u8], row: usize, x: ActRows<'_>, token: usize
         for sub in 0..width / BLOCK {
             let at = (token * x.cols() + b * width) / BLOCK + sub;
             let block = &x.blocks[at];
-            let (ActBlock { q, scale: s, less, .. }, half_sum) = (block, |h| block.sum(h));
+            let ActBlock { q, scale: s, less, .. } = block;
             acc = match ty {
                 BlockType::Q8_0 => {
                     let dot = dot(q, |j| i32::from(bytes[16 + 32 * (j / 4) + 4 * row + j % 4].cast_signed()));
@@ -87,7 +87,7 @@ fn row_dot(ty: BlockType, panel: &[u8], row: usize, x: ActRows<'_>, token: usize
                     let chunks = &bytes[144 + 192 * sub..];
                     let half = |h: usize| {
                         let dot =
-                            dot(&q[16 * h..16 * h + 16], |j| six_bits(chunks, row, 16 * h + j)) - 32 * half_sum(h);
+                            dot(&q[16 * h..16 * h + 16], |j| six_bits(chunks, row, 16 * h + j)) - 32 * block.sum(h);
                         i32::from(bytes[16 + 8 * (2 * sub + h) + row].cast_signed()) * dot
                     };
                     ((half(0) + half(1)) as f32).mul_add(f16_at(bytes, row) * *s, acc)

@@ -1,4 +1,4 @@
-//! AVX2 matmul: four tokens at a time against one panel. Integer dot products in 16 bits where the range allows, or, where a
+//! AVX2 matmul: which kernel a block type and a number of tokens go to. Products of bytes come together in 16 bits, or where a
 //! kernel's `V` says so, by `vpdpbusd` on 256 bits. Such kernels are always inlined, into one function for each value of `V`
 //! that has the instructions: so the compiler may use all of them, and the registers that come with them, in the rest too.
 

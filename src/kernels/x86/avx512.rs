@@ -62,7 +62,7 @@ fn matmul(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
 fn matmul_panels(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
     if panel_block(w.ty).0 == 1 {
-        // 512 bits were no faster where a processor does one such multiply-add a cycle or two of 256.
+        // On 256 bits: many processors do two multiply-adds of as many a cycle, or one of 512.
         return float256::matmul(w, x, out);
     }
     if tokens == 1 {
@@ -74,7 +74,7 @@ fn matmul_panels(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
         return;
     }
     if tokens > FEW && w.ty == BlockType::Q3K {
-        // Its third bits cost more than its products: they are put in their places once for all tokens.
+        // Their third bits are put in their places once for all tokens.
         // SAFETY: as above.
         return unsafe { avx2::strips::<EVEX>(w, x, out) };
     }

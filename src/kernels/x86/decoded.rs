@@ -1,11 +1,15 @@
 //! The types that are decoded in the kernel: panels to scratch in the order of the dot-product instructions, then integers.
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
-use super::super::decoded::{RUNS, Rows as Decoded, SEGMENT, blocks_of, decode};
+use super::super::decoded::{self, RUNS, SEGMENT, blocks_of, decode};
 use super::super::scalar::matmul_shape;
 use super::super::{ActRows, Panels};
-use super::avx2::{EVEX, PLAIN, Rows, VEX, add_products, dpbusd};
+use super::avx2::{EVEX, PLAIN, Rows, VEX};
+use super::avx512;
+use super::forms::Meaning;
+use super::strips::{Laid, add_run};
 use crate::quant::runs::{RUN, Run, Runs};
 use crate::weights::layout::PANEL_ROWS;
 
@@ -30,7 +34,7 @@ impl<const P: usize> Scratch<P> {
     /// # Safety
     /// AVX2, FMA and F16C.
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn fill<T: Runs>(&mut self, p: usize, blocks: &[u8], flip: u8, rows: &mut Decoded) -> usize {
+    unsafe fn fill<T: Runs>(&mut self, p: usize, blocks: &[u8], flip: u8, rows: &mut decoded::Rows) -> usize {
         decode::<T>(blocks, rows, |bits| singles(bits));
         let runs = blocks.len() / (PANEL_ROWS * T::BYTES) * (T::LEN / RUN);
         for r in 0..runs.min(RUNS) {
@@ -203,6 +207,15 @@ unsafe fn panel_avx2<T: Runs, const V: u8>(bytes: &[u8], x: ActRows<'_>, out: &m
     }
 }
 
+/// What a type's runs mean once they are decoded.
+struct Decoded<T>(PhantomData<T>);
+
+impl<T: Runs> Meaning for Decoded<T> {
+    const BITS: usize = 8;
+    const HALVES: bool = T::HALVES;
+    const MINS: bool = T::MINS;
+}
+
 /// Adds the products of a segment, whose first run is run `first` of each row, to `out`, `(N, 8)`.
 #[inline(always)]
 unsafe fn dots_avx2<T: Runs, const V: u8, const N: usize>(
@@ -214,49 +227,15 @@ unsafe fn dots_avx2<T: Runs, const V: u8, const N: usize>(
 ) {
     // SAFETY: `N` times eight outputs; run `first + r` of each row exists.
     unsafe {
-        let mut acc: [__m256; N] = std::array::from_fn(|i| _mm256_loadu_ps(out.as_ptr().add(PANEL_ROWS * i)));
-        for r in 0..runs.min(RUNS) {
-            let at = first + r;
-            let mut dots = [[_mm256_setzero_si256(); 2]; N];
-            for c in 0..8 {
-                let w = _mm256_loadu_si256(w.q[r][c][0].as_ptr().cast());
-                let size = _mm256_abs_epi8(w);
-                for i in 0..N {
-                    let quad = _mm256_set1_epi32(rows.q(i, at).add(4 * c).cast::<i32>().read_unaligned());
-                    let dot = &mut dots[i][if T::HALVES { c / 4 } else { 0 }];
-                    *dot = if V != PLAIN {
-                        dpbusd::<V>(*dot, w, quad)
-                    } else {
-                        // |w| · ±q: 128 · 127 · 2 = 32,512 fits sixteen bits.
-                        add_products(*dot, size, _mm256_sign_epi8(quad, w))
-                    };
-                }
-            }
-            let factor = |of: &[[[f32; PANEL_ROWS]; 1]; 2], h: usize| _mm256_loadu_ps(of[h][0].as_ptr());
-            for i in 0..N {
-                let sum = |h: usize| rows.sum(i, at, h);
-                if V != PLAIN {
-                    // The flipped integers are 128 more than they should be.
-                    for h in 0..2 {
-                        let dot = &mut dots[i][if T::HALVES { h } else { 0 }];
-                        *dot = _mm256_sub_epi32(*dot, _mm256_set1_epi32(128 * sum(h)));
-                    }
-                }
-                let mut share = _mm256_mul_ps(factor(&w.scale[r], 0), _mm256_cvtepi32_ps(dots[i][0]));
-                if T::HALVES {
-                    share = _mm256_fmadd_ps(factor(&w.scale[r], 1), _mm256_cvtepi32_ps(dots[i][1]), share);
-                }
-                if T::MINS && T::HALVES {
-                    share = _mm256_fnmadd_ps(factor(&w.min[r], 0), _mm256_set1_ps(sum(0) as f32), share);
-                    share = _mm256_fnmadd_ps(factor(&w.min[r], 1), _mm256_set1_ps(sum(1) as f32), share);
-                } else if T::MINS {
-                    share = _mm256_fnmadd_ps(factor(&w.min[r], 0), _mm256_set1_ps((sum(0) + sum(1)) as f32), share);
-                }
-                acc[i] = _mm256_fmadd_ps(share, _mm256_set1_ps(rows.scale(i, at)), acc[i]);
-            }
+        let mut acc = [[_mm256_setzero_ps(); N]];
+        for i in 0..N {
+            acc[0][i] = _mm256_loadu_ps(out.as_ptr().add(PANEL_ROWS * i));
         }
-        for (i, acc) in acc.iter().enumerate() {
-            _mm256_storeu_ps(out.as_mut_ptr().add(PANEL_ROWS * i), *acc);
+        for r in 0..runs.min(RUNS) {
+            add_run::<Decoded<T>, V, N, 1>(&Laid::run(w, r), rows, first + r, &mut acc);
+        }
+        for i in 0..N {
+            _mm256_storeu_ps(out.as_mut_ptr().add(PANEL_ROWS * i), acc[0][i]);
         }
     }
 }
@@ -329,14 +308,11 @@ unsafe fn dots_avx512<T: Runs, const N: usize>(
         });
         for r in 0..runs.min(RUNS) {
             let at = first + r;
-            let mut dots = [[_mm512_setzero_si512(); 2]; N];
+            let mut quads = [_mm512_setzero_si512(); 8];
             for c in 0..8 {
-                let w = _mm512_loadu_si512(w.q[r][c].as_ptr().cast());
-                for i in 0..N {
-                    let quad = _mm512_set1_epi32(rows.q(i, at).add(4 * c).cast::<i32>().read_unaligned());
-                    dots[i][c / 4] = _mm512_dpbusd_epi32(dots[i][c / 4], w, quad);
-                }
+                quads[c] = _mm512_loadu_si512(w.q[r][c].as_ptr().cast());
             }
+            let dots = avx512::dots!(N, quads, rows, at);
             let factor = |of: &[[[f32; PANEL_ROWS]; 2]; 2], h: usize| _mm512_loadu_ps(of[h].as_ptr().cast());
             for i in 0..N {
                 let sums = [rows.sum(i, at, 0), rows.sum(i, at, 1)];

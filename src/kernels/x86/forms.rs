@@ -28,14 +28,9 @@ pub(super) enum Order {
     Whole,
 }
 
-/// A type whose panels need no decoding. Its functions become part of the kernel, which has the features; called, they would pass
-/// vectors through memory.
-pub(super) trait Form {
-    /// Bytes of a panel block.
-    const BYTES: usize;
-    /// Runs of 32 columns in a block.
-    const RUNS: usize = 8;
-    /// Bits of the bytes that [`Form::quads`] answers; eight are signed.
+/// What the bytes and factors of a run mean.
+pub(super) trait Meaning {
+    /// Bits of the bytes; eight are signed.
     const BITS: usize;
     /// Those bytes are `2^SHIFT` more than the integers; 0 where they are equal.
     const SHIFT: i32 = 0;
@@ -44,6 +39,15 @@ pub(super) trait Form {
     /// Whether there are minima.
     const MINS: bool = false;
     const ORDER: Order = Order::Share;
+}
+
+/// A type whose panels need no decoding. Its functions become part of the kernel, which has the features; called, they would pass
+/// vectors through memory.
+pub(super) trait Form: Meaning {
+    /// Bytes of a panel block.
+    const BYTES: usize;
+    /// Runs of 32 columns in a block.
+    const RUNS: usize = 8;
     /// What is read once a block.
     type Head: Copy;
 
@@ -105,6 +109,24 @@ unsafe fn joined(mut low: [__m256i; 8], high: [__m256i; 8], mask: __m256i) -> [_
     low
 }
 
+/// Eight times `bits`, bit `i` of each byte standing at place `at` in vector `i`, among others.
+///
+/// # Safety
+/// AVX2.
+#[inline(always)]
+unsafe fn spread(bits: __m256i, at: i32) -> [__m256i; 8] {
+    let mut all = [bits; 8];
+    for i in 0..8 {
+        let by = at - i as i32;
+        // SAFETY: the caller's promise.
+        all[i] = unsafe {
+            let (up, down) = (_mm_cvtsi32_si128(by), _mm_cvtsi32_si128(-by));
+            if by > 0 { _mm256_sll_epi16(bits, up) } else { _mm256_srl_epi16(bits, down) }
+        };
+    }
+    all
+}
+
 /// Eight bytes as whole numbers.
 ///
 /// # Safety
@@ -115,12 +137,15 @@ unsafe fn bytes(p: *const u8) -> __m256i {
     unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())) }
 }
 
-impl Form for Q4_0 {
-    const BYTES: usize = 144;
-    const RUNS: usize = 1;
+impl Meaning for Q4_0 {
     const BITS: usize = 4;
     const SHIFT: i32 = 3;
     const ORDER: Order = Order::Scales;
+}
+
+impl Form for Q4_0 {
+    const BYTES: usize = 144;
+    const RUNS: usize = 1;
     type Head = ();
 
     #[inline(always)]
@@ -139,11 +164,14 @@ impl Form for Q4_0 {
     }
 }
 
+impl Meaning for Q8_0 {
+    const BITS: usize = 8;
+    const ORDER: Order = Order::Scales;
+}
+
 impl Form for Q8_0 {
     const BYTES: usize = 272;
     const RUNS: usize = 1;
-    const BITS: usize = 8;
-    const ORDER: Order = Order::Scales;
     type Head = ();
 
     #[inline(always)]
@@ -162,10 +190,13 @@ impl Form for Q8_0 {
     }
 }
 
-impl Form for Q4K {
-    const BYTES: usize = 1184;
+impl Meaning for Q4K {
     const BITS: usize = 4;
     const MINS: bool = true;
+}
+
+impl Form for Q4K {
+    const BYTES: usize = 1184;
     type Head = [__m256; 2];
 
     #[inline(always)]
@@ -191,12 +222,15 @@ impl Form for Q4K {
     }
 }
 
-impl Form for Q6K {
-    const BYTES: usize = 1680;
+impl Meaning for Q6K {
     const BITS: usize = 6;
     const SHIFT: i32 = 5;
     const HALVES: bool = true;
     const ORDER: Order = Order::Whole;
+}
+
+impl Form for Q6K {
+    const BYTES: usize = 1680;
     type Head = __m256;
 
     #[inline(always)]
@@ -254,11 +288,14 @@ unsafe fn two_bits(chunk: __m256i) -> [__m256i; 4] {
     }
 }
 
-impl Form for Q2K {
-    const BYTES: usize = PANEL_ROWS * q2_k::BYTES;
+impl Meaning for Q2K {
     const BITS: usize = 4;
     const HALVES: bool = true;
     const MINS: bool = true;
+}
+
+impl Form for Q2K {
+    const BYTES: usize = PANEL_ROWS * q2_k::BYTES;
     type Head = [__m256; 2];
 
     #[inline(always)]
@@ -297,11 +334,14 @@ pub(super) fn six_bits(g: usize) -> (usize, i32, usize, i32) {
     (at(g % 8), if g < 8 { 0 } else { 4 }, at(8 + g % 4), 2 * (g / 4) as i32)
 }
 
-impl Form for Q3K {
-    const BYTES: usize = PANEL_ROWS * q3_k::BYTES;
+impl Meaning for Q3K {
     const BITS: usize = 4;
     const SHIFT: i32 = 2;
     const HALVES: bool = true;
+}
+
+impl Form for Q3K {
+    const BYTES: usize = PANEL_ROWS * q3_k::BYTES;
     type Head = __m256;
 
     #[inline(always)]
@@ -315,21 +355,8 @@ impl Form for Q3K {
         // SAFETY: 96 bytes for each of eight runs.
         unsafe {
             let (chunks, four) = (block.add(Q3_K_CHUNKS + 96 * r), _mm256_set1_epi8(4));
-            let third = load(chunks.add(64));
             let ([a, b, c, d], [e, f, g, h]) = (two_bits(load(chunks)), two_bits(load(chunks.add(32))));
-            let low = [a, b, c, d, e, f, g, h];
-            // The third bits of the quads, at bit 2 of their bytes.
-            let thirds = [
-                _mm256_slli_epi16(third, 2),
-                _mm256_slli_epi16(third, 1),
-                third,
-                _mm256_srli_epi16(third, 1),
-                _mm256_srli_epi16(third, 2),
-                _mm256_srli_epi16(third, 3),
-                _mm256_srli_epi16(third, 4),
-                _mm256_srli_epi16(third, 5),
-            ];
-            joined(low, thirds, four)
+            joined([a, b, c, d, e, f, g, h], spread(load(chunks.add(64)), 2), four)
         }
     }
 
@@ -352,9 +379,7 @@ impl Form for Q3K {
     }
 }
 
-impl<T: Codes> Form for Coded<T> {
-    const BYTES: usize = T::PANEL;
-    const RUNS: usize = T::SUBS;
+impl<T: Codes> Meaning for Coded<T> {
     const BITS: usize = if T::TABLE.is_some() {
         8
     } else if T::FIFTH {
@@ -364,6 +389,11 @@ impl<T: Codes> Form for Coded<T> {
     };
     const SHIFT: i32 = if T::TABLE.is_some() || T::LESS == 0 { 0 } else { T::LESS.ilog2() as i32 };
     const MINS: bool = T::MINS;
+}
+
+impl<T: Codes> Form for Coded<T> {
+    const BYTES: usize = T::PANEL;
+    const RUNS: usize = T::SUBS;
     type Head = Small<1>;
 
     #[inline(always)]
@@ -381,18 +411,7 @@ impl<T: Codes> Form for Coded<T> {
             let chunks = block.add(T::CHUNKS + T::STEP * r);
             let mut w = nibbles(chunks);
             if T::FIFTH {
-                let (bits, one) = (load(chunks.add(NIBBLES)), _mm256_set1_epi8(16));
-                let fifths = [
-                    _mm256_slli_epi16(bits, 4),
-                    _mm256_slli_epi16(bits, 3),
-                    _mm256_slli_epi16(bits, 2),
-                    _mm256_slli_epi16(bits, 1),
-                    bits,
-                    _mm256_srli_epi16(bits, 1),
-                    _mm256_srli_epi16(bits, 2),
-                    _mm256_srli_epi16(bits, 3),
-                ];
-                w = joined(w, fifths, one);
+                w = joined(w, spread(load(chunks.add(NIBBLES)), 4), _mm256_set1_epi8(16));
             }
             if let Some(table) = T::TABLE {
                 let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));

@@ -52,10 +52,7 @@ avx512::by_blocks!(q2_k_avx512, Q2_K, |a, b, n, rows, acc, ask| {
         let min = codes.map(|c| _mm512_mul_ps(dmin, _mm512_cvtepi32_ps(_mm512_srli_epi32(c, 4))));
         let dots = avx512::dots!(N, two_bits_pair(a.add(chunks), b.add(chunks)), rows, at);
         for i in 0..N {
-            let sum = |h: usize| {
-                let pair = _mm512_set1_epi32(rows.pair(i, at, h));
-                _mm512_cvtepi32_ps(_mm512_madd_epi16(pair, _mm512_set1_epi16(1)))
-            };
+            let sum = |h: usize| _mm512_set1_ps(rows.sum(i, at, h) as f32);
             let share = _mm512_mul_ps(scale[0], _mm512_cvtepi32_ps(dots[i][0]));
             let share = _mm512_fmadd_ps(scale[1], _mm512_cvtepi32_ps(dots[i][1]), share);
             let share = _mm512_fnmadd_ps(min[0], sum(0), share);
@@ -100,7 +97,7 @@ avx512::by_blocks!(q3_k_avx512, Q3_K, |a, b, n, rows, acc, ask| {
         let dots = avx512::dots!(N, w, rows, at);
         for i in 0..N {
             let dot = |h: usize| {
-                let offset = _mm512_madd_epi16(_mm512_set1_epi32(rows.pair(i, at, h)), _mm512_set1_epi16(4));
+                let offset = _mm512_set1_epi32(4 * rows.sum(i, at, h));
                 _mm512_cvtepi32_ps(_mm512_sub_epi32(dots[i][h], offset))
             };
             let share = _mm512_fmadd_ps(scale[1], dot(1), _mm512_mul_ps(scale[0], dot(0)));

@@ -5,24 +5,23 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::super::acts::ActBlock;
+use super::super::decoded::RUNS;
 use super::super::scalar::matmul_shape;
 use super::super::{ActRows, BLOCK, Panels};
 use super::avx2::{PLAIN, Rows, add_products, dpbusd, quad};
 use super::common::ask;
 use super::decoded::Scratch;
-use super::forms::{Factors, Form, Order};
+use super::forms::{Factors, Form, Meaning, Order};
 use crate::weights::layout::PANEL_ROWS;
 
 /// Panels that share the activations which a tile of many tokens loads.
 const SHARE: usize = 2;
-/// Runs of 32 columns that are laid out at a time.
-const RUNS: usize = 8;
-/// Tokens whose activations for so many columns are put side by side, in the first-level cache, while panels go by: rows lie pages
+/// Tokens whose activations for the columns that are laid out are put side by side, in the first-level cache, while panels go by: rows lie pages
 /// apart, often in the same places of the cache.
 const TOKEN_BLOCK: usize = 48;
 
 /// Where the bytes and factors of a run of some panels are.
-trait Source {
+pub(super) trait Source {
     /// Quad `c` of panel `p`, as [`sums`] takes it.
     ///
     /// # Safety
@@ -53,13 +52,21 @@ impl Source for Read {
 }
 
 /// A run of panels that are laid out.
-struct Laid<'a> {
-    q: &'a [[[u8; 32]; SHARE]; 8],
-    scale: &'a [[[f32; PANEL_ROWS]; SHARE]; 2],
-    min: &'a [[[f32; PANEL_ROWS]; SHARE]; 2],
+pub(super) struct Laid<'a, const P: usize> {
+    q: &'a [[[u8; 32]; P]; 8],
+    scale: &'a [[[f32; PANEL_ROWS]; P]; 2],
+    min: &'a [[[f32; PANEL_ROWS]; P]; 2],
 }
 
-impl Source for Laid<'_> {
+impl<'a, const P: usize> Laid<'a, P> {
+    /// Run `r`, which is below [`RUNS`].
+    #[inline(always)]
+    pub(super) fn run(w: &'a Scratch<P>, r: usize) -> Self {
+        Self { q: &w.q[r], scale: &w.scale[r], min: &w.min[r] }
+    }
+}
+
+impl<const P: usize> Source for Laid<'_, P> {
     #[inline(always)]
     unsafe fn quad(&self, c: usize, p: usize) -> __m256i {
         // SAFETY: 32 bytes.
@@ -79,11 +86,14 @@ impl Source for Laid<'_> {
     }
 }
 
-/// The same sum, which the compiler must take for a new one: it would otherwise put off all sums of a run until the weights of the
-/// run fill the registers.
+/// The same sum of one of `N` tokens, which the compiler must take for a new one: it would otherwise put off all sums of a run until
+/// the weights of the run fill the registers. One token has few sums, unless each half has its own.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn pin(mut sum: __m256i) -> __m256i {
+fn pin<F: Meaning, const N: usize>(mut sum: __m256i) -> __m256i {
+    if N == 1 && !F::HALVES {
+        return sum;
+    }
     // SAFETY: no instruction.
     unsafe { std::arch::asm!("/* {0} */", inout(ymm_reg) sum, options(nomem, nostack, preserves_flags)) };
     sum
@@ -95,7 +105,7 @@ fn pin(mut sum: __m256i) -> __m256i {
 /// # Safety
 /// The features of `V`; block `at` of each row exists; `chunks` is half a run for types of halves, otherwise all of it.
 #[inline(always)]
-unsafe fn sums<F: Form, const V: u8, const N: usize, const P: usize>(
+unsafe fn sums<F: Meaning, const V: u8, const N: usize, const P: usize>(
     w: &impl Source,
     chunks: Range<usize>,
     rows: &Rows<N>,
@@ -129,7 +139,7 @@ unsafe fn sums<F: Form, const V: u8, const N: usize, const P: usize>(
                 for i in 0..N {
                     let q = quad(rows.q(i, at), 4 * c);
                     for p in 0..P {
-                        sums[p][i] = pin(if V != PLAIN {
+                        sums[p][i] = pin::<F, N>(if V != PLAIN {
                             dpbusd::<V>(sums[p][i], quads[p], q)
                         } else {
                             // |w| · ±q: 128 · 127 · 2 = 32,512 fits sixteen bits, once.
@@ -151,7 +161,7 @@ unsafe fn sums<F: Form, const V: u8, const N: usize, const P: usize>(
                 for i in 0..N {
                     let q = quad(rows.q(i, at), 4 * c);
                     for p in 0..P {
-                        sums[p][i] = pin(_mm256_add_epi16(sums[p][i], _mm256_maddubs_epi16(quads[p], q)));
+                        sums[p][i] = pin::<F, N>(_mm256_add_epi16(sums[p][i], _mm256_maddubs_epi16(quads[p], q)));
                     }
                 }
             }
@@ -183,12 +193,12 @@ unsafe fn quads<const P: usize>(w: &impl Source, c: usize) -> [__m256i; P] {
     }
 }
 
-/// Adds to `acc` what a run of `P` panels, whose bytes and factors `w` and `factors` answer, gives with block `at` of `N` rows.
+/// Adds to `acc` what a run of `P` panels gives with block `at` of `N` rows.
 ///
 /// # Safety
 /// As [`sums`].
 #[inline(always)]
-unsafe fn add_run<F: Form, const V: u8, const N: usize, const P: usize>(
+pub(super) unsafe fn add_run<F: Meaning, const V: u8, const N: usize, const P: usize>(
     w: &impl Source,
     rows: &Rows<N>,
     at: usize,
@@ -241,10 +251,10 @@ unsafe fn unsigned<F: Form, const V: u8>(w: __m256i) -> __m256i {
 }
 
 /// Panels times `N` tokens from token `t` on; `out` is `(panels, all tokens, 8)`. What a panel needs besides its bytes stays in
-/// registers from panel to panel: by the end of a wide one everything else has left the first-level cache.
+/// registers from panel to panel: by the end of a wide one everything else has left the first-level cache. Answers `N`.
 ///
 /// # Safety
-/// The features of `V`; `w` is whole panels of type `F`, as wide as `x`, which is quantized; `t + N` rows exist. Answers `N`.
+/// The features of `V`; `w` is whole panels of type `F`, as wide as `x`, which is quantized; `t + N` rows exist.
 #[inline(always)]
 pub(super) unsafe fn few<F: Form, const V: u8, const N: usize>(
     w: Panels<'_>,
@@ -286,38 +296,36 @@ pub(super) unsafe fn few<F: Form, const V: u8, const N: usize>(
 #[inline(always)]
 pub(super) unsafe fn many<F: Form, const V: u8>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
     let (panel, tokens) = matmul_shape(w, x, out);
-    let all = w.cols / BLOCK;
+    let (all, pair) = (w.cols / BLOCK, SHARE * panel);
+    let (pairs, last) = w.bytes.split_at(w.bytes.len() / pair * pair);
+    let (out, last_out) = out.split_at_mut(pairs.len() / panel * tokens * PANEL_ROWS);
+    if !last.is_empty() {
+        // SAFETY: the caller's promises.
+        unsafe { one_panel::<F, V>(Panels { bytes: last, ..w }, x, last_out) };
+    }
     let mut laid = Scratch::<SHARE>::ZERO;
     let mut rows = [ActBlock::default(); TOKEN_BLOCK * RUNS];
     for first in (0..tokens).step_by(TOKEN_BLOCK) {
-        let last = (first + TOKEN_BLOCK).min(tokens);
+        let rows = &mut rows[..(tokens - first).min(TOKEN_BLOCK) * RUNS];
         for from in (0..all).step_by(RUNS) {
             let runs = (all - from).min(RUNS);
-            for (row, t) in rows.chunks_exact_mut(RUNS).zip(first..last) {
-                row[..runs].copy_from_slice(&x.blocks[t * all + from..][..runs]);
+            for (t, row) in rows.chunks_exact_mut(RUNS).enumerate() {
+                row[..runs].copy_from_slice(&x.blocks[(first + t) * all + from..][..runs]);
             }
-            let outs = out.chunks_mut(SHARE * tokens * PANEL_ROWS);
-            for (pair, (bytes, out)) in w.bytes.chunks(SHARE * panel).zip(outs).enumerate() {
-                if bytes.len() < SHARE * panel {
-                    // A panel by itself, at the end, which takes whole rows.
-                    if from == 0 {
-                        // SAFETY: the caller's promises.
-                        unsafe { one_panel::<F, V>(Panels { bytes, ..w }, x, first..last, out) };
-                    }
-                    continue;
-                }
-                // What is laid out next: the same runs of the next panels, or the first panels' next ones.
-                let next = if (pair + 2) * SHARE * panel <= w.bytes.len() {
-                    bytes.as_ptr().wrapping_add(SHARE * panel + from / F::RUNS * F::BYTES)
-                } else {
-                    w.bytes.as_ptr().wrapping_add((from + RUNS) / F::RUNS * F::BYTES)
+            let outs = out.chunks_exact_mut(SHARE * tokens * PANEL_ROWS);
+            for (i, (bytes, out)) in pairs.chunks_exact(pair).zip(outs).enumerate() {
+                let at = |run: usize| run / F::RUNS * F::BYTES;
+                // What is laid out next: the same runs of the next panels, the first panels' next ones, or what lies behind.
+                let next = match (i + 1) * pair {
+                    behind if behind < pairs.len() => behind + at(from),
+                    _ if from + RUNS < all => at(from + RUNS),
+                    behind => behind,
                 };
-                let rows = &rows[..(last - first) * RUNS];
+                let next = pairs.as_ptr().wrapping_add(next);
                 // SAFETY: the caller's promises; the panels and the rows have the runs, and `out` has the tokens of both panels.
                 unsafe {
                     for p in 0..SHARE {
-                        let blocks = bytes.as_ptr().add(p * panel + from / F::RUNS * F::BYTES);
-                        lay_out::<F, V>(&mut laid, p, blocks, runs);
+                        lay_out::<F, V>(&mut laid, p, bytes.as_ptr().add(p * panel + at(from)), runs);
                     }
                     let first = out[first * PANEL_ROWS..].as_mut_ptr();
                     let to = Sums { first, panel: tokens * PANEL_ROWS, fresh: from == 0 };
@@ -364,17 +372,17 @@ unsafe fn strips<F: Form, const V: u8>(
     }
 }
 
-/// Some tokens, four by four.
+/// A panel by itself times all tokens, four by four.
 ///
 /// # Safety
 /// As [`few`].
 #[inline(always)]
-unsafe fn one_panel<F: Form, const V: u8>(w: Panels<'_>, x: ActRows<'_>, tokens: Range<usize>, out: &mut [f32]) {
-    let mut t = tokens.start;
-    while t < tokens.end {
+unsafe fn one_panel<F: Form, const V: u8>(w: Panels<'_>, x: ActRows<'_>, out: &mut [f32]) {
+    let mut t = 0;
+    while t < x.q_rows() {
         // SAFETY: the caller's promises.
         t += unsafe {
-            match tokens.end - t {
+            match x.q_rows() - t {
                 4.. => few::<F, V, 4>(w, x, t, out),
                 2.. => few::<F, V, 2>(w, x, t, out),
                 _ => few::<F, V, 1>(w, x, t, out),
@@ -445,8 +453,7 @@ unsafe fn strip<F: Form, const V: u8, const N: usize>(w: &Scratch<SHARE>, runs: 
             }
         }
         for r in 0..runs.min(RUNS) {
-            let laid = Laid { q: &w.q[r], scale: &w.scale[r], min: &w.min[r] };
-            add_run::<F, V, N, SHARE>(&laid, &rows, r, &mut acc);
+            add_run::<F, V, N, SHARE>(&Laid::run(w, r), &rows, r, &mut acc);
         }
         for p in 0..SHARE {
             for i in 0..N {
